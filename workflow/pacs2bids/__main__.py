@@ -1,0 +1,102 @@
+"""The command line: ``pacs2bids <verb>``, or ``python -m pacs2bids <verb>``.
+
+Each verb is a module of ``verbs`` with ``configure(parser)`` and ``run(arguments) -> str``: the one line of
+result that goes to standard output. Only the verb that was asked for is imported, so a start stays cheap.
+Warnings and errors go to standard error, everything to ``--log``. Exit codes: 0 done, 1 the work failed,
+2 wrong usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pacs2bids import __version__
+from pacs2bids.model import Pacs2BidsError
+
+VERBS = {
+    "query": "list the studies to convert (by hand or by C-FIND) as studies.tsv",
+    "pull": "retrieve one study whole, and write its receipt",
+    "index": "read every header of a study; sort instances into series and stacks",
+    "reconstruct": "turn the stacks of a study into NIfTI volumes with sidecars",
+    "plan": "ask the heuristic for the BIDS names of one session",
+    "place": "put the volumes of one session into the BIDS tree",
+    "dataset": "write the top-level files of the dataset",
+    "check": "validate the dataset",
+    "report": "write the page to look at",
+    "convert": "turn any folder of DICOM into NIfTI, without workflow and BIDS names",
+    "serve": "a small PACS over a folder of DICOM files",
+    "phantom": "write a synthetic study set",
+    "demo": "the whole line on the phantom, from an embedded PACS to a validated dataset",
+}
+
+log = logging.getLogger("pacs2bids")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(words)
+    arguments = parser.parse_args(words)
+    if not arguments.verb:
+        parser.print_help()
+        return 2
+    _log_to(arguments.log, verbose=arguments.verbose)
+    try:
+        line = importlib.import_module(f"pacs2bids.verbs.{arguments.verb}").run(arguments)
+    except Pacs2BidsError as error:
+        return _failed(error, error.exit_code, debug=arguments.debug)
+    except KeyboardInterrupt:
+        return _failed(Pacs2BidsError("interrupted"), 130, debug=arguments.debug)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
+        what = f"unexpected {type(error).__name__}: {error}"
+        hint = "This is a defect of pacs2bids; run again with --debug and report what it prints"
+        return _failed(Pacs2BidsError(what, where=arguments.verb, hint=hint), 1, debug=arguments.debug)
+    if line:
+        print(line, flush=True)  # noqa: T201 - the one line of result
+    return 0
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pacs2bids", description="From a PACS to a validated BIDS dataset.")
+    parser.add_argument("--version", action="version", version=f"pacs2bids {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    asked = next((word for word in words if word in VERBS), None)
+    for verb, summary in VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub.add_argument("--log", type=Path, metavar="FILE", help="also write the log, in full, to FILE")
+        sub.add_argument("--verbose", "-v", action="store_true", help="say on standard error what is done")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+        if verb == asked:
+            importlib.import_module(f"pacs2bids.verbs.{verb}").configure(sub)
+    return parser
+
+
+def _log_to(path: Path | None, *, verbose: bool) -> None:
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.INFO if verbose else logging.WARNING)
+    screen.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handlers: list[logging.Handler] = [screen]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        handlers.append(file)
+    log.handlers = handlers
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _failed(error: Pacs2BidsError, code: int, *, debug: bool) -> int:
+    log.error("%s", error, exc_info=debug)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The languages a heuristic can be written in."""

@@ -1,0 +1,134 @@
+"""Files between the stages: written whole or not at all, read back as records.
+
+Every write goes to a temporary neighbour, is flushed to disk and renamed over the final name, so that a
+reader, a crash or a full disk never meets half a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+import msgspec
+
+from pacs2bids.model import DatasetError, HeaderError, Json
+
+Record = TypeVar("Record")
+
+
+@contextmanager
+def atomic(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """A binary file that appears under ``path`` only when the block ends without an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write ``content`` atomically."""
+    with atomic(path, mode=mode) as stream:
+        stream.write(content)
+
+
+def write_text(path: Path, content: str, *, mode: int = 0o644) -> None:
+    """Write ``content`` atomically as UTF-8."""
+    write_bytes(path, content.encode(), mode=mode)
+
+
+def write_json(path: Path, content: Json | Mapping[str, Json], *, mode: int = 0o644) -> None:
+    """Write a JSON document for people: indented, keys in the order given, one newline at the end."""
+    encoded = msgspec.json.format(msgspec.json.encode(content), indent=2)
+    write_bytes(path, encoded + b"\n", mode=mode)
+
+
+def write_record(path: Path, record: object, *, mode: int = 0o600) -> None:
+    """Write a record of ``model`` as compact JSON, readable by its owner alone unless ``mode`` says more."""
+    write_bytes(path, msgspec.json.encode(record) + b"\n", mode=mode)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read what ``write_record`` wrote.
+
+    Raises HeaderError if the file is missing or is no such record.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise HeaderError("is missing", where=str(path), hint="Run the stage that writes it first") from None
+    except msgspec.DecodeError as error:
+        hint = "It was written by another version; delete it and run its stage again"
+        raise HeaderError(f"is no {kind.__name__}: {error}", where=str(path), hint=hint) from error
+
+
+def write_tsv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, mode: int = 0o644
+) -> None:
+    """Write a tab-separated table; None becomes "n/a" as BIDS wants; tabs and newlines become spaces."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    write_text(path, text.getvalue(), mode=mode)
+
+
+def _cell(value: object) -> str:
+    return "n/a" if value is None else " ".join(str(value).split("\t")).replace("\n", " ").replace("\r", " ")
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Read a tab-separated table into one dict a row; missing cells are ""."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+        return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder (and its parents) that only its owner may enter: it holds identities."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put ``source`` under the name ``target``, atomically: a hard link, or a copy across file systems.
+
+    Raises DatasetError if neither is possible.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy2(source, temporary)
+        temporary.replace(target)
+        # rename(2) does nothing when both names are already the same file; the spare name must still go
+        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DatasetError(f"cannot be written: {error.strerror}", where=str(target)) from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

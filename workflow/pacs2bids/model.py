@@ -1,0 +1,485 @@
+"""The records that cross floors, and the errors.
+
+Patient -> Study -> Series -> Stack -> Frame. A *frame* is one stored plane of pixels with its own header,
+whatever the storage form it came in; a *stack* is the frames that make one NIfTI file. Frames know vendors
+and storage forms; above them nobody does.
+
+Conventions: lengths in mm, times in s, angles in degrees; ``_lps`` is the DICOM patient frame (x to the
+patient's Left, y to Posterior, z Superior; PS3.3 C.7.6.2.1.1), ``_ras`` the NIfTI frame. ``None`` means that
+the header does not say. All records are frozen; those under "kept on disk" are written as JSON by ``files``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Vector: TypeAlias = tuple[float, float, float]
+
+# ---------------------------------------------------------------------------------------------- errors
+
+
+class Pacs2BidsError(Exception):
+    """A failure that a user can act on: where it is, what is wrong, and what to do.
+
+    ``where`` names a file, a series or a configuration key; never a patient.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint = what, where, hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class ConfigError(Pacs2BidsError):
+    """A wrong key or value in the configuration, the studies table or the command line."""
+
+    exit_code = 2
+
+
+class HeaderError(Pacs2BidsError):
+    """A file that is not DICOM, or a header that cannot be read."""
+
+
+class ConversionError(Pacs2BidsError):
+    """A stack that cannot be reconstructed exactly."""
+
+
+class QueryError(Pacs2BidsError):
+    """The PACS could not be asked, or its answer makes no studies table."""
+
+
+class PullError(Pacs2BidsError):
+    """A study could not be retrieved whole."""
+
+
+class HeuristicError(Pacs2BidsError):
+    """The user's heuristic cannot be loaded, or gives an answer outside its contract."""
+
+
+class PlanError(Pacs2BidsError):
+    """Names that collide or that BIDS does not allow."""
+
+
+class DatasetError(Pacs2BidsError):
+    """The BIDS tree cannot be written, or does not hold what was planned."""
+
+
+# ---------------------------------------------------------------------------------------------- reasons
+
+
+class Reason(StrEnum):
+    """Why an instance is in no stack. Every leftover carries exactly one."""
+
+    NOT_DICOM = "not-dicom"
+    UNREADABLE = "unreadable"
+    NO_IMAGE = "no-image"  # structured report, raw data, presentation state, spectroscopy, ...
+    NO_GEOMETRY = "no-geometry"  # a picture that has no place in the patient
+    UNSUPPORTED = "unsupported"  # a form this engine refuses rather than guesses
+    DUPLICATE = "duplicate"  # the same SOPInstanceUID, or the same plane twice
+    INCOMPLETE = "incomplete"  # belongs to a volume that lacks slices
+    INCONSISTENT = "inconsistent"  # contradicts the rest of its stack
+    FOREIGN = "foreign"  # another study's instance
+
+
+# ---------------------------------------------------------------------------------------------- frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Where one stored plane lies (PS3.3 C.7.6.2).
+
+    ``position_lps``: centre of the first voxel. ``row_cosines_lps``: direction of increasing column index
+    (the first three values of ImageOrientationPatient). ``column_cosines_lps``: of increasing row index.
+    ``row_spacing_mm``: between rows (PixelSpacing[0]). ``column_spacing_mm``: between columns.
+    """
+
+    position_lps: Vector
+    row_cosines_lps: Vector
+    column_cosines_lps: Vector
+    row_spacing_mm: float
+    column_spacing_mm: float
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mosaic:
+    """How a vendor tiles one volume into one picture; tiles fill rows first.
+
+    ``slices``: used tiles. ``tiles_per_row``: width of the grid. ``normal_lps``: unit vector from tile n to
+    tile n + 1. ``slice_step_mm``: distance between their centres. ``first_position_lps``: centre of the first
+    voxel of tile 0 where the vendor gives it; None: derive it from the picture's own position
+    (Siemens: that of the whole picture, as if it were one huge slice).
+    """
+
+    slices: int
+    tiles_per_row: int
+    normal_lps: Vector
+    slice_step_mm: float
+    first_position_lps: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What standard and private elements of one header say, in vendor-neutral terms.
+
+    ``phase_encoding``: "row" when phase is encoded along rows of the stored picture (increasing column
+    index; InPlanePhaseEncodingDirection ROW), "column" along columns. ``phase_encoding_positive``: it runs
+    towards increasing stored index; None: polarity unknown.
+    ``slice_times_s``: onset of each slice of a mosaic, in tile order, from the volume's first excitation.
+    ``slice_time_s``: the same for a frame that is one slice (its onset may be counted from any fixed origin;
+    the stack subtracts the volume's first).
+    ``b_vector_lps``: unit vector in the patient frame, (0, 0, 0) for b = 0, None when unknown or isotropic.
+    ``component``: "magnitude", "phase", "real", "imaginary".
+    ``effective_echo_spacing_s``, ``total_readout_time_s``: as BIDS defines them, on the reconstructed matrix.
+    ``rescale``: (slope, intercept) that replaces the standard rescale (Philips precise values).
+    ``extra``: further BIDS or dcm2niix sidecar fields that only the vendor can tell, in BIDS units.
+    """
+
+    mosaic: Mosaic | None = None
+    component: str | None = None
+    phase_encoding: str | None = None
+    phase_encoding_positive: bool | None = None
+    slice_times_s: tuple[float, ...] | None = None
+    slice_time_s: float | None = None
+    volume_index: int | None = None
+    b_value_s_per_mm2: float | None = None
+    b_vector_lps: Vector | None = None
+    is_diffusion_map: bool = False  # trace, ADC, FA, ...: computed, no direction
+    repetition_time_s: float | None = None
+    multiband_factor: int | None = None
+    effective_echo_spacing_s: float | None = None
+    total_readout_time_s: float | None = None
+    bandwidth_per_pixel_phase_encode_hz: float | None = None
+    partial_fourier: float | None = None
+    parallel_reduction_factor_in_plane: float | None = None
+    rescale: tuple[float, float] | None = None
+    extra: dict[str, Json] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------- kept on disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """One stored picture: where its pixels are and how to read them (PS3.5 section 8, PS3.3 C.7.6.3).
+
+    ``path`` is relative to the study's DICOM folder. ``offset``/``length``: bytes of this frame in the file
+    when it is stored natively; None when it is encapsulated (compressed). ``frame`` counts from 0.
+    """
+
+    path: str
+    frame: int
+    transfer_syntax_uid: str
+    offset: int | None
+    length: int | None
+    rows: int
+    columns: int
+    samples_per_pixel: int
+    planar_configuration: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    is_float: bool
+    photometric_interpretation: str
+    big_endian: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where each plane of a stack comes from; the five tuples run in parallel, one entry a plane.
+
+    ``image``: index into ``Stack.images``. ``tile_row``, ``tile_column``: first stored row and column of the
+    plane inside that picture (0 unless tiled). ``slice``, ``volume``: where it goes.
+    """
+
+    image: tuple[int, ...]
+    tile_row: tuple[int, ...]
+    tile_column: tuple[int, ...]
+    slice: tuple[int, ...]
+    volume: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradients:
+    """Diffusion weighting, one entry a volume; vectors in the patient frame, (0, 0, 0) where b = 0."""
+
+    b_values_s_per_mm2: tuple[float, ...]
+    b_vectors_lps: tuple[Vector, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackFacts:
+    """What a name or a report needs to know of a stack. ``acquired``: ISO date and time of frame one."""
+
+    acquired: str | None = None
+    image_type: tuple[str, ...] = ()
+    component: str | None = None
+    echo_number: int | None = None
+    echo_time_s: float | None = None
+    repetition_time_s: float | None = None
+    inversion_time_s: float | None = None
+    flip_angle_deg: float | None = None
+    phase_encoding_direction: str | None = None  # BIDS letters of the stored NIfTI: i, i-, j, ...
+    is_derived: bool = False
+    is_diffusion: bool = False
+    is_diffusion_map: bool = False
+    is_localizer: bool = False  # several orientations in one series
+    orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
+    contrast: str | None = None  # reserved for stacks split by other dimensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """The planes that make one NIfTI file, fully described; only the pixels are missing.
+
+    ``stack_id`` names the volume under ``volumes/``: series key, hyphen, ordinal, as in "005-1".
+    ``shape``: (columns, rows, slices, volumes) of the NIfTI array. ``affine_ras``: its 4x4, rows as stored
+    (bottom-up), in mm. ``rescale``: one (slope, intercept) a picture in ``images`` order, or a single pair
+    for all. ``sidecar``: BIDS fields in BIDS units, without those that only a name can tell.
+    ``shear``: True if the slice step is not perpendicular to the slices (tilted gantry).
+    """
+
+    stack_id: str
+    series_instance_uid: str
+    sop_instance_uids: tuple[str, ...]  # one a picture in ``images`` order
+    shape: tuple[int, int, int, int]
+    affine_ras: tuple[tuple[float, float, float, float], ...]
+    repetition_time_s: float | None
+    images: tuple[ImageRef, ...]
+    placement: Placement
+    rescale: tuple[tuple[float, float], ...]
+    gradients: Gradients | None
+    facts: StackFacts
+    sidecar: dict[str, Json]
+    shear: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """An instance that is in no stack, and why. ``detail`` is a sentence for a person."""
+
+    path: str
+    reason: Reason
+    detail: str
+    sop_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesInfo:
+    """One series as a heuristic sees it. The fields from ``dims`` on follow heudiconv's SeqInfo.
+
+    ``series_key``: short, unique in the study, sortable: "005", or "005b" where a number repeats.
+    ``dims``: matrix of the representative instance as heudiconv counts it (columns swapped to its order),
+    padded with 1. ``repetition_time_s``/``echo_time_ms``: units as heudiconv's TR and TE; None if missing.
+    """
+
+    series_key: str
+    study_instance_uid: str
+    series_instance_uid: str
+    series_number: int | None
+    modality: str | None
+    acquired: str | None
+    instances: int  # received, stacked or not
+    stack_ids: tuple[str, ...]
+    example_path: str
+    dims: tuple[int, int, int, int]
+    series_files: int
+    series_description: str = ""
+    protocol_name: str = ""
+    sequence_name: str = ""
+    study_description: str = ""
+    referring_physician_name: str = ""
+    accession_number: str = ""
+    patient_id: str = ""
+    patient_age: str | None = None
+    patient_sex: str | None = None
+    image_type: tuple[str, ...] = ()
+    is_motion_corrected: bool = False
+    is_derived: bool = False
+    repetition_time_s: float | None = None
+    echo_time_ms: float | None = None
+    date: str | None = None  # AcquisitionDate as stored, YYYYMMDD
+    time: str | None = None  # AcquisitionTime as stored, HHMMSS.FFFFFF
+    manufacturer: str | None = None
+    model_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyIndex:
+    """``index.json``: every instance of one study, in a stack or among the leftovers.
+
+    ``instances`` counts files received; it equals the distinct instances in stacks plus ``leftovers``.
+    """
+
+    engine_version: str
+    study_instance_uid: str
+    instances: int
+    series: tuple[SeriesInfo, ...]  # in time order
+    stacks: tuple[Stack, ...]
+    leftovers: tuple[Leftover, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeFile:
+    """The files of one reconstructed stack: names inside ``volumes/`` and their SHA-256, hexadecimal."""
+
+    stack_id: str
+    input_digest: str
+    files: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedStack:
+    """A stack that could not be reconstructed, and the error as a person reads it."""
+
+    stack_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """``volumes/manifest.json``: what was reconstructed, from what, by which engine."""
+
+    engine_version: str
+    study_instance_uid: str
+    volumes: tuple[VolumeFile, ...]
+    failed: tuple[FailedStack, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedInstance:
+    """One instance on disk. ``path`` is relative to the study's DICOM folder."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An instance that was offered or announced and not kept, and why."""
+
+    sop_instance_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveStatus:
+    """How one C-MOVE (or other transfer) ended, in the PACS's own words."""
+
+    level: str
+    message_id: int
+    status: str  # four hexadecimal digits, "" when the PACS gave none
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """``receipt.json``: what the source announced for a study, what came, what is missing.
+
+    ``announced`` maps SeriesInstanceUID to SOPInstanceUIDs. ``complete``: nothing announced is missing.
+    """
+
+    study_instance_uid: str
+    source: str
+    kind: str
+    complete: bool
+    started: str
+    finished: str
+    announced: dict[str, tuple[str, ...]]
+    received: tuple[ReceivedInstance, ...]
+    missing: tuple[str, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    duplicates: tuple[str, ...] = ()
+    conflicting: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    transfers: tuple[MoveStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """One row of ``plan.tsv``: a stack (or a series without one) and its name, or the reason it has none.
+
+    ``bids_name``: path in the dataset without extension, "sub-01/ses-a/anat/sub-01_ses-a_T1w"; "" if
+    skipped. ``reason``: "" if named. ``metadata``: sidecar fields that follow from the name (TaskName, ...).
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    series_number: int | None
+    series_description: str
+    stack_id: str
+    acquired: str
+    dims: str
+    instances: int
+    bids_name: str
+    reason: str
+    metadata: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow:
+    """One row of the resolved ``studies.tsv``. ``session`` is "" where the study has no sessions."""
+
+    study_instance_uid: str
+    subject: str
+    session: str
+    source: str
+
+    @property
+    def session_key(self) -> str:
+        """Name of the session's folder under ``sessions/``: "sub-01_ses-a", or "sub-01"."""
+        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedSession:
+    """``placed.json``: the files one session put into the dataset, path in the dataset -> SHA-256."""
+
+    session_key: str
+    subject: str
+    session: str
+    files: dict[str, str]
+    volumes: dict[str, str]  # path in the dataset without extension -> "<StudyInstanceUID>/<stack_id>"
+    participant: dict[str, Json] = field(default_factory=dict)  # age, sex: what participants.tsv needs
+    absent: dict[str, str] = field(default_factory=dict)  # planned name -> why its volume is not there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One result of the checks. ``severity``: "error" or "warning". ``origin``: which check found it."""
+
+    severity: str
+    code: str
+    location: str
+    message: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """``check.json``: the verdict on the dataset."""
+
+    ok: bool
+    validator_version: str
+    findings: tuple[Finding, ...]

@@ -1,0 +1,1 @@
+"""What private elements mean: one module a vendor, each ``claims(header)`` and ``facts(header)``."""

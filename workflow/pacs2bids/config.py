@@ -1,0 +1,340 @@
+"""``config.yaml``: read, checked whole, and turned into records; one line says what is wrong.
+
+The shape is checked against ``schemas/config.schema.json``; what a schema cannot say (a source that is not
+defined, a pattern that is no regular expression) is checked here. Relative paths stay as they are written:
+they are relative to the folder where the workflow runs, as everything in Snakemake.
+
+The records know nothing of the network: the verbs make peers of ``pacs`` out of ``PacsSource`` and
+``FolderSource``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from pacs2bids.model import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacsSource:
+    """A PACS that is asked by C-FIND and sends by C-MOVE to our own receiver.
+
+    ``receive_ae_title`` is the move destination that the PACS knows; it must resolve there to this host and
+    ``receive_port``. ``receive_host``: the local address to listen on, "" for all.
+    """
+
+    name: str
+    host: str
+    port: int
+    ae_title: str
+    calling_ae_title: str
+    receive_ae_title: str
+    receive_host: str
+    receive_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSource:
+    """A folder of DICOM files, searched with all its subfolders."""
+
+    name: str
+    path: Path
+
+
+Source: TypeAlias = PacsSource | FolderSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRule:
+    """How a BIDS label follows from a DICOM attribute.
+
+    ``attribute``: keyword. ``pattern``: regular expression, searched in the attribute's value, whose group
+    ``group`` is the label; None: the whole value is.
+    """
+
+    attribute: str
+    pattern: re.Pattern[str] | None
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyQuery:
+    """One C-FIND at STUDY level: what must match (keyword -> value), and where the labels come from."""
+
+    source: str
+    match: dict[str, str]
+    subject: LabelRule
+    session: LabelRule | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """What a person says about the dataset, for ``dataset_description.json``; "" and () where left out."""
+
+    name: str
+    authors: tuple[str, ...] = ()
+    license: str = ""
+    acknowledgements: str = ""
+    how_to_acknowledge: str = ""
+    funding: tuple[str, ...] = ()
+    ethics_approvals: tuple[str, ...] = ()
+    references_and_links: tuple[str, ...] = ()
+    doi: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration. Either ``table`` (written by hand) or ``queries`` tells the studies."""
+
+    workdir: Path
+    bids: Path
+    report: Path
+    heuristic: Path
+    sources: dict[str, Source]
+    table: Path | None
+    queries: tuple[StudyQuery, ...]
+    dataset: DatasetInfo
+    gzip: str
+    on_broken_series: str
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration.
+
+    Raises ConfigError, one line that names the file, the key, what is wrong and what is allowed.
+    """
+    content = _read_yaml(path)
+    _check_shape(content, path)
+    sources = {name: _source(name, entry) for name, entry in content["sources"].items()}
+    studies = content["studies"]
+    config = Config(
+        workdir=Path(content.get("workdir", "work")),
+        bids=Path(content.get("bids", "bids")),
+        report=Path(content.get("report", "report.html")),
+        heuristic=Path(content["heuristic"]),
+        sources=sources,
+        table=Path(studies["table"]) if "table" in studies else None,
+        queries=tuple(
+            _query(entry, sources, f"{path}: studies.query[{number}]")
+            for number, entry in enumerate(studies.get("query", ()))
+        ),
+        dataset=_dataset(content["dataset"]),
+        gzip=content.get("gzip", "fast"),
+        on_broken_series=content.get("on_broken_series", "fail"),
+    )
+    _check_folders(config, path)
+    return config
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts; a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1 guess too much
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^(~|null|)$"), ["~", "n", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^(0|-?[1-9][0-9]*)$"), list("-0123456789"))
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return yaml.load(stream, Loader=_Loader)
+    except OSError as error:
+        hint = "Run in the folder that holds config.yaml, or name another file"
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not a UTF-8 text", where=str(path)) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"is no YAML: {error.problem}", where=where) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"is no YAML: {' '.join(str(error).split())}", where=str(path)) from None
+
+
+# ------------------------------------------------------------------------------------------------ the schema
+
+
+def _check_shape(content: object, path: Path) -> None:
+    schema = json.loads(files("pacs2bids").joinpath("schemas/config.schema.json").read_bytes())
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(content),
+        key=lambda error: (len(error.absolute_path), error.validator != "additionalProperties"),
+    )
+    if not errors:
+        return
+    first, *rest = errors
+    what, hint = _explain(first)
+    if rest:
+        what = f"{what} (and {len(rest)} more)"
+    key = _key_path(first)
+    raise ConfigError(what, where=f"{path}: {key}" if key else str(path), hint=hint)
+
+
+def _key_path(error: ValidationError) -> str:
+    text = ""
+    for step in error.absolute_path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """What is wrong and what is allowed, in a person's words; ``error.message`` speaks of JSON schemas."""
+    rule, value, found = str(error.validator), cast(Any, error.validator_value), cast(Any, error.instance)
+    schema = cast("Mapping[str, Any]", error.schema)
+    if rule == "additionalProperties":
+        allowed = list(schema["properties"])
+        unknown = next(key for key in found if key not in allowed)
+        return f"unknown key {_shown(unknown)}", suggest(str(unknown), allowed)
+    if rule == "enum":
+        return f"{_shown(found)} is not allowed", suggest(str(found), value)
+    return _explain_value(rule, value, found, schema), ""
+
+
+def _explain_value(rule: str, value: Any, found: Any, schema: Mapping[str, Any]) -> str:
+    if rule == "required":
+        missing = next(key for key in value if key not in found)
+        return f"the key {missing!r} is missing"
+    if rule == "type":
+        return f"must be {_type_names(value)}, not {_shown(found)}"
+    if rule in ("minimum", "maximum"):
+        return f"must be from {schema['minimum']} to {schema['maximum']}, not {found}"
+    if rule == "pattern":
+        return f"must be {schema['description']}, not {_shown(found)}"
+    if rule in ("minProperties", "maxProperties") and "properties" in schema:
+        return f"must hold one of the keys {_listed(schema['properties'])}, and no other"
+    return "must not be empty"
+
+
+def _type_names(types: str | list[str]) -> str:
+    words = {
+        "object": "keys with values",
+        "array": "a list",
+        "string": "a text",
+        "integer": "a whole number",
+    }
+    return " or ".join(words[name] for name in ([types] if isinstance(types, str) else types))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "keys with values"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "empty" if value is None else repr(value)
+
+
+def suggest(word: str, allowed: Iterable[str]) -> str:
+    """A hint for a misspelt word: the closest of those allowed, or all of them."""
+    words = list(allowed)
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"Did you mean {close[0]!r}? Allowed: {_listed(words)}" if close else f"Allowed: {_listed(words)}"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------ records
+
+
+def _source(name: str, entry: Mapping[str, Any]) -> Source:
+    if entry["kind"] == "folder":
+        return FolderSource(name=name, path=Path(entry["path"]))
+    calling = entry.get("calling_ae_title", "PACS2BIDS")
+    return PacsSource(
+        name=name,
+        host=entry["host"],
+        port=entry["port"],
+        ae_title=entry["ae_title"],
+        calling_ae_title=calling,
+        receive_ae_title=entry.get("receive_ae_title", calling),
+        receive_host=entry.get("receive_host", ""),
+        receive_port=entry.get("receive_port", 11112),
+    )
+
+
+def _query(entry: Mapping[str, Any], sources: Mapping[str, Source], where: str) -> StudyQuery:
+    for keyword in entry["match"]:
+        _check_keyword(keyword, f"{where}.match")
+    return StudyQuery(
+        source=_source_name(entry.get("source"), sources, f"{where}.source"),
+        match={keyword: str(value) for keyword, value in entry["match"].items()},
+        subject=_label_rule(entry["subject"], "subject", f"{where}.subject"),
+        session=_label_rule(entry["session"], "session", f"{where}.session") if "session" in entry else None,
+    )
+
+
+def _source_name(name: str | None, sources: Mapping[str, Source], where: str) -> str:
+    if name is None and len(sources) == 1:
+        return next(iter(sources))
+    if name is None:
+        hint = f"Allowed: {_listed(sources)}"
+        raise ConfigError("is missing, and there are several sources", where=where, hint=hint)
+    if name not in sources:
+        raise ConfigError(f"no source is called {name!r}", where=where, hint=suggest(name, sources))
+    return name
+
+
+def _check_keyword(keyword: str, where: str) -> None:
+    from pydicom.datadict import keyword_dict  # noqa: PLC0415 - only queries need it
+
+    if keyword not in keyword_dict:
+        close = difflib.get_close_matches(keyword, keyword_dict, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else "Write it as in PatientID or StudyDescription"
+        raise ConfigError(f"{keyword!r} is no DICOM keyword", where=where, hint=hint)
+
+
+def _label_rule(entry: Mapping[str, str], group: str, where: str) -> LabelRule:
+    _check_keyword(entry["from"], f"{where}.from")
+    if "pattern" not in entry:
+        return LabelRule(attribute=entry["from"], pattern=None, group=group)
+    try:
+        pattern = re.compile(entry["pattern"])
+    except re.error as error:
+        what = f"is no regular expression: {error.msg} at character {(error.pos or 0) + 1}"
+        raise ConfigError(what, where=f"{where}.pattern") from None
+    if group not in pattern.groupindex:
+        hint = f"Mark the part that is the label: (?P<{group}>...)"
+        raise ConfigError(f"has no group named {group!r}", where=f"{where}.pattern", hint=hint)
+    return LabelRule(attribute=entry["from"], pattern=pattern, group=group)
+
+
+def _dataset(entry: Mapping[str, str | Sequence[str]]) -> DatasetInfo:
+    values = {key: value if isinstance(value, str) else tuple(value) for key, value in entry.items()}
+    return DatasetInfo(**values)  # type: ignore[arg-type]  # the schema has checked every key and type
+
+
+def _check_folders(config: Config, path: Path) -> None:
+    """The dataset is for others: nothing that identifies a patient may lie inside it, nor it in there."""
+    bids = config.bids.absolute()
+    for key, other in (("workdir", config.workdir), ("report", config.report)):
+        if other.absolute().is_relative_to(bids):
+            hint = "Give it a place of its own, such as " + ("work" if key == "workdir" else "report.html")
+            raise ConfigError(f"lies inside the dataset {config.bids}", where=f"{path}: {key}", hint=hint)

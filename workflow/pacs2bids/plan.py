@@ -1,0 +1,368 @@
+"""Stacks and a heuristic's answers become names, or reasons why there is none.
+
+Theory of operation. A heuristic names *series* (``Answer``: a path without extension for a series); an index
+holds *stacks*, and one series may hold several: echoes, magnitude and phase, maps beside diffusion volumes.
+``plan_session`` gives every stack its own name from what tells the stacks of a series apart, checks all names
+against BIDS and against each other, and reports everything that is wrong at once. Every stack, and every
+series without stacks, ends in a row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pacs2bids.bids import BidsName
+from pacs2bids.model import Json, Leftover, PlanError, PlanRow, SeriesInfo, Stack, StackFacts, StudyIndex
+
+NOT_NAMED = "the heuristic does not name this series"
+BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
+
+# BIDS labels of the entity "part" (BIDS, appendix Entities)
+PARTS = {"magnitude": "mag", "phase": "phase", "real": "real", "imaginary": "imag"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a heuristic says of one series.
+
+    ``path``: name in the dataset without extension. ``template``: how the heuristic wrote it, for messages.
+    ``stack``: ordinal of the one stack that is meant (2 for "005-2"); None: the whole series.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    template: str
+    path: str
+    stack: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """A series for which the heuristic gave no usable answer, and why, for a person."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """All that a heuristic says of a session."""
+
+    named: tuple[Answer, ...]
+    unanswered: tuple[Unanswered, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPlan:
+    """The rows in the order of acquisition, and what a person should know of them."""
+
+    rows: tuple[PlanRow, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """A series with everything known about it."""
+
+    info: SeriesInfo
+    stacks: tuple[Stack, ...]
+    leftovers: tuple[Leftover, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.info.study_instance_uid, self.info.series_instance_uid)
+
+    @property
+    def label(self) -> str:
+        """As messages call it: its key and its description, which a person knows from the console."""
+        description = self.info.series_description or self.info.protocol_name
+        return f"series {self.info.series_key}" + (f" ({description})" if description else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """A stack that has a name."""
+
+    series: _Series
+    stack: Stack
+    template: str
+    name: BidsName
+
+
+def plan_session(
+    *, subject: str, session: str, indexes: Sequence[StudyIndex], answers: Answers
+) -> SessionPlan:
+    """Names or reasons for everything in the studies of one session.
+
+    Raises PlanError that lists every name that BIDS does not allow, that is not of this session, or that two
+    stacks share.
+    """
+    all_series = [series for index in indexes for series in _series_of(index)]
+    named, problems = _name_all(all_series, answers.named, subject, session)
+    problems += _collisions(named)
+    if problems:
+        count = f"{len(problems)} names are wrong" if len(problems) > 1 else "a name is wrong"
+        raise PlanError(f"{count}; nothing is placed:\n  - " + "\n  - ".join(problems))
+    rows = [_row(one.series, one.stack, name=one.name.path, metadata=_metadata(one, named)) for one in named]
+    named_stacks = {(one.series.key, one.stack.stack_id) for one in named}
+    rows += _skipped(all_series, named_stacks, answers)
+    rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
+    return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, named, answers))
+
+
+def _series_of(index: StudyIndex) -> Iterable[_Series]:
+    stacks, leftovers = defaultdict(list), defaultdict(list)
+    for stack in index.stacks:
+        stacks[stack.series_instance_uid].append(stack)
+    for leftover in index.leftovers:
+        leftovers[leftover.series_instance_uid].append(leftover)
+    for info in index.series:
+        uid = info.series_instance_uid
+        yield _Series(info=info, stacks=tuple(stacks[uid]), leftovers=tuple(leftovers[uid]))
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+def _name_all(
+    all_series: Sequence[_Series], answers: Sequence[Answer], subject: str, session: str
+) -> tuple[list[_Named], list[str]]:
+    by_key = {series.key: series for series in all_series}
+    named, problems = [], []
+    for answer in answers:
+        series = by_key[answer.study_instance_uid, answer.series_instance_uid]
+        try:
+            named += _name_series(series, answer, subject, session)
+        except PlanError as error:
+            problems.append(f"{series.label}, template {answer.template!r}: {error}")
+    return named, list(dict.fromkeys(problems))
+
+
+def _name_series(series: _Series, answer: Answer, subject: str, session: str) -> list[_Named]:
+    base = BidsName.read(answer.path)
+    if (base.subject, base.session) != (subject, session):
+        wanted = f"sub-{subject}" + (f"_ses-{session}" if session else " without a session")
+        raise PlanError(f"is not a name of {wanted}", where=answer.path)
+    stacks = _chosen(series, answer)
+    names = _tell_apart(base, stacks)
+    for name in names:
+        if problems := name.problems():
+            raise PlanError("; ".join(problems), where=name.path)
+    return [
+        _Named(series=series, stack=stack, template=answer.template, name=name)
+        for stack, name in zip(stacks, names, strict=True)
+    ]
+
+
+def _chosen(series: _Series, answer: Answer) -> tuple[Stack, ...]:
+    """The stacks that an answer means."""
+    if answer.stack is not None:
+        chosen = tuple(stack for stack in series.stacks if _ordinal(stack) == answer.stack)
+        if not chosen:
+            known = ", ".join(str(_ordinal(stack)) for stack in series.stacks) or "none"
+            raise PlanError(f"there is no stack {answer.stack} (stacks: {known})", where=answer.path)
+        return chosen
+    volumes = tuple(stack for stack in series.stacks if not stack.facts.is_diffusion_map)
+    return volumes or series.stacks  # a series of maps only is named as the heuristic says
+
+
+def _ordinal(stack: Stack) -> int:
+    return int(stack.stack_id.rpartition("-")[2])
+
+
+def _tell_apart(base: BidsName, stacks: Sequence[Stack]) -> list[BidsName]:
+    """One name a stack, from what tells the stacks of one series apart.
+
+    Raises PlanError if nothing that BIDS has a word for does.
+    """
+    if len(stacks) < 2:
+        return [base for _ in stacks]
+    facts = [stack.facts for stack in stacks]
+    names = _field_map_names(base, facts) or _with_echo(_with_part([base] * len(stacks), facts), facts)
+    if len(set(names)) < len(names):
+        held = "; ".join(f"stack {_ordinal(stack)}: {_described(stack)}" for stack in stacks)
+        hint = (
+            f'Name one of them, as in {{"item": s.series_id, "stack": {_ordinal(stacks[0])}}}, '
+            "or leave the series out"
+        )
+        raise PlanError(f"one name for {len(stacks)} stacks ({held})", where=base.path, hint=hint)
+    return names
+
+
+def _field_map_names(base: BidsName, facts: Sequence[StackFacts]) -> list[BidsName]:
+    """Two echoes of a field map are magnitude1 and magnitude2, or phase1 and phase2; else nothing.
+
+    Source: BIDS, "Fieldmap data", cases 1 and 2; heudiconv's users write "magnitude" or "magnitude1".
+    """
+    stem = base.suffix.removesuffix("1")
+    ranks = _echo_ranks(facts)
+    if base.datatype != "fmap" or stem not in ("magnitude", "phase") or sorted(ranks) != [1, 2]:
+        return []
+    return [base.with_suffix(f"{stem}{rank}") for rank in ranks]
+
+
+def _with_part(names: list[BidsName], facts: Sequence[StackFacts]) -> list[BidsName]:
+    parts = [PARTS.get(one.component or "") for one in facts]
+    if len(set(parts)) < 2:
+        return names
+    if None in parts:
+        return names  # one stack's component is unknown: no guess
+    return [_completed(name, "part", part or "") for name, part in zip(names, parts, strict=True)]
+
+
+def _with_echo(names: list[BidsName], facts: Sequence[StackFacts]) -> list[BidsName]:
+    ranks = _echo_ranks(facts)
+    if len(set(ranks)) < 2:
+        return names
+    return [_completed(name, "echo", str(rank)) for name, rank in zip(names, ranks, strict=True)]
+
+
+def _echo_ranks(facts: Sequence[StackFacts]) -> list[int]:
+    """1 for the shortest echo, and so on; empty if a stack does not tell its echo."""
+    times: list[float] = [one.echo_time_s for one in facts if one.echo_time_s is not None]
+    if len(times) < len(facts) or len(set(times)) < 2:
+        times = [one.echo_number for one in facts if one.echo_number is not None]
+    if len(times) < len(facts):
+        return []
+    ordered = sorted(set(times))
+    return [ordered.index(time) + 1 for time in times]
+
+
+def _completed(name: BidsName, key: str, label: str) -> BidsName:
+    said = name.label(key)
+    if said is not None:
+        what = f"it says {key}-{said}, but the series holds several of them"
+        raise PlanError(what, where=name.path, hint=f"Leave '{key}-' to pacs2bids")
+    return name.with_entity(key, label)
+
+
+def _described(stack: Stack) -> str:
+    facts = stack.facts
+    words = ["x".join(map(str, stack.shape)), facts.orientation, facts.component]
+    if facts.echo_time_s is not None:
+        words.append(f"echo time {facts.echo_time_s * 1000:g} ms")
+    words.append("/".join(facts.image_type))
+    return ", ".join(word for word in words if word)
+
+
+def _collisions(named: Sequence[_Named]) -> list[str]:
+    by_path = defaultdict(list)
+    for one in named:
+        by_path[one.name.path].append(one)
+    hint = "give them a run, as in 'run-{item:02d}', or leave all but one out"
+    return [
+        f"{path} is the name of {len(group)} volumes: "
+        + ", ".join(f"{one.series.label} stack {_ordinal(one.stack)}" for one in group)
+        + f" (template {' and '.join(sorted({repr(one.template) for one in group}))}): {hint}"
+        for path, group in by_path.items()
+        if len(group) > 1
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ metadata
+
+
+def _metadata(one: _Named, session: Sequence[_Named]) -> dict[str, Json]:
+    """Sidecar fields that follow from the name (BIDS, "Task", "Phase-difference map", "part")."""
+    fields: dict[str, Json] = {}
+    task = one.name.label("task")
+    if task is not None:
+        fields["TaskName"] = task
+    if one.name.label("part") == "phase" and "Units" not in one.stack.sidecar:
+        fields["Units"] = "arbitrary"  # stored values are not scaled to radians
+    if (one.name.datatype, one.name.suffix) == ("fmap", "phasediff"):
+        fields |= _echo_times(one, session)
+    return fields
+
+
+def _echo_times(phase_difference: _Named, session: Sequence[_Named]) -> dict[str, Json]:
+    """Echo times of the two magnitudes that go with a phase difference, in s; nothing if they are unknown.
+
+    They go together when their names differ in the suffix alone, or when the session has no other pair.
+    """
+    if "EchoTime1" in phase_difference.stack.sidecar:
+        return {}
+    pairs: dict[BidsName, dict[str, float]] = defaultdict(dict)
+    for one in session:
+        echo_time_s = one.stack.facts.echo_time_s
+        if one.name.suffix in ("magnitude1", "magnitude2") and echo_time_s is not None:
+            pairs[one.name.with_suffix("phasediff")][one.name.suffix] = echo_time_s
+    whole = {name: sorted(times.values()) for name, times in pairs.items() if len(times) == 2}
+    times = whole.get(phase_difference.name)
+    if times is None and len(whole) == 1:
+        times = next(iter(whole.values()))
+    return {"EchoTime1": times[0], "EchoTime2": times[1]} if times else {}
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def _row(
+    series: _Series,
+    stack: Stack | None,
+    *,
+    name: str = "",
+    reason: str = "",
+    metadata: dict[str, Json] | None = None,
+) -> PlanRow:
+    info = series.info
+    return PlanRow(
+        study_instance_uid=info.study_instance_uid,
+        series_instance_uid=info.series_instance_uid,
+        series_number=info.series_number,
+        series_description=info.series_description,
+        stack_id=stack.stack_id if stack else "",
+        acquired=(stack.facts.acquired if stack else None) or info.acquired or "",
+        dims="x".join(map(str, stack.shape)) if stack else "",
+        instances=len(stack.sop_instance_uids) if stack else info.instances,
+        bids_name=name,
+        reason=reason,
+        metadata=metadata or {},
+    )
+
+
+def _skipped(
+    all_series: Sequence[_Series], named_stacks: set[tuple[tuple[str, str], str]], answers: Answers
+) -> Iterable[PlanRow]:
+    answered = {(one.study_instance_uid, one.series_instance_uid) for one in answers.named}
+    reasons = {(one.study_instance_uid, one.series_instance_uid): one.reason for one in answers.unanswered}
+    for series in all_series:
+        if not series.stacks:
+            yield _row(series, None, reason=_no_volume(series))
+        for stack in series.stacks:
+            if (series.key, stack.stack_id) in named_stacks:
+                continue
+            if series.key in answered:
+                beside = (
+                    BESIDE_DIFFUSION if stack.facts.is_diffusion_map else "the heuristic names other stacks"
+                )
+                yield _row(series, stack, reason=beside)
+            else:
+                yield _row(series, stack, reason=reasons.get(series.key, NOT_NAMED))
+
+
+def _no_volume(series: _Series) -> str:
+    counts = Counter(leftover.reason.value for leftover in series.leftovers)
+    listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    first = next((leftover.detail for leftover in series.leftovers if leftover.detail), "")
+    return f"no volume in it: {listed or 'no instance is left'}" + (f" ({first})" if first else "")
+
+
+def _warnings(all_series: Sequence[_Series], named: Sequence[_Named], answers: Answers) -> tuple[str, ...]:
+    by_key = {series.key: series for series in all_series}
+    found = list(answers.warnings)
+    for odd in answers.unanswered:
+        found.append(f"{by_key[odd.study_instance_uid, odd.series_instance_uid].label}: {odd.reason}")
+    for answer in answers.named:
+        series = by_key[answer.study_instance_uid, answer.series_instance_uid]
+        if not series.stacks:
+            found.append(f"{series.label} is named {answer.path}, but there is {_no_volume(series)}")
+    for one in named:
+        known = {**one.stack.sidecar, **_metadata(one, named)}
+        if one.name.suffix == "phasediff" and "EchoTime1" not in known:
+            found.append(f"{one.name.path}: its echo times are unknown; name its two magnitude images, too")
+    return tuple(found)

@@ -1,0 +1,465 @@
+"""Placing a session: names, sidecars, the scans table; renames, kills and files that are not ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import stat
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import bidsschematools.schema
+import pytest
+
+from pacs2bids.__main__ import main
+from pacs2bids.files import read_record, write_record
+from pacs2bids.model import (
+    DatasetError,
+    FailedStack,
+    Json,
+    Manifest,
+    PlacedSession,
+    PlanRow,
+    SeriesInfo,
+    StudyIndex,
+    VolumeFile,
+)
+from pacs2bids.place import (
+    GRADIENT_NAMES,
+    StudyVolumes,
+    participant_facts,
+    place_session,
+    session_labels,
+)
+from pacs2bids.plan_table import write_plan
+
+UID = "1.2.3"
+T1W = "sub-01/ses-a/anat/sub-01_ses-a_T1w"
+BOLD = "sub-01/ses-a/func/sub-01_ses-a_task-rest_bold"
+DWI = "sub-01/ses-a/dwi/sub-01_ses-a_dwi"
+SCANS = "sub-01/ses-a/sub-01_ses-a_scans"
+
+
+def a_row(stack_id: str, bids_name: str, acquired: str = "", **metadata: Json) -> PlanRow:
+    return PlanRow(
+        study_instance_uid=UID,
+        series_instance_uid=f"{UID}.{stack_id[:3]}",
+        series_number=int(stack_id[:3]),
+        series_description="",
+        stack_id=stack_id,
+        acquired=acquired,
+        dims="4x4x4x1",
+        instances=4,
+        bids_name=bids_name,
+        reason="" if bids_name else "no rule names it",
+        metadata=metadata,
+    )
+
+
+@dataclass
+class Session:
+    """A work folder with one reconstructed study, and a dataset to place it into."""
+
+    root: Path
+    failed: tuple[FailedStack, ...] = ()
+    volumes: dict[str, VolumeFile] = field(default_factory=dict)
+
+    @property
+    def bids(self) -> Path:
+        return self.root / "bids"
+
+    @property
+    def session_dir(self) -> Path:
+        return self.root / "work" / "sessions" / "sub-01_ses-a"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "work" / "studies" / UID / "volumes"
+
+    def add(self, stack_id: str, gradients: str = "", **sidecar: Json) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files = {".nii.gz": f"voxels of {stack_id}", ".json": json.dumps(sidecar)}
+        if gradients:
+            files |= {".bval": f"{gradients}\n", ".bvec": "0 1\n0 0\n0 0\n"}
+        digests = {}
+        for extension, content in files.items():
+            path = self.folder / f"{stack_id}{extension}"
+            path.unlink(missing_ok=True)
+            path.write_text(content)
+            digests[path.name] = hashlib.sha256(content.encode()).hexdigest()
+        self.volumes[stack_id] = VolumeFile(stack_id=stack_id, input_digest="", files=digests)
+
+    @property
+    def manifest(self) -> Manifest:
+        volumes = tuple(self.volumes.values())
+        return Manifest(engine_version="0", study_instance_uid=UID, volumes=volumes, failed=self.failed)
+
+    def place(self, *rows: PlanRow) -> PlacedSession:
+        self.session_dir.mkdir(parents=True, exist_ok=True)
+        return place_session(
+            session_dir=self.session_dir,
+            bids=self.bids,
+            rows=rows,
+            studies={UID: StudyVolumes(folder=self.folder, manifest=self.manifest)},
+            participant={"age": 30},
+        )
+
+    def tree(self) -> dict[str, bytes | None]:
+        """Everything in the dataset, folders (None) and hidden files too."""
+        return {
+            path.relative_to(self.bids).as_posix(): path.read_bytes() if path.is_file() else None
+            for path in self.bids.rglob("*")
+        }
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    made = Session(root=tmp_path)
+    made.add("002-1", Manufacturer="Phantom", EchoTime=0.003)
+    made.add("003-1", RepetitionTime=2.0)
+    made.add("004-1", gradients="0 1000")
+    return made
+
+
+ROWS = (
+    a_row("002-1", T1W, "2026-03-04T10:00:00"),
+    a_row("003-1", BOLD, "2026-03-04T09:30:00.250000", TaskName="rest"),
+    a_row("004-1", DWI, "2026-03-05T00:10:00"),
+    a_row("001-1", "", "2026-03-03T23:59:00"),
+)
+
+
+# ---------------------------------------------------------------------------------------------- the files
+
+
+def test_volumes_are_the_same_file_read_only(session: Session) -> None:
+    session.place(*ROWS)
+    placed = session.bids / f"{T1W}.nii.gz"
+    assert placed.samefile(session.folder / "002-1.nii.gz")
+    assert stat.S_IMODE(placed.stat().st_mode) == 0o444
+
+
+def test_volumes_are_copied_where_links_are_impossible(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    session.place(*ROWS)
+    placed = session.bids / f"{T1W}.nii.gz"
+    assert not placed.samefile(session.folder / "002-1.nii.gz")
+    assert placed.read_text() == "voxels of 002-1"
+    assert stat.S_IMODE(placed.stat().st_mode) == 0o444
+    inode = placed.stat().st_ino
+    session.place(*ROWS)
+    assert placed.stat().st_ino == inode, "an unchanged copy is not made again"
+
+
+def test_the_record_holds_the_digests_of_what_is_on_disk(session: Session) -> None:
+    placed = session.place(*ROWS)
+    on_disk = {
+        path: hashlib.sha256(content).hexdigest()
+        for path, content in session.tree().items()
+        if content is not None
+    }
+    assert placed.files == on_disk
+    assert placed.volumes == {T1W: f"{UID}/002-1", BOLD: f"{UID}/003-1", DWI: f"{UID}/004-1"}
+    assert (placed.subject, placed.session, placed.participant) == ("01", "a", {"age": 30})
+    assert read_record(session.session_dir / "placed.json", PlacedSession) == placed
+
+
+def test_the_name_completes_the_sidecar_and_wins(session: Session) -> None:
+    session.place(a_row("002-1", T1W, EchoTime=0.004, B0FieldSource="b", AcquisitionVoxelSize=[1, 1, 1]))
+    text = (session.bids / f"{T1W}.json").read_text()
+    assert list(json.loads(text).items()) == [
+        ("Manufacturer", "Phantom"),
+        ("EchoTime", 0.004),
+        ("AcquisitionVoxelSize", [1, 1, 1]),
+        ("B0FieldSource", "b"),
+    ]
+    assert text.endswith("}\n")
+
+
+def test_gradients_go_where_bids_allows_them(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("pacs2bids.place").addHandler(caplog.handler)
+    assert set(session.place(*ROWS).files) >= {f"{DWI}.bval", f"{DWI}.bvec"}
+    assert not caplog.messages
+    sbref = DWI.replace("_dwi", "_sbref")
+    files = session.place(a_row("004-1", sbref)).files
+    assert not [name for name in files if name.endswith((".bval", ".bvec"))]
+    assert caplog.messages == [f"{sbref}: BIDS has no place for its b-values under this name"]
+    logging.getLogger("pacs2bids.place").removeHandler(caplog.handler)
+
+
+def test_names_with_gradients_are_those_of_the_schema() -> None:
+    rules = bidsschematools.schema.load_schema().rules.files.raw
+    allowed = {
+        (datatype, suffix)
+        for rules_of_file in rules
+        for rule in rules[rules_of_file].values()
+        if ".bval" in rule.get("extensions", ())
+        for datatype in rule["datatypes"]
+        for suffix in rule["suffixes"]
+    }
+    assert allowed == GRADIENT_NAMES
+
+
+def test_scans_are_in_time_order_with_the_day_hidden(session: Session) -> None:
+    session.add("005-1")
+    session.place(*ROWS, a_row("005-1", T1W.replace("T1w", "T2w")))
+    # the session's first day is that of the series without a name, 3 March
+    assert (session.bids / f"{SCANS}.tsv").read_text().splitlines() == [
+        "filename\tacq_time",
+        "func/sub-01_ses-a_task-rest_bold.nii.gz\t1900-01-02T09:30:00.250000",
+        "anat/sub-01_ses-a_T1w.nii.gz\t1900-01-02T10:00:00",
+        "dwi/sub-01_ses-a_dwi.nii.gz\t1900-01-03T00:10:00",
+        "anat/sub-01_ses-a_T2w.nii.gz\tn/a",
+    ]
+    assert "2026" not in (session.bids / f"{SCANS}.json").read_text()
+
+
+@pytest.mark.parametrize("acquired", ["", "2026-03-04", "yesterday"])
+def test_a_time_that_is_not_told_is_not_invented(session: Session, acquired: str) -> None:
+    session.place(a_row("002-1", T1W, acquired))
+    assert (session.bids / f"{SCANS}.tsv").read_text().splitlines()[1].endswith("\tn/a")
+
+
+# ---------------------------------------------------------------------------------------------- renames
+
+
+def test_a_rename_leaves_nothing_behind(session: Session, tmp_path: Path) -> None:
+    session.place(*ROWS)
+    renamed = [a_row("002-1", BOLD), a_row("003-1", T1W.replace("T1w", "T2w"))]
+    session.place(*renamed)
+    fresh = Session(root=tmp_path / "fresh", volumes=session.volumes)
+    fresh.folder.parent.mkdir(parents=True)
+    fresh.folder.symlink_to(session.folder)
+    fresh.place(*renamed)
+    assert session.tree() == fresh.tree()
+    assert not (session.bids / "sub-01/ses-a/dwi").exists()
+
+
+def test_a_session_without_names_leaves_no_folder(session: Session) -> None:
+    session.place(*ROWS)
+    assert session.place(a_row("002-1", "")).files == {}
+    assert session.tree() == {}
+
+
+def test_files_of_others_survive_renames(session: Session) -> None:
+    session.place(*ROWS)
+    events = session.bids / "sub-01/ses-a/func/sub-01_ses-a_task-rest_events.tsv"
+    events.write_text("onset\tduration\n")
+    session.place(a_row("002-1", T1W))
+    assert events.read_text() == "onset\tduration\n"
+    assert not (session.bids / f"{BOLD}.nii.gz").exists()
+
+
+def test_a_repeat_touches_nothing(session: Session) -> None:
+    session.place(*ROWS)
+    before = {path: path.stat() for path in session.bids.rglob("*")}
+    session.place(*ROWS)
+    after = {path: path.stat() for path in session.bids.rglob("*")}
+    assert {p: (s.st_ino, s.st_mtime_ns) for p, s in before.items()} == {
+        p: (s.st_ino, s.st_mtime_ns) for p, s in after.items()
+    }
+
+
+def test_a_volume_made_anew_is_placed_anew(session: Session) -> None:
+    session.place(*ROWS)
+    (session.folder / "002-1.nii.gz").unlink()
+    (session.folder / "002-1.nii.gz").write_text("better voxels")
+    digest = hashlib.sha256(b"better voxels").hexdigest()
+    files = session.volumes["002-1"].files | {"002-1.nii.gz": digest}
+    session.volumes["002-1"] = replace(session.volumes["002-1"], files=files)
+    assert session.place(*ROWS).files[f"{T1W}.nii.gz"] == digest
+    assert (session.bids / f"{T1W}.nii.gz").read_text() == "better voxels"
+
+
+@pytest.mark.parametrize("name", [f"{T1W}.nii.gz", f"{T1W}.json", f"{SCANS}.tsv"])
+def test_a_file_by_hand_is_never_overwritten(session: Session, name: str) -> None:
+    target = session.bids / name
+    target.parent.mkdir(parents=True)
+    target.write_text("by hand")
+    before = session.tree()
+    with pytest.raises(DatasetError, match="this session did not place it") as error:
+        session.place(*ROWS)
+    assert str(target) in str(error.value)
+    assert session.tree() == before, "nothing is written before the conflict is told"
+
+
+@pytest.mark.parametrize("rows", [ROWS, ()], ids=["planned", "no longer planned"])
+def test_a_file_changed_by_hand_is_kept(session: Session, rows: tuple[PlanRow, ...]) -> None:
+    session.place(*ROWS)
+    target = session.bids / f"{T1W}.nii.gz"
+    target.unlink()
+    target.write_text("defaced voxels")
+    if rows:  # the volume itself is new as well
+        session.add("002-1", Manufacturer="Phantom", EchoTime=0.005)
+    with pytest.raises(DatasetError, match="was changed since it was placed"):
+        session.place(*rows)
+    assert target.read_text() == "defaced voxels"
+
+
+def test_the_same_content_is_adopted(session: Session) -> None:
+    session.place(*ROWS)
+    before = session.tree()
+    (session.session_dir / "owned.json").unlink()  # the work folder was lost, the dataset was not
+    session.place(*ROWS)
+    assert session.tree() == before
+
+
+# ---------------------------------------------------------------------------------------------- kills
+
+
+def _killed_at(session: Session, rows: tuple[PlanRow, ...], step: int) -> bool:
+    """Place in a child process that dies right before its ``step``-th change of the file system."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            writes = (
+                event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            )
+            if writes or event in ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"):
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+
+        sys.addaudithook(hook)
+        session.place(*rows)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_kill_at_any_step_is_made_good(session: Session) -> None:
+    other = (a_row("002-1", BOLD), a_row("004-1", DWI.replace("_dwi", "_acq-x_dwi")))
+    session.place(*ROWS)
+    first = session.tree()
+    session.place(*other)
+    second = session.tree()
+    step, residue = 0, 0
+    while _killed_at(session, ROWS, step):
+        residue += session.tree() not in (first, second)
+        # a rule that is started again has lost its output; the heuristic was edited back meanwhile
+        (session.session_dir / "placed.json").unlink(missing_ok=True)
+        session.place(*other)
+        assert session.tree() == second, f"killed at step {step}, then renamed"
+        assert _killed_at(session, ROWS, step)
+        session.place(*ROWS)
+        assert session.tree() == first, f"killed at step {step}, then repeated"
+        session.place(*other)
+        step += 1
+    assert residue > 10, "the kills must have hit work in progress"
+
+
+# ---------------------------------------------------------------------------------------------- what is wrong
+
+
+def test_a_failed_stack_is_absent_and_told(session: Session) -> None:
+    session.failed = (FailedStack(stack_id="003-1", error="slice 7 is missing"),)
+    del session.volumes["003-1"]
+    placed = session.place(
+        a_row("002-1", T1W, IntendedFor=[f"bids::{BOLD}.nii.gz", "ses-a/dwi/sub-01_ses-a_dwi.nii.gz"]),
+        a_row("003-1", BOLD),
+        a_row("004-1", DWI, IntendedFor="ses-a/func/sub-01_ses-a_task-rest_bold.nii.gz"),
+    )
+    assert placed.absent == {BOLD: "slice 7 is missing"}
+    assert not [name for name in session.tree() if "bold" in name]
+    sidecar = json.loads((session.bids / f"{T1W}.json").read_text())
+    assert sidecar["IntendedFor"] == ["ses-a/dwi/sub-01_ses-a_dwi.nii.gz"]
+    assert "IntendedFor" not in json.loads((session.bids / f"{DWI}.json").read_text())
+    assert "bold" not in (session.bids / f"{SCANS}.tsv").read_text()
+
+
+@pytest.mark.parametrize("extension", [".nii.gz", ".json", ".bval"])
+def test_a_missing_file_names_itself_and_the_stage(session: Session, extension: str) -> None:
+    (session.folder / f"004-1{extension}").unlink()
+    with pytest.raises(DatasetError, match=rf"004-1{extension}.*missing.*reconstruct stage"):
+        session.place(*ROWS)
+    assert not session.bids.exists()
+
+
+def test_a_stack_that_was_never_reconstructed(session: Session) -> None:
+    with pytest.raises(DatasetError, match=r"stack 009-1 is planned as .* never reconstructed"):
+        session.place(a_row("009-1", T1W))
+
+
+@pytest.mark.parametrize(
+    "name", ["sub-02/ses-a/anat/sub-02_ses-a_T1w", "sub-01/ses-b/x", "sub-01/ses-a/../x", "x"]
+)
+def test_no_session_reaches_outside_its_folder(session: Session, name: str) -> None:
+    with pytest.raises(DatasetError, match="planned outside sub-01/ses-a/"):
+        session.place(a_row("002-1", name))
+
+
+def test_two_stacks_under_one_name(session: Session) -> None:
+    with pytest.raises(DatasetError, match="planned twice"):
+        session.place(a_row("002-1", T1W), a_row("003-1", T1W))
+
+
+def test_session_labels() -> None:
+    assert session_labels("sub-01_ses-a") == ("01", "a")
+    assert session_labels("sub-01") == ("01", "")
+    with pytest.raises(DatasetError, match="is no session's name"):
+        session_labels("ses-a")
+
+
+# ---------------------------------------------------------------------------------------------- the verb
+
+
+def a_series(**facts: str | None) -> SeriesInfo:
+    return SeriesInfo(
+        series_key="002",
+        study_instance_uid=UID,
+        series_instance_uid=f"{UID}.2",
+        series_number=2,
+        modality="MR",
+        acquired="2026-03-04T10:00:00",
+        instances=1,
+        stack_ids=("002-1",),
+        example_path="",
+        dims=(1, 1, 1, 1),
+        series_files=1,
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("age", "years"), [("034Y", 34), ("018M", 1.5), ("026W", 0.5), ("100D", 0.27), ("95Y", 95)]
+)
+def test_age_in_years(age: str, years: float) -> None:
+    assert participant_facts([a_series(patient_age=age)]) == {"age": years}
+
+
+def test_the_first_series_that_says_it_tells_age_and_sex() -> None:
+    series = [a_series(), a_series(patient_sex="F"), a_series(patient_age="030Y", patient_sex="M")]
+    assert participant_facts(series) == {"age": 30, "sex": "F"}
+    assert participant_facts([a_series(patient_age="old", patient_sex="")]) == {}
+
+
+def test_the_command(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    session.session_dir.mkdir(parents=True)
+    write_plan(session.session_dir / "plan.tsv", ROWS)
+    write_record(session.folder / "manifest.json", session.manifest)
+    index = StudyIndex(
+        engine_version="0",
+        study_instance_uid=UID,
+        instances=1,
+        series=(a_series(patient_age="034Y", patient_id="Phantom^One"),),
+        stacks=(),
+        leftovers=(),
+    )
+    write_record(session.folder.parent / "index.json", index)
+    studies, bids = str(session.folder.parent.parent), str(session.bids)
+    command = ["place", "--session-dir", str(session.session_dir), "--studies-dir", studies, "--bids", bids]
+    assert main(command) == 0
+    assert capsys.readouterr().out == "sub-01_ses-a: 3 volumes in 10 files placed\n"
+    record = (session.session_dir / "placed.json").read_text()
+    assert read_record(session.session_dir / "placed.json", PlacedSession).participant == {"age": 34}
+    assert "Phantom" not in record

@@ -1,0 +1,385 @@
+"""Put the volumes of one session into the dataset under their planned names.
+
+Volumes are hard links into ``volumes/`` (copies across file systems), so a new name costs no pixels; sidecars
+are written anew with what only a name can tell. Everything is read-only: edits belong into the heuristic.
+
+Who owns a name: the session's ``owned.json`` lists every file that it may have put into the dataset. It is
+written *before* the first file is placed (with the old and the new names together) and again after the last
+one, so a killed run leaves no file that the next one does not know, whatever the plan says by then. It is
+kept apart from ``placed.json`` because a workflow engine deletes the outputs of a job that it starts again.
+A file that nobody of ours placed, or that was changed since, is never overwritten and never removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from pacs2bids.files import link_or_copy, read_record, sha256, write_bytes, write_record
+from pacs2bids.model import (
+    DatasetError,
+    Json,
+    Manifest,
+    PlacedSession,
+    PlanRow,
+    SeriesInfo,
+    VolumeFile,
+)
+
+log = logging.getLogger("pacs2bids.place")
+
+READ_ONLY = 0o444
+
+# where BIDS allows gradient tables (schema: rules.files.raw.dwi.dwi, rules.files.raw.fmap.pepolar)
+GRADIENT_NAMES = frozenset({("dwi", "dwi"), ("fmap", "epi")})
+
+# BIDS, Common principles, Units: dates that are shifted to hide them lie before 1925
+FIRST_DAY = date(1900, 1, 1)
+
+_SESSION_KEY = re.compile(r"sub-(?P<subject>[0-9A-Za-z+]+)(?:_ses-(?P<session>[0-9A-Za-z+]+))?")
+_LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.[^.]+\.part")  # the temporary names of ``files``
+_AGE = re.compile(r"(?P<number>[0-9]{1,3})(?P<unit>[DWMY])")
+_UNITS_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyVolumes:
+    """The reconstructed volumes of one study: the folder they lie in, and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """``owned.json``: path in the dataset -> SHA-256 of the contents that this session may have put there."""
+
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """One file to be: a volume's file to link, or else the content to write."""
+
+    path: str
+    digest: str
+    source: Path | None = None
+    content: bytes = b""
+
+
+def session_labels(session_key: str) -> tuple[str, str]:
+    """The subject's and the session's label (or "") of "sub-01_ses-a".
+
+    Raises DatasetError if it is no such key.
+    """
+    match = _SESSION_KEY.fullmatch(session_key)
+    if match is None:
+        hint = 'The folder of a session is called "sub-<label>" or "sub-<label>_ses-<label>"'
+        raise DatasetError("is no session's name", where=session_key, hint=hint)
+    return match["subject"], match["session"] or ""
+
+
+def participant_facts(series: Iterable[SeriesInfo]) -> dict[str, Json]:
+    """What participants.tsv needs, from the first series (in the order given) that says it.
+
+    ``age``: years, from PatientAge (0010,1010; PS3.5 6.2, AS: nnnD, nnnW, nnnM, nnnY). ``sex``: PatientSex
+    (0010,0040): M, F, O.
+    """
+    facts: dict[str, Json] = {}
+    for entry in series:
+        age = _AGE.fullmatch(entry.patient_age or "")
+        if age and "age" not in facts:
+            years = int(age["number"]) / _UNITS_PER_YEAR[age["unit"]]
+            facts["age"] = int(years) if years == int(years) else round(years, 2)
+        if entry.patient_sex in ("M", "F", "O"):
+            facts.setdefault("sex", entry.patient_sex)
+    return facts
+
+
+def place_session(
+    *,
+    session_dir: Path,
+    bids: Path,
+    rows: Sequence[PlanRow],
+    studies: Mapping[str, StudyVolumes],
+    participant: dict[str, Json],
+) -> PlacedSession:
+    """Make the session's part of the dataset what the plan says; writes ``placed.json`` last.
+
+    ``studies`` maps StudyInstanceUID to its volumes. Stacks that could not be reconstructed are left out
+    and told. Raises DatasetError, before anything is written, if a volume is missing or if a file that is
+    not ours is in the way.
+    """
+    subject, session = session_labels(session_dir.name)
+    named = [row for row in rows if row.bids_name]
+    _check_names(named, subject, session)
+    absent = _failed_stacks(named, studies)
+    present = [row for row in named if row.bids_name not in absent]
+    items = [item for row in present for item in _volume_items(row, studies, absent)]
+    if present:
+        items += _scans_items(present, _first_day(rows), subject, session)
+    placed = PlacedSession(
+        session_key=session_dir.name,
+        subject=subject,
+        session=session,
+        files={item.path: item.digest for item in sorted(items, key=lambda item: item.path)},
+        volumes={row.bids_name: f"{row.study_instance_uid}/{row.stack_id}" for row in present},
+        participant=participant,
+        absent=absent,
+    )
+    _make_it_so(session_dir, bids, items)
+    write_record(session_dir / "placed.json", placed)
+    return placed
+
+
+# ------------------------------------------------------------------------------------------ what should be
+
+
+def _check_names(named: Sequence[PlanRow], subject: str, session: str) -> None:
+    """No session may reach into the folder of another: they are placed at the same time."""
+    folder = f"sub-{subject}/ses-{session}/" if session else f"sub-{subject}/"
+    hint = "Run the plan stage again"
+    seen = set()
+    for row in named:
+        if not row.bids_name.startswith(folder) or ".." in PurePosixPath(row.bids_name).parts:
+            raise DatasetError(f"is planned outside {folder}", where=row.bids_name, hint=hint)
+        if row.bids_name in seen:
+            raise DatasetError("is planned twice", where=row.bids_name, hint=hint)
+        seen.add(row.bids_name)
+
+
+def _failed_stacks(named: Sequence[PlanRow], studies: Mapping[str, StudyVolumes]) -> dict[str, str]:
+    absent = {}
+    for row in named:
+        for failed in _study(row, studies).manifest.failed:
+            if failed.stack_id == row.stack_id:
+                absent[row.bids_name] = failed.error
+                log.warning("%s: not placed: %s", row.bids_name, failed.error)
+    return absent
+
+
+def _study(row: PlanRow, studies: Mapping[str, StudyVolumes]) -> StudyVolumes:
+    if row.study_instance_uid not in studies:
+        what = f"belongs to study {row.study_instance_uid}, which is not among the session's"
+        raise DatasetError(what, where=row.bids_name, hint="Run the plan stage again")
+    return studies[row.study_instance_uid]
+
+
+def _volume_items(
+    row: PlanRow, studies: Mapping[str, StudyVolumes], absent: Collection[str]
+) -> Iterable[_Item]:
+    study = _study(row, studies)
+    by_extension = _volume_files(row, study)
+    sidecar = _sidecar(study.folder / by_extension.pop(".json")[0], row, absent)
+    yield _written(f"{row.bids_name}.json", sidecar)
+    name = PurePosixPath(row.bids_name)
+    takes_gradients = (name.parent.name, name.name.rpartition("_")[2]) in GRADIENT_NAMES
+    for extension, (file, digest) in sorted(by_extension.items()):
+        if extension == ".nii.gz" or takes_gradients:
+            yield _Item(path=f"{row.bids_name}{extension}", digest=digest, source=study.folder / file)
+        elif extension == ".bval" and any(map(float, (study.folder / file).read_text().split())):
+            log.warning("%s: BIDS has no place for its b-values under this name", row.bids_name)
+
+
+def _volume_files(row: PlanRow, study: StudyVolumes) -> dict[str, tuple[str, str]]:
+    """Extension -> (name in ``volumes/``, digest) of a stack's files, all of them there."""
+    volume = _volume(row, study)
+    files = {file.removeprefix(row.stack_id): (file, digest) for file, digest in volume.files.items()}
+    lost = [file for file, _ in files.values() if not (study.folder / file).is_file()]
+    lost += [row.stack_id + extension for extension in (".nii.gz", ".json") if extension not in files]
+    if lost:
+        hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
+        raise DatasetError(
+            f"is missing, planned as {row.bids_name}", where=str(study.folder / lost[0]), hint=hint
+        )
+    return files
+
+
+def _volume(row: PlanRow, study: StudyVolumes) -> VolumeFile:
+    for volume in study.manifest.volumes:
+        if volume.stack_id == row.stack_id:
+            return volume
+    what = f"stack {row.stack_id} is planned as {row.bids_name} and was never reconstructed"
+    hint = f"Run the stages reconstruct and plan of study {row.study_instance_uid} again"
+    raise DatasetError(what, where=str(study.folder / "manifest.json"), hint=hint)
+
+
+def _sidecar(path: Path, row: PlanRow, absent: Collection[str]) -> dict[str, Json]:
+    """The stack's own fields in their order, then those of the name in alphabetical order; the name wins."""
+    try:
+        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
+    except msgspec.DecodeError as error:
+        hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
+        raise DatasetError(f"is no sidecar: {error}", where=str(path), hint=hint) from error
+    fields |= dict(sorted(row.metadata.items()))
+    if absent and "IntendedFor" in fields:
+        _drop_absent_targets(fields, row.bids_name, absent)
+    return fields
+
+
+def _drop_absent_targets(fields: dict[str, Json], name: str, absent: Collection[str]) -> None:
+    """Take volumes that do not exist out of IntendedFor (BIDS URIs, or paths below the subject's folder)."""
+    subject = PurePosixPath(name).parts[0]
+    gone = {f"{other}.nii.gz" for other in absent}
+    intended = fields.pop("IntendedFor")
+    targets = intended if isinstance(intended, list) else [intended]
+    left = [
+        target
+        for target in targets
+        if str(target).removeprefix("bids::") not in gone and f"{subject}/{target}" not in gone
+    ]
+    if left:
+        fields["IntendedFor"] = left
+
+
+def _scans_items(
+    present: Sequence[PlanRow], first_day: date | None, subject: str, session: str
+) -> Iterable[_Item]:
+    """The scans table (BIDS, Scans file), in time order, with the dates shifted and the time of day kept."""
+    folder = f"sub-{subject}/ses-{session}" if session else f"sub-{subject}"
+    prefix = f"{folder}/{folder.replace('/', '_')}_scans"
+    lines = []
+    for row in present:
+        hidden = _hidden(_moment(row.acquired), first_day)
+        # "n" sorts after digits, so that files without a time come last
+        lines.append((hidden or "n/a", f"{row.bids_name.removeprefix(folder + '/')}.nii.gz"))
+    table = "".join(f"{file}\t{when}\n" for when, file in sorted(lines))
+    content = f"filename\tacq_time\n{table}".encode()
+    yield _Item(path=f"{prefix}.tsv", digest=hashlib.sha256(content).hexdigest(), content=content)
+    about = (
+        "Start of the acquisition. The date is hidden: the session's first day became "
+        f"{FIRST_DAY.isoformat()}; the time of day is the scanner's."
+    )
+    yield _written(f"{prefix}.json", {"acq_time": {"Description": about}})
+
+
+def _moment(acquired: str) -> datetime | None:
+    if "T" not in acquired and " " not in acquired:  # a date alone says no time
+        return None
+    try:
+        return datetime.fromisoformat(acquired).replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
+def _first_day(rows: Iterable[PlanRow]) -> date | None:
+    """Of all series, named or not: a change of names must not move the others' times."""
+    return min((moment.date() for row in rows if (moment := _moment(row.acquired))), default=None)
+
+
+def _hidden(moment: datetime | None, first_day: date | None) -> str | None:
+    if moment is None or first_day is None:
+        return None
+    return datetime.combine(FIRST_DAY + (moment.date() - first_day), moment.time()).isoformat()
+
+
+def _written(path: str, document: Mapping[str, Json]) -> _Item:
+    content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return _Item(path=path, digest=hashlib.sha256(content).hexdigest(), content=content)
+
+
+# ---------------------------------------------------------------------------------------------- what is
+
+
+def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item]) -> None:
+    record = session_dir / "owned.json"
+    before = read_record(record, Owned).files if record.exists() else {}
+    after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
+    stale = sorted(before.keys() - after.keys())
+    todo = [item for item in items if not _is_there(item, bids, before)]
+    _refuse_foreign([item.path for item in todo] + stale, items, bids, before)
+    either = {path: (*before.get(path, ()), *after.get(path, ())) for path in sorted({*before, *after})}
+    write_record(record, Owned(files=either))
+    for item in todo:
+        _put(item, bids / item.path)
+    for item in items:
+        _protect(bids / item.path)
+    _clean(stale, either, bids)
+    write_record(record, Owned(files=after))
+
+
+def _is_there(item: _Item, bids: Path, before: Mapping[str, object]) -> bool:
+    target = bids / item.path
+    if not target.is_file() or target.is_symlink():
+        return False
+    if item.source is None:
+        return target.read_bytes() == item.content
+    there, source = target.stat(), item.source.stat()
+    # a copy to another file system keeps size and time of its source
+    is_copy = item.path in before and (there.st_size, there.st_mtime_ns) == (
+        source.st_size,
+        source.st_mtime_ns,
+    )
+    return is_copy or os.path.samestat(there, source)
+
+
+def _refuse_foreign(
+    paths: Iterable[str], items: Sequence[_Item], bids: Path, before: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Raise DatasetError if a file that we would replace or remove has a content that we never put there."""
+    known_files = {_identity(item.source) for item in items if item.source}
+    wanted = {item.path: item.digest for item in items}
+    foreign = []
+    for path in paths:
+        target = bids / path
+        if not os.path.lexists(target) or (target.is_file() and _identity(target) in known_files):
+            continue
+        known = {*before.get(path, ()), wanted.get(path)}
+        if not target.is_file() or sha256(target) not in known:
+            foreign.append(path)
+    if foreign:
+        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        owned = foreign[0] in before
+        what = "was changed since it was placed" if owned else "exists, and this session did not place it"
+        hint = "Move it out of the dataset to have it placed anew"
+        raise DatasetError(f"{what}{more}", where=str(bids / foreign[0]), hint=hint)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _put(item: _Item, target: Path) -> None:
+    if item.source is None:
+        write_bytes(target, item.content, mode=READ_ONLY)
+    else:
+        link_or_copy(item.source, target)
+
+
+def _protect(target: Path) -> None:
+    if target.stat().st_mode & 0o777 != READ_ONLY:
+        target.chmod(READ_ONLY)
+
+
+def _clean(stale: Iterable[str], names: Collection[str], bids: Path) -> None:
+    """Remove what is ours and no longer planned: files, temporary files of killed runs, empty folders."""
+    for folder in {(bids / name).parent for name in names}:
+        for part in folder.glob(".*.part"):
+            match = _LEFT_BEHIND.fullmatch(part.name)
+            if match and (folder / match["name"]).relative_to(bids).as_posix() in names:
+                part.unlink(missing_ok=True)
+    for path in stale:
+        (bids / path).unlink(missing_ok=True)
+        log.info("%s: removed, it is no longer planned", path)
+    for folder in {(bids / path).parent for path in stale}:
+        _remove_empty(folder, bids)
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:  # not empty
+            return
+        folder = folder.parent

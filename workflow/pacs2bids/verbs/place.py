@@ -1,0 +1,41 @@
+"""``pacs2bids place``: put the volumes of one session into the BIDS tree."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pacs2bids.files import read_record
+from pacs2bids.model import Manifest, SeriesInfo, StudyIndex
+from pacs2bids.place import StudyVolumes, participant_facts, place_session
+from pacs2bids.plan_table import read_plan
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--session-dir", type=Path, required=True, help="folder of the session, with plan.tsv"
+    )
+    parser.add_argument("--studies-dir", type=Path, required=True, help="folder of the studies, one a UID")
+    parser.add_argument("--bids", type=Path, required=True, help="root of the BIDS dataset")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Place the session."""
+    rows = read_plan(arguments.session_dir / "plan.tsv")
+    studies: dict[str, StudyVolumes] = {}
+    series: list[SeriesInfo] = []
+    for uid in sorted({row.study_instance_uid for row in rows}):
+        folder = arguments.studies_dir / uid
+        manifest = read_record(folder / "volumes" / "manifest.json", Manifest)
+        studies[uid] = StudyVolumes(folder=folder / "volumes", manifest=manifest)
+        series += read_record(folder / "index.json", StudyIndex).series
+    placed = place_session(
+        session_dir=arguments.session_dir,
+        bids=arguments.bids,
+        rows=rows,
+        studies=studies,
+        participant=participant_facts(sorted(series, key=lambda entry: entry.acquired or "~")),
+    )
+    absent = f", {len(placed.absent)} absent" if placed.absent else ""
+    return f"{placed.session_key}: {len(placed.volumes)} volumes in {len(placed.files)} files placed{absent}"

@@ -67,9 +67,9 @@ def sidecar(
 ) -> dict[str, Json]:
     """Sidecar fields of a stack, in BIDS units and in the order of the table.
 
-    ``header``, ``facts``: of its first frame. ``matrix``: (rows, columns) of one plane; for anything but a
-    mosaic the header knows it. ``repetition_time_s``: time from volume to volume of a 4-D stack, which
-    takes precedence over what the header calls RepetitionTime. ``site``: also the fields that name the
+    ``header``, ``facts``: of its first frame; what facts say is read from them alone. ``matrix``: (rows,
+    columns) of one plane; for anything but a mosaic the header knows it. ``repetition_time_s``: time from
+    volume to volume of a 4-D stack, in place of what the facts say. ``site``: also the fields that name the
     institution and the individual scanner, which BIDS recommends and privacy does not.
     """
     if repetition_time_s is not None:
@@ -208,13 +208,12 @@ def reconstructed_matrix_phase(source: Source) -> int | None:
         return None
     rows, columns = source.matrix
     sizes = {"ROW": columns, "COL": rows}
-    return sizes.get(str(in_plane_phase_encoding(source)))
+    return sizes.get(in_plane_phase_encoding(source) or "")
 
 
 def in_plane_phase_encoding(source: Source) -> str | None:
-    """ROW or COL, as classic images spell it; enhanced ones write COLUMN."""
-    said = source.facts.phase_encoding or source.header.text("InPlanePhaseEncodingDirection") or ""
-    return {"ROW": "ROW", "COL": "COL", "COLUMN": "COL"}.get(said.upper())
+    """ROW or COL, as classic images spell it."""
+    return {"row": "ROW", "column": "COL"}.get(source.facts.phase_encoding or "")
 
 
 def whole_body_sar(source: Source) -> float | None:
@@ -348,8 +347,8 @@ FIELDS: tuple[Field, ...] = (
     Field(
         bids="RepetitionTime",
         unit="s",
-        read=positive(first_of(fact("repetition_time_s"), number("RepetitionTime", MS_PER_S))),
-        cite="C.8.3.1 (0018,0080) ms; enh. C.8.13.5.2",
+        read=positive(fact("repetition_time_s")),
+        cite="C.8.3.1 (0018,0080) ms; enh. C.8.13.5.2; the time from volume to volume where a vendor says it",
     ),
     Field(
         bids="InversionTime",
@@ -473,7 +472,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         bids="PartialFourier",
-        read=first_of(fact("partial_fourier"), choice("PartialFourier", {"NO": 1.0})),
+        read=fact("partial_fourier"),
         cite="enh. C.8.13.5.5 (0018,9081); the fraction is the vendor's to tell",
     ),
     Field(
@@ -483,9 +482,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         bids="ParallelReductionFactorInPlane",
-        read=first_of(
-            fact("parallel_reduction_factor_in_plane"), positive(number("ParallelReductionFactorInPlane"))
-        ),
+        read=positive(fact("parallel_reduction_factor_in_plane")),
         cite="enh. C.8.13.5.5 (0018,9069)",
     ),
     Field(
@@ -540,7 +537,7 @@ FIELDS: tuple[Field, ...] = (
             "ArterialSpinLabelingContrast",
             {"CONTINUOUS": "CASL", "PSEUDOCONTINUOUS": "PCASL", "PULSED": "PASL"},
         ),
-        cite="enh. C.8.13.5.14 (0018,9250)",
+        cite="enh. C.8.13.4 (0018,9250)",
     ),
     Field(
         bids="LabelingDuration",

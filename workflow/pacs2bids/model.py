@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+else:
+    Json = Any  # msgspec knows no recursive alias; what it decodes as Any is exactly the above
 Vector: TypeAlias = tuple[float, float, float]
 
 # ---------------------------------------------------------------------------------------------- errors
@@ -277,12 +280,20 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedStack:
+    """A stack that could not be reconstructed, and the error as a person reads it."""
+
+    stack_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesInfo:
     """One series as a heuristic sees it. The fields from ``dims`` on follow heudiconv's SeqInfo.
 
     ``series_key``: short, unique in the study, sortable: "005", or "005b" where a number repeats.
-    ``dims``: matrix of the representative instance as heudiconv counts it (columns swapped to its order),
-    padded with 1. ``repetition_time_s``/``echo_time_ms``: units as heudiconv's TR and TE; None if missing.
+    ``dims``: (rows, columns, ...) of the representative instance as heudiconv counts them, then the number of
+    files, padded with 1. ``repetition_time_s``/``echo_time_ms``: units as heudiconv's TR and TE; None if missing.
     """
 
     series_key: str
@@ -321,6 +332,7 @@ class StudyIndex:
     """``index.json``: every instance of one study, in a stack or among the leftovers.
 
     ``instances`` counts files received; it equals the distinct instances in stacks plus ``leftovers``.
+    ``refused``: series that hold images but could not be stacked exactly, under their series key.
     """
 
     engine_version: str
@@ -329,6 +341,7 @@ class StudyIndex:
     series: tuple[SeriesInfo, ...]  # in time order
     stacks: tuple[Stack, ...]
     leftovers: tuple[Leftover, ...]
+    refused: tuple[FailedStack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,14 +352,6 @@ class VolumeFile:
     input_digest: str
     files: dict[str, str]
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedStack:
-    """A stack that could not be reconstructed, and the error as a person reads it."""
-
-    stack_id: str
-    error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,194 @@
+"""Storage forms to frames: classic, mosaic, enhanced. One row of ``FORMS`` a SOP class.
+
+A frame is one plane with its header, its facts and a reference to its pixels. Nothing above this module
+knows in which form it was stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pacs2bids import vendors
+from pacs2bids.geometry import mosaic_planes
+from pacs2bids.header import Header, ParsedFile, frame_headers
+from pacs2bids.model import Facts, ImageRef, Pacs2BidsError, Plane, Reason, Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One plane. ``tile``: its place in a mosaic, 0 otherwise; ``tile_row``/``tile_column``: first pixel."""
+
+    header: Header
+    facts: Facts
+    plane: Plane
+    image: ImageRef
+    tile: int = 0
+    tile_row: int = 0
+    tile_column: int = 0
+
+
+class UnusableError(Pacs2BidsError):
+    """An instance that gives no frames; ``reason`` goes to the leftovers."""
+
+    def __init__(self, reason: Reason, what: str, *, where: str) -> None:
+        super().__init__(what, where=where)
+        self.reason = reason
+
+
+Form = Callable[[ParsedFile, str], Iterator[Frame]]
+
+
+def frames_of(parsed: ParsedFile, path: str) -> list[Frame]:
+    """All frames of one instance, in stored order; ``path`` is what their ``ImageRef`` will hold.
+
+    Raises UnusableError with the reason if there are none.
+    """
+    sop_class = parsed.header.text("SOPClassUID") or ""
+    if parsed.pixels is None or parsed.header.integer("Rows") is None:
+        kind = SOP_CLASSES_WITHOUT_IMAGE.get(sop_class, f"SOP class {sop_class or 'unknown'}")
+        raise UnusableError(Reason.NO_IMAGE, f"holds no image ({kind})", where=path)
+    form = FORMS.get(sop_class)
+    if form is None:
+        form = _enhanced if parsed.header.items("PerFrameFunctionalGroupsSequence") else _classic
+    return list(form(parsed, path))
+
+
+def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
+    header = parsed.header
+    if (header.integer("NumberOfFrames") or 1) > 1:
+        what = f"has {header.integer('NumberOfFrames')} frames without functional groups"
+        raise UnusableError(Reason.UNSUPPORTED, what, where=path)
+    plane = _plane(header, path)
+    facts = vendors.facts(header)
+    image = _image(parsed, path, frame=0)
+    if facts.mosaic is None:
+        yield Frame(header=header, facts=facts, plane=plane, image=image)
+        return
+    for tile, (tile_plane, row, column) in enumerate(mosaic_planes(plane, facts.mosaic)):
+        yield Frame(
+            header=header,
+            facts=facts,
+            plane=tile_plane,
+            image=image,
+            tile=tile,
+            tile_row=row,
+            tile_column=column,
+        )
+
+
+def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
+    count = parsed.header.integer("NumberOfFrames") or 1
+    headers = list(frame_headers(parsed))
+    if len(headers) != count:
+        what = f"says {count} frames but describes {len(headers)}"
+        raise UnusableError(Reason.UNREADABLE, what, where=path)
+    for number, header in enumerate(headers):
+        yield Frame(
+            header=header,
+            facts=vendors.facts(header),
+            plane=_plane(header, path),
+            image=_image(parsed, path, frame=number),
+        )
+
+
+def _plane(header: Header, path: str) -> Plane:
+    position = header.numbers("ImagePositionPatient")
+    orientation = header.numbers("ImageOrientationPatient")
+    spacing = header.numbers("PixelSpacing")
+    for keyword, values, size in (
+        ("ImagePositionPatient", position, 3),
+        ("ImageOrientationPatient", orientation, 6),
+        ("PixelSpacing", spacing, 2),
+    ):
+        if len(values) != size:
+            raise UnusableError(Reason.NO_GEOMETRY, f"has no usable {keyword}", where=path)
+    row, column = _unit(orientation[:3]), _unit(orientation[3:])
+    if row is None or column is None or abs(sum(a * b for a, b in zip(row, column, strict=True))) > 1e-2:
+        what = "has direction cosines that are no right angle (ImageOrientationPatient)"
+        raise UnusableError(Reason.NO_GEOMETRY, what, where=path)
+    if min(spacing) <= 0:
+        raise UnusableError(Reason.NO_GEOMETRY, f"has a PixelSpacing of {spacing}", where=path)
+    return Plane(
+        position_lps=(position[0], position[1], position[2]),
+        row_cosines_lps=row,
+        column_cosines_lps=column,
+        row_spacing_mm=spacing[0],
+        column_spacing_mm=spacing[1],
+        rows=header.integer("Rows") or 0,
+        columns=header.integer("Columns") or 0,
+    )
+
+
+def _unit(vector: tuple[float, ...]) -> Vector | None:
+    """The vector at length one: files round its components to a few digits."""
+    length = math.sqrt(sum(value * value for value in vector))
+    if not 0.9 < length < 1.1:
+        return None
+    return (vector[0] / length, vector[1] / length, vector[2] / length)
+
+
+def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
+    header, pixels = parsed.header, parsed.pixels
+    if pixels is None:
+        raise UnusableError(Reason.NO_IMAGE, "holds no image", where=path)
+    rows, columns = header.integer("Rows") or 0, header.integer("Columns") or 0
+    samples, allocated = header.integer("SamplesPerPixel") or 1, header.integer("BitsAllocated") or 0
+    if min(rows, columns) <= 0 or allocated not in (8, 16, 32, 64):
+        what = f"has an image of {columns} x {rows} pixels of {allocated} bits, which this engine cannot read"
+        raise UnusableError(Reason.UNSUPPORTED, what, where=path)
+    size = rows * columns * samples * allocated // 8
+    if pixels.length is not None and pixels.length < size * (frame + 1):
+        what = (
+            f"is cut short: pixel data of {pixels.length} bytes, frame {frame + 1} needs {size * (frame + 1)}"
+        )
+        raise UnusableError(Reason.UNREADABLE, what, where=path)
+    stored = header.integer("BitsStored") or allocated
+    return ImageRef(
+        path=path,
+        frame=frame,
+        transfer_syntax_uid=parsed.transfer_syntax_uid,
+        offset=None if pixels.offset is None else pixels.offset + size * frame,
+        length=None if pixels.offset is None else size,
+        rows=rows,
+        columns=columns,
+        samples_per_pixel=samples,
+        planar_configuration=header.integer("PlanarConfiguration") or 0,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=header.integer("HighBit") or stored - 1,
+        signed=header.integer("PixelRepresentation") == 1,
+        is_float=pixels.keyword != "PixelData",
+        photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
+        big_endian=parsed.transfer_syntax_uid == "1.2.840.10008.1.2.2",
+    )
+
+
+# PS3.4 B.5; a class that is not here is read by what it holds
+FORMS: dict[str, Form] = {
+    "1.2.840.10008.5.1.4.1.1.2": _classic,  # CT
+    "1.2.840.10008.5.1.4.1.1.4": _classic,  # MR
+    "1.2.840.10008.5.1.4.1.1.128": _classic,  # PET
+    "1.2.840.10008.5.1.4.1.1.2.1": _enhanced,  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4.1": _enhanced,  # Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.4.3": _enhanced,  # Enhanced MR Color
+    "1.2.840.10008.5.1.4.1.1.130": _enhanced,  # Enhanced PET
+    "1.2.840.10008.5.1.4.1.1.2.2": _enhanced,  # Legacy Converted Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4.4": _enhanced,  # Legacy Converted Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.128.1": _enhanced,  # Legacy Converted Enhanced PET
+}
+
+SOP_CLASSES_WITHOUT_IMAGE = {
+    "1.2.840.10008.5.1.4.1.1.66": "raw data",
+    "1.2.840.10008.5.1.4.1.1.4.2": "MR spectroscopy",
+    "1.2.840.10008.5.1.4.1.1.11.1": "grayscale presentation state",
+    "1.2.840.10008.5.1.4.1.1.11.2": "color presentation state",
+    "1.2.840.10008.5.1.4.1.1.11.4": "blending presentation state",
+    "1.2.840.10008.5.1.4.1.1.88.11": "basic text report",
+    "1.2.840.10008.5.1.4.1.1.88.22": "enhanced report",
+    "1.2.840.10008.5.1.4.1.1.88.33": "comprehensive report",
+    "1.2.840.10008.5.1.4.1.1.88.67": "radiation dose report",
+    "1.2.840.10008.5.1.4.1.1.104.1": "encapsulated PDF",
+    "1.3.12.2.1107.5.9.1": "Siemens CSA non-image",
+}

@@ -1,0 +1,285 @@
+"""Disk to engine and back: scans folders, loads pixels, writes volumes.
+
+Pixels stay on disk until a stack is assembled; a volume that the same engine made of the same files is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from isal import isal_zlib
+from nibabel.nifti1 import Nifti1Header
+
+from pacs2bids.engine import engine_version
+from pacs2bids.files import atomic, read_record, sha256, write_json, write_record, write_text
+from pacs2bids.geometry import fsl_b_vectors
+from pacs2bids.header import ParsedFile, parse
+from pacs2bids.indexing import Indexer
+from pacs2bids.model import (
+    ConversionError,
+    FailedStack,
+    HeaderError,
+    ImageRef,
+    Manifest,
+    Pacs2BidsError,
+    Stack,
+    StudyIndex,
+    VolumeFile,
+)
+from pacs2bids.volume import Pixels, Volume, assemble, decode
+
+log = logging.getLogger("pacs2bids.store")
+
+BLOCK = 1 << 20
+GZIP_LEVELS = {"fast": 2, "small": 6}
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+# ---------------------------------------------------------------------------------------------- scan
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Paths of all regular files below ``folder``, relative to it, sorted; hidden ones left out."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield str((Path(parent) / name).relative_to(folder))
+
+
+def parse_file(folder: Path, path: str) -> ParsedFile:
+    """The header of one file. Raises HeaderError if it cannot be read."""
+    try:
+        # pydicom warns of each odd value of each file; what matters of it we find ourselves
+        with warnings.catch_warnings(action="ignore"), (folder / path).open("rb") as stream:
+            return parse(stream, path)
+    except OSError as error:
+        raise HeaderError(f"cannot be read: {error.strerror}", where=path) from error
+
+
+def index_study(dicom: Path, study_instance_uid: str) -> StudyIndex:
+    """Read every header below ``dicom`` (folders named by SeriesInstanceUID) once, and index the study."""
+    indexer = Indexer(study_instance_uid=study_instance_uid, engine_version=engine_version())
+    for path in files_below(dicom):
+        try:
+            indexer.add(path, parse_file(dicom, path))
+        except HeaderError as error:
+            indexer.add_unreadable(path, error, Path(path).parent.name or None)
+    return indexer.finish()
+
+
+def index_folder(folder: Path) -> tuple[list[StudyIndex], list[str]]:
+    """Index all studies of any folder; also the paths of files that are not DICOM."""
+    indexers: dict[str, Indexer] = {}
+    others: list[str] = []
+    for path in files_below(folder):
+        try:
+            parsed = parse_file(folder, path)
+        except HeaderError as error:
+            log.info("%s", error)
+            others.append(path)
+            continue
+        uid = parsed.header.text("StudyInstanceUID") or ""
+        if uid not in indexers:
+            indexers[uid] = Indexer(study_instance_uid=uid, engine_version=engine_version())
+        indexers[uid].add(path, parsed)
+    return [indexers[uid].finish() for uid in sorted(indexers)], others
+
+
+# ---------------------------------------------------------------------------------------------- pixels
+
+
+def pixel_loader(folder: Path) -> Callable[[ImageRef], Pixels]:
+    """A loader of pictures whose paths are relative to ``folder``."""
+
+    def load(image: ImageRef) -> Pixels:
+        path = folder / image.path
+        if image.offset is None or image.length is None or image.photometric_interpretation[:3] == "YBR":
+            return _decompressed(path, image)
+        try:
+            with path.open("rb", buffering=0) as stream:
+                raw = os.pread(stream.fileno(), image.length, image.offset)
+        except OSError as error:
+            raise ConversionError(f"cannot be read: {error.strerror}", where=image.path) from error
+        return decode(raw, image)
+
+    return load
+
+
+def _decompressed(path: Path, image: ImageRef) -> Pixels:
+    """Stored values through pydicom's decoders; colour comes as RGB."""
+    from pydicom.pixels.utils import pixel_array  # noqa: PLC0415 - costs start-up time, seldom needed
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return pixel_array(path, index=image.frame)
+    except (RuntimeError, ValueError, AttributeError, NotImplementedError, OSError, IndexError) as error:
+        what = f"pixels of transfer syntax {image.transfer_syntax_uid} cannot be decoded: {error}"
+        raise ConversionError(what, where=image.path) from error
+
+
+# ---------------------------------------------------------------------------------------------- volumes
+
+
+def reconstruct(
+    index: StudyIndex,
+    dicom: Path,
+    volumes: Path,
+    *,
+    jobs: int,
+    gzip: str,
+    names: dict[str, str] | None = None,
+) -> Manifest:
+    """Write every stack of a study below ``volumes``; stacks that are up to date are kept.
+
+    ``names`` maps stack ids to file stems (default: the id). A stack that fails is listed in the manifest,
+    with the error; the others go on. Files of stacks that are no more are removed.
+    """
+    volumes.mkdir(parents=True, exist_ok=True)
+    stems = {stack.stack_id: (names or {}).get(stack.stack_id, stack.stack_id) for stack in index.stacks}
+    writer = _Writer(dicom=dicom, volumes=volumes, gzip=gzip, stems=stems)
+    with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
+        results = list(pool.map(writer.attempt, index.stacks))
+    return Manifest(
+        engine_version=index.engine_version,
+        study_instance_uid=index.study_instance_uid,
+        volumes=tuple(result for result in results if isinstance(result, VolumeFile)),
+        failed=(*index.refused, *(result for result in results if isinstance(result, FailedStack))),
+    )
+
+
+def remove_stale(volumes: Path, index: StudyIndex) -> None:
+    """Remove what earlier runs left for stacks that the index does not know any more."""
+    known = {stack.stack_id for stack in index.stacks}
+    for path in volumes.iterdir():
+        stem = path.name.lstrip(".").split(".")[0]
+        if path.is_file() and stem not in known and path.name != "manifest.json":
+            path.unlink()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    dicom: Path
+    volumes: Path
+    gzip: str
+    stems: dict[str, str]
+
+    def attempt(self, stack: Stack) -> VolumeFile | FailedStack:
+        try:
+            return self._write(stack)
+        except (Pacs2BidsError, MemoryError) as error:
+            what = str(error) or "not enough memory"
+            log.info("stack %s failed: %s", stack.stack_id, what)
+            return FailedStack(stack_id=stack.stack_id, error=what)
+
+    def _write(self, stack: Stack) -> VolumeFile:
+        digest = self._input_digest(stack)
+        stem = self.stems[stack.stack_id]
+        record = self.volumes / f".{stem}.json"
+        kept = self._kept(record, digest)
+        if kept is not None:
+            return kept
+        volume = assemble(stack, pixel_loader(self.dicom))
+        names = [f"{stem}.nii.gz", f"{stem}.json"]
+        write_nifti(self.volumes / names[0], stack, volume, level=GZIP_LEVELS[self.gzip])
+        write_json(self.volumes / names[1], stack.sidecar)
+        if stack.gradients is not None:
+            names += [f"{stem}.bval", f"{stem}.bvec"]
+            write_gradients(self.volumes / stem, stack)
+        result = VolumeFile(
+            stack_id=stack.stack_id,
+            input_digest=digest,
+            files={name: sha256(self.volumes / name) for name in names},
+            warnings=stack.warnings,
+        )
+        write_record(record, result)
+        log.info("stack %s: %s voxels written", stack.stack_id, " x ".join(map(str, stack.shape)))
+        return result
+
+    def _kept(self, record: Path, digest: str) -> VolumeFile | None:
+        if not record.exists():
+            return None
+        try:
+            kept = read_record(record, VolumeFile)
+        except HeaderError:
+            return None
+        whole = all((self.volumes / name).is_file() for name in kept.files)
+        return kept if whole and kept.input_digest == digest else None
+
+    def _input_digest(self, stack: Stack) -> str:
+        """Changes with the engine, with what the index says, and with any of the files."""
+        digest = hashlib.sha256(msgspec.json.encode(stack))
+        digest.update(f"{engine_version()} {self.gzip}".encode())
+        for path in sorted({image.path for image in stack.images}):
+            try:
+                status = (self.dicom / path).stat()
+            except OSError as error:
+                raise ConversionError(f"cannot be read: {error.strerror}", where=path) from error
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+
+def write_nifti(path: Path, stack: Stack, volume: Volume, *, level: int) -> None:
+    """Write a ``.nii.gz``, always the same bytes for the same voxels (no time in the gzip header)."""
+    header = nifti_header(stack, volume)
+    with atomic(path) as stream:
+        compress: Any = (
+            isal_zlib.compressobj(level, isal_zlib.DEFLATED, 31)
+            if level <= isal_zlib.ISAL_BEST_COMPRESSION
+            else zlib.compressobj(level, zlib.DEFLATED, 31)
+        )
+        # 4 zero bytes: no extensions (NIfTI-1.1)
+        stream.write(compress.compress(header.binaryblock + bytes(4)))
+        _write_blocks(stream, compress, np.ascontiguousarray(volume.voxels))
+        stream.write(compress.flush())
+
+
+def _write_blocks(stream: IO[bytes], compress: Any, voxels: Pixels) -> None:
+    octets = voxels.reshape(-1).view(np.uint8).data
+    for start in range(0, len(octets), BLOCK):
+        stream.write(compress.compress(octets[start : start + BLOCK]))
+
+
+def nifti_header(stack: Stack, volume: Volume) -> Nifti1Header:
+    """Header of a single-file NIfTI-1: sform and qform from the affine, both code 1 (scanner).
+
+    A sheared grid has no quaternion: then qform_code is 0.
+    """
+    colour = volume.voxels.ndim == 5
+    affine = np.array(stack.affine_ras)
+    shape = stack.shape if stack.shape[3] > 1 else stack.shape[:3]
+    header = Nifti1Header()
+    header.set_data_dtype(RGB if colour else volume.voxels.dtype)
+    header.set_data_shape(shape)
+    zooms = [float(np.linalg.norm(affine[:3, axis])) for axis in range(3)]
+    header.set_zooms([*zooms, stack.repetition_time_s or 0.0][: len(shape)])
+    header.set_xyzt_units("mm", "sec" if len(shape) > 3 else None)
+    header.set_dim_info(slice=2)
+    header.set_sform(affine, code=1)
+    header.set_qform(None if stack.shear else affine, code=0 if stack.shear else 1)
+    header.set_slope_inter(volume.slope, volume.intercept)
+    header["magic"] = b"n+1"
+    header["vox_offset"] = 352
+    return header
+
+
+def write_gradients(stem: Path, stack: Stack) -> None:
+    """Write ``.bval`` and ``.bvec`` in FSL's form: one row of b-values, three rows of directions."""
+    if stack.gradients is None:
+        return
+    b_vectors = fsl_b_vectors(np.array(stack.gradients.b_vectors_lps), np.array(stack.affine_ras))
+    b_values = " ".join(f"{value:.6g}" for value in stack.gradients.b_values_s_per_mm2)
+    rows = "\n".join(" ".join(f"{value:.7g}" for value in axis) for axis in b_vectors.T)
+    write_text(stem.with_name(f"{stem.name}.bval"), b_values + "\n")
+    write_text(stem.with_name(f"{stem.name}.bvec"), rows + "\n")

@@ -1,0 +1,66 @@
+"""``pacs2bids reconstruct``: the stacks of one study become volumes with sidecars."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from pacs2bids.files import private_folder, read_record, write_record
+from pacs2bids.model import ConversionError, FailedStack, StudyIndex
+
+log = logging.getLogger("pacs2bids.reconstruct")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("study", type=Path, metavar="STUDY", help="the study's folder: holds index.json")
+    add_engine_options(parser)
+    parser.add_argument(
+        "--allow-failed",
+        action="store_true",
+        help="succeed although some series cannot be reconstructed; the manifest and the report list them",
+    )
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Options that every use of the engine shares."""
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="stacks at a time (1)")
+    parser.add_argument(
+        "--gzip",
+        choices=("fast", "small"),
+        default="fast",
+        help="fast: several times quicker, files a few per cent larger; small: zlib level 6 (fast)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Write ``volumes/`` and its manifest. Raises ConversionError if a stack fails, after all were tried."""
+    from pacs2bids.store import reconstruct, remove_stale  # noqa: PLC0415 - heavy: numpy, nibabel
+
+    folder: Path = arguments.study
+    index = read_record(folder / "index.json", StudyIndex)
+    volumes = private_folder(folder / "volumes")
+    remove_stale(volumes, index)
+    manifest = reconstruct(index, folder / "dicom", volumes, jobs=arguments.jobs, gzip=arguments.gzip)
+    write_record(volumes / "manifest.json", manifest)
+    if manifest.failed and not arguments.allow_failed:
+        raise failure(manifest.failed, str(folder))
+    for failed in manifest.failed:
+        log.warning("left out: %s", described(failed))
+    left = f", {len(manifest.failed)} failed" if manifest.failed else ""
+    return f"{len(manifest.volumes)} volumes{left} -> {volumes}"
+
+
+def described(failed: FailedStack) -> str:
+    """One line on a stack that failed."""
+    return f"series {failed.stack_id.split('-')[0]} (stack {failed.stack_id}): {failed.error}"
+
+
+def failure(failed: Sequence[FailedStack], where: str) -> ConversionError:
+    """The error that names every stack that failed."""
+    lines = "; ".join(described(one) for one in failed)
+    hint = "The other volumes are written. To go on without these, set `on_broken_series: skip`"
+    count = "a series" if len(failed) == 1 else f"{len(failed)} series"
+    return ConversionError(f"{count} cannot be reconstructed: {lines}", where=where, hint=hint)

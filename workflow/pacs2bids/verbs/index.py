@@ -49,4 +49,5 @@ def summary(index: StudyIndex) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     left = f", {len(index.leftovers)} left over ({why})" if why else ", none left over"
     refused = f", {len(index.refused)} refused" if index.refused else ""
-    return f"{index.instances} instances in {len(index.series)} series: {len(index.stacks)} stacks{left}{refused}"
+    found = f"{index.instances} instances in {len(index.series)} series: {len(index.stacks)} stacks"
+    return f"{found}{left}{refused}"

@@ -1,0 +1,241 @@
+"""The engine on series whose voxels say where they are: any orientation, order and number of volumes."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.synthetic import Series
+
+from pacs2bids.__main__ import main
+from pacs2bids.model import Reason, StudyIndex
+from pacs2bids.store import index_folder, reconstruct
+
+
+def only(folder: Path) -> StudyIndex:
+    (index,), others = index_folder(folder)
+    assert not others
+    return index
+
+
+def convert(folder: Path, out: Path) -> list[nibabel.Nifti1Image]:
+    index = only(folder)
+    manifest = reconstruct(index, folder, out, jobs=1, gzip="fast")
+    assert not manifest.failed
+    return [nibabel.load(out / f"{volume.stack_id}.nii.gz") for volume in manifest.volumes]
+
+
+def assert_exact(image: nibabel.Nifti1Image, series: Series) -> None:
+    data = np.asanyarray(image.dataobj)
+    data = data[..., None] if data.ndim == 3 else data
+    assert data.shape == (series.columns, series.rows, series.slices, series.volumes)
+    for volume in range(series.volumes):
+        assert np.array_equal(data[..., volume], series.expected(image.affine, data.shape, volume))
+
+
+def rotation(rng: np.random.Generator) -> np.ndarray:
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    return q * np.sign(np.diag(r))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**31),
+    slices=st.integers(2, 5),
+    volumes=st.integers(1, 3),
+    reverse=st.booleans(),
+)
+def test_any_orientation_order_and_file_order(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, slices: int, volumes: int, reverse: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("series")
+    rng = np.random.default_rng(seed)
+    axes = rotation(rng)
+    spacing = tuple(float(value) for value in rng.uniform(0.5, 4, 3))
+    normal = np.cross(axes[0], axes[1]) * spacing[2]
+    series = Series(
+        slices=slices,
+        volumes=volumes,
+        row_cosines=tuple(map(float, axes[0])),
+        column_cosines=tuple(map(float, axes[1])),
+        step=tuple(map(float, -normal if reverse else normal)),
+        spacing=spacing,
+        origin=tuple(float(value) for value in rng.uniform(-40, 40, 3)),
+    )
+    for number, path in enumerate(sorted(series.write(folder), key=lambda _: random.Random(seed).random())):
+        path.rename(folder / f"{number:04d}")
+    (image,) = convert(folder, folder.parent / f"{folder.name}-out")
+    data = np.asanyarray(image.dataobj).reshape(series.columns, series.rows, slices, volumes)
+    for volume in range(volumes):
+        # positions pass through decimal text and float32 affines: values of up to 101 per mm stay within 1
+        expected = series.expected(image.affine, data.shape, volume)
+        assert np.abs(data[..., volume].astype(int) - expected).max() <= 1
+
+
+def test_shuffled_names_change_no_byte(tmp_path: Path) -> None:
+    series = Series(volumes=3)
+    series.write(tmp_path / "plain")
+    paths = series.write(tmp_path / "shuffled")
+    names = [f"{n:04d}" for n in range(len(paths))]
+    random.Random(1).shuffle(names)
+    for path, name in zip(paths, names, strict=True):
+        sub = path.parent / name[-1]
+        sub.mkdir(exist_ok=True)
+        path.rename(sub / name)
+    for name in ("plain", "shuffled"):
+        convert(tmp_path / name, tmp_path / f"{name}-out")
+    files = sorted(path.name for path in (tmp_path / "plain-out").glob("[!.]*"))
+    assert files == ["001-1.json", "001-1.nii.gz"]
+    for name in files:
+        plain, shuffled = tmp_path / "plain-out" / name, tmp_path / "shuffled-out" / name
+        assert plain.read_bytes() == shuffled.read_bytes()
+
+
+def test_repeated_run_keeps_files(tmp_path: Path) -> None:
+    Series().write(tmp_path / "in")
+    convert(tmp_path / "in", tmp_path / "out")
+    before = (tmp_path / "out" / "001-1.nii.gz").stat()
+    convert(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "001-1.nii.gz").stat().st_mtime_ns == before.st_mtime_ns
+    one = next((tmp_path / "in").iterdir())
+    os.utime(one, ns=(1, 1))
+    convert(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "001-1.nii.gz").stat().st_mtime_ns != before.st_mtime_ns
+
+
+def test_header_and_sidecar(tmp_path: Path) -> None:
+    series = Series(volumes=2)
+    series.write(tmp_path / "in")
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    assert_exact(image, series)
+    header = image.header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
+    assert np.allclose(image.get_sform(), image.get_qform(), atol=1e-4)
+    assert header.get_zooms() == (2.0, 3.0, 4.0, 2.0)
+    assert header.get_xyzt_units() == ("mm", "sec")
+
+
+def test_missing_slice_is_refused_and_named(tmp_path: Path) -> None:
+    paths = Series(slices=5).write(tmp_path)
+    paths[2].unlink()
+    index = only(tmp_path)
+    assert not index.stacks
+    (refused,) = index.refused
+    assert "no even grid" in refused.error
+    assert "series 001" in refused.error
+    assert [leftover.reason for leftover in index.leftovers] == [Reason.INCONSISTENT] * 4
+    assert index.instances == 4
+
+
+def test_slice_missing_from_one_volume_leaves_that_volume_out(tmp_path: Path) -> None:
+    series = Series(slices=4, volumes=3)
+    paths = series.write(tmp_path / "in")
+    paths[4 + 1].unlink()  # second slice of the second volume
+    index = only(tmp_path / "in")
+    if index.stacks:  # kept volumes must be exactly the first and the third
+        pytest.fail("nothing in these headers tells which volume lacks the slice: it must be refused")
+    assert "nothing tells" in index.refused[0].error
+
+
+def test_acquisition_numbers_tell_which_volume_lacks_a_slice(tmp_path: Path) -> None:
+    series = Series(slices=4, volumes=3)
+    (tmp_path / "in").mkdir()
+    for volume in range(3):
+        for slice_ in range(4):
+            if (volume, slice_) != (1, 1):
+                data = series.dataset(slice_, volume)
+                data.AcquisitionNumber = volume + 1
+                data.save_as(tmp_path / "in" / f"{volume}-{slice_}", enforce_file_format=True)
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    data = np.asanyarray(image.dataobj)
+    assert data.shape[3] == 2
+    for n, volume in enumerate((0, 2)):
+        assert np.array_equal(data[..., n], series.expected(image.affine, data.shape, volume))
+    index = only(tmp_path / "in")
+    assert [leftover.reason for leftover in index.leftovers] == [Reason.INCOMPLETE] * 3
+
+
+def test_interrupted_run_keeps_its_complete_volumes(tmp_path: Path) -> None:
+    series = Series(slices=4, volumes=3)
+    for path in series.write(tmp_path / "in")[-2:]:
+        path.unlink()
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    assert image.shape[3] == 2
+    assert len(only(tmp_path / "in").leftovers) == 2
+
+
+def test_duplicates_are_listed(tmp_path: Path) -> None:
+    paths = Series().write(tmp_path)
+    (tmp_path / "zz-copy").write_bytes(paths[0].read_bytes())
+    index = only(tmp_path)
+    (leftover,) = index.leftovers
+    assert (leftover.path, leftover.reason) == ("zz-copy", Reason.DUPLICATE)
+    assert index.instances == 4
+
+
+def test_tilted_stack_keeps_its_shear_in_the_sform(tmp_path: Path) -> None:
+    series = Series(step=(0.0, 1.0, 4.0))
+    series.write(tmp_path / "in")
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    assert_exact(image, series)
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
+
+
+def test_echoes_and_orientations_become_stacks(tmp_path: Path) -> None:
+    series = Series()
+    (tmp_path / "in").mkdir()
+    for echo in (1, 2):
+        for slice_ in range(3):
+            data = series.dataset(slice_)
+            data.EchoTime, data.EchoNumbers = 5.0 * echo, echo
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.{echo}.{slice_}"
+            data.save_as(tmp_path / "in" / f"{echo}-{slice_}", enforce_file_format=True)
+    index = only(tmp_path / "in")
+    assert [stack.facts.echo_time_s for stack in index.stacks] == [0.005, 0.01]
+    assert index.series[0].stack_ids == ("001-1", "001-2")
+
+
+def test_truncated_pixels_fail_that_stack_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = Series(name="broken", number=7).write(tmp_path / "in")
+    Series(name="good", number=8).write(tmp_path / "in")
+    paths[1].write_bytes(paths[1].read_bytes()[:-10])
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    assert (tmp_path / "out" / "008-1_good.nii.gz").exists()
+    assert not (tmp_path / "out" / "007-1_broken.nii.gz").exists()
+    message = capsys.readouterr().err
+    assert paths[1].name in message
+    assert "cut short" in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "is empty"), (b"not dicom", "holds no DICOM file (1 other files)")]
+)
+def test_convert_of_nothing_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, says: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    if content is not None:
+        (tmp_path / "in" / "x").write_bytes(content)
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_objects_without_image_are_left_over_with_a_reason(tmp_path: Path) -> None:
+    Series().write(tmp_path)
+    report = Series(name="report", number=9).dataset(0)
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(report, keyword)
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.22"
+    report.save_as(tmp_path / "report", enforce_file_format=True)
+    index = only(tmp_path)
+    (leftover,) = index.leftovers
+    assert leftover.reason is Reason.NO_IMAGE
+    assert "enhanced report" in leftover.detail
+    assert [series.series_key for series in index.series] == ["001", "009"]

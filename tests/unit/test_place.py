@@ -184,15 +184,17 @@ def test_the_name_completes_the_sidecar_and_wins(session: Session) -> None:
     assert text.endswith("}\n")
 
 
-def test_gradients_go_where_bids_allows_them(session: Session, caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("pacs2bids.place").addHandler(caplog.handler)
+def test_gradients_go_where_bids_allows_them(
+    session: Session, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a logger of its own: the command line sets up that of the package
+    monkeypatch.setattr("pacs2bids.place.log", logging.getLogger("test_place"))
     assert set(session.place(*ROWS).files) >= {f"{DWI}.bval", f"{DWI}.bvec"}
     assert not caplog.messages
     sbref = DWI.replace("_dwi", "_sbref")
     files = session.place(a_row("004-1", sbref)).files
     assert not [name for name in files if name.endswith((".bval", ".bvec"))]
     assert caplog.messages == [f"{sbref}: BIDS has no place for its b-values under this name"]
-    logging.getLogger("pacs2bids.place").removeHandler(caplog.handler)
 
 
 def test_names_with_gradients_are_those_of_the_schema() -> None:

@@ -1,0 +1,259 @@
+"""The top-level files: what sessions bring, and what people made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.__main__ import main
+from pacs2bids.dataset import BIDS_VERSION, DatasetRecord, write_dataset
+from pacs2bids.files import read_record, read_tsv, write_record
+from pacs2bids.model import DatasetError, Json, PlacedSession
+
+Write = Callable[..., DatasetRecord]
+
+
+def a_session(subject: str, session: str = "", files: int = 1, **participant: Json) -> PlacedSession:
+    key = f"sub-{subject}_ses-{session}" if session else f"sub-{subject}"
+    return PlacedSession(
+        session_key=key,
+        subject=subject,
+        session=session,
+        files={f"sub-{subject}/{n}": "" for n in range(files)},
+        volumes={},
+        participant=participant,
+    )
+
+
+@pytest.fixture
+def bids(tmp_path: Path) -> Path:
+    return tmp_path / "bids"
+
+
+@pytest.fixture
+def write(tmp_path: Path, bids: Path) -> Write:
+    def written(*placed: PlacedSession, **description: Json) -> DatasetRecord:
+        out = tmp_path / "work" / "dataset.json"
+        return write_dataset(
+            bids=bids, out=out, placed=placed, description={"Name": "Phantoms"} | description
+        )
+
+    return written
+
+
+def participants(bids: Path) -> list[list[str]]:
+    return [line.split("\t") for line in (bids / "participants.tsv").read_text().splitlines()]
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+# ------------------------------------------------------------------------------------------ written anew
+
+
+def test_the_files_of_a_new_dataset(write: Write, bids: Path) -> None:
+    record = write(
+        a_session("02", age=41, sex="M"), a_session("01", age=30.5), License="CC0", Authors=["A", "B"]
+    )
+    assert sorted(record.files) == sorted(path.name for path in bids.iterdir())
+    assert participants(bids) == [
+        ["participant_id", "age", "sex"],
+        ["sub-01", "30.5", "n/a"],
+        ["sub-02", "41", "M"],
+    ]
+    about = json.loads((bids / "dataset_description.json").read_text())
+    assert about["GeneratedBy"][0]["Name"] == "pacs2bids"
+    del about["GeneratedBy"]
+    assert about == {
+        "Name": "Phantoms",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw",
+        "License": "CC0",
+        "Authors": ["A", "B"],
+    }
+    assert set(json.loads((bids / "participants.json").read_text())) == {"age", "sex"}
+    assert "# Phantoms" in (bids / "README.md").read_text()
+    assert record.participants == ("sub-01", "sub-02")
+
+
+def test_the_same_sessions_in_any_order_give_the_same_bytes(write: Write, bids: Path, tmp_path: Path) -> None:
+    one, two = a_session("01", "a", age=30), a_session("01", "b", age=31)
+    write(one, two)
+    first = {path.name: path.read_bytes() for path in bids.iterdir()}
+    write(two, one)
+    assert {path.name: path.read_bytes() for path in bids.iterdir()} == first
+    write_dataset(
+        bids=tmp_path / "other",
+        out=tmp_path / "other.json",
+        placed=[two, one],
+        description={"Name": "Phantoms"},
+    )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()} == first
+
+
+@pytest.mark.parametrize(
+    ("facts", "row"),
+    [
+        ([{"age": 30, "sex": "F"}, {"age": 31, "sex": "F"}], ["30", "F"]),
+        ([{"age": 95}], ["89", "n/a"]),
+        ([{}, {"age": 30}], ["30", "n/a"]),
+        ([{"sex": "F"}, {"sex": "M"}], ["n/a", "n/a"]),
+    ],
+    ids=["first session", "capped", "from the session that tells", "contradiction"],
+)
+def test_facts_of_several_sessions(
+    write: Write, bids: Path, facts: list[dict[str, Json]], row: list[str]
+) -> None:
+    write(*(a_session("01", f"{n}", **told) for n, told in enumerate(facts)))
+    assert participants(bids)[1] == ["sub-01", *row]
+
+
+def test_a_session_without_files_brings_no_participant(write: Write, bids: Path) -> None:
+    assert write(a_session("01"), a_session("02", files=0)).participants == ("sub-01",)
+    assert len(participants(bids)) == 2
+
+
+def test_sessions_come_and_go(write: Write, bids: Path) -> None:
+    write(a_session("01", age=30), a_session("02"))
+    write(a_session("01", age=29), a_session("03"))
+    assert participants(bids)[1:] == [["sub-01", "29", "n/a"], ["sub-03", "n/a", "n/a"]]
+
+
+# ------------------------------------------------------------------------------------------ edits by people
+
+
+def test_columns_rows_and_cells_of_people_survive(write: Write, bids: Path) -> None:
+    write(a_session("01", age=30, sex="F"), a_session("02", age=40, sex="M"))
+    (bids / "participants.tsv").write_text(
+        "participant_id\tgroup\tage\tsex\n"
+        "sub-02\tcontrol\t40\tn/a\n"  # sex was blanked
+        "sub-01\t\t33\tF\n"  # age was corrected
+        "sub-99\tpilot\t20\tF\n"  # scanned elsewhere
+    )
+    write(a_session("01", age=30, sex="F"), a_session("02", age=41, sex="M"), a_session("03", age=50))
+    assert participants(bids) == [
+        ["participant_id", "group", "age", "sex"],
+        ["sub-01", "n/a", "33", "F"],
+        ["sub-02", "control", "41", "n/a"],
+        ["sub-03", "n/a", "50", "n/a"],
+        ["sub-99", "pilot", "20", "F"],
+    ]
+
+
+def test_a_row_with_notes_of_people_stays_when_its_session_goes(write: Write, bids: Path) -> None:
+    write(a_session("01", age=30), a_session("02", age=40))
+    edit(bids / "participants.tsv", "40\tn/a", "40\tF")
+    write(a_session("01", age=30))
+    assert participants(bids)[2] == ["sub-02", "40", "F"]
+
+
+def test_a_deleted_column_stays_deleted(write: Write, bids: Path) -> None:
+    write(a_session("01", age=30, sex="F"))
+    (bids / "participants.tsv").write_text("participant_id\tsex\nsub-01\tF\n")
+    write(a_session("01", age=30, sex="F"))
+    assert participants(bids) == [["participant_id", "sex"], ["sub-01", "F"]]
+    assert set(json.loads((bids / "participants.json").read_text())) == {"sex"}
+
+
+def test_a_table_that_was_there_before_us_is_completed(write: Write, bids: Path) -> None:
+    bids.mkdir()
+    (bids / "participants.tsv").write_text("participant_id\thandedness\nsub-01\tleft\n")
+    write(a_session("01", age=30))
+    assert participants(bids) == [
+        ["participant_id", "handedness", "age", "sex"],
+        ["sub-01", "left", "30", "n/a"],
+    ]
+
+
+def test_a_table_from_a_spreadsheet_is_understood(write: Write, bids: Path) -> None:
+    bids.mkdir()
+    (bids / "participants.tsv").write_bytes(b"\xef\xbb\xbfparticipant_id\tgroup\r\nsub-01\tpilot\r\n")
+    write(a_session("01", age=30))
+    assert read_tsv(bids / "participants.tsv") == [
+        {"participant_id": "sub-01", "group": "pilot", "age": "30", "sex": "n/a"}
+    ]
+
+
+def test_descriptions_of_people_survive(write: Write, bids: Path) -> None:
+    write(a_session("01"))
+    theirs = {"age": {"Description": "at enrolment", "Units": "month"}, "group": {"Description": "arm"}}
+    (bids / "participants.json").write_text(json.dumps(theirs))
+    write(a_session("01"))
+    assert json.loads((bids / "participants.json").read_text()) == theirs  # that of sex was deleted
+
+
+def test_the_description_is_the_configurations_and_the_rest_a_persons(write: Write, bids: Path) -> None:
+    write(a_session("01"), License="CC0", Funding=["grant"])
+    path = bids / "dataset_description.json"
+    about = json.loads(path.read_text())
+    about |= {"HEDVersion": "8.2.0", "License": "mine"}
+    about["GeneratedBy"].append({"Name": "defacer"})
+    path.write_text(json.dumps(about))
+    write(a_session("01"), License="PDDL")
+    about = json.loads(path.read_text())
+    assert (about["License"], about["HEDVersion"]) == ("PDDL", "8.2.0")
+    assert "Funding" not in about, "no longer in the configuration, and nobody else's"
+    assert [entry["Name"] for entry in about["GeneratedBy"]] == ["pacs2bids", "defacer"]
+
+
+def test_texts_of_people_are_left_alone(write: Write, bids: Path) -> None:
+    bids.mkdir()
+    for name in ("README", "CHANGES", ".bidsignore"):
+        (bids / name).write_text("mine\n")
+    write(a_session("01"))
+    assert not (bids / "README.md").exists()
+    assert {(bids / name).read_text() for name in ("README", "CHANGES", ".bidsignore")} == {"mine\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("participants.tsv", b"participant_id\nsub-01\nsub-01\n", "sub-01 stands there twice"),
+        ("participants.tsv", b"id\tage\n01\t30\n", "line 2 names no participant"),
+        ("participants.tsv", "participant_id\tsite\nsub-01\tK\xf6ln\n".encode("latin-1"), "not UTF-8"),
+        ("participants.json", b"{", "no JSON object"),
+        ("dataset_description.json", b"[]", "no JSON object"),
+    ],
+)
+def test_an_unreadable_file_is_an_error_and_kept(
+    write: Write, bids: Path, name: str, content: bytes, what: str
+) -> None:
+    bids.mkdir()
+    (bids / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=what) as error:
+        write(a_session("01"))
+    assert str(bids / name) in str(error.value)
+    assert (bids / name).read_bytes() == content
+
+
+# ---------------------------------------------------------------------------------------------- the verb
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "sources: {files: {kind: folder, path: dicom}}\n"
+        "studies: {table: studies.tsv}\n"
+        "heuristic: heuristics/demo.py\n"
+        "dataset: {name: Phantoms, authors: [A, B], doi: 'doi:10.1000/1', funding: [grant]}\n"
+    )
+    for session in (a_session("01", "a"), a_session("01", "b")):
+        write_record(tmp_path / session.session_key / "placed.json", session)
+    placed = [str(path) for path in sorted(tmp_path.glob("*/placed.json"))]
+    bids, out = tmp_path / "bids", tmp_path / "dataset.json"
+    assert main(["dataset", "--config", str(config), "--bids", str(bids), "--out", str(out), *placed]) == 0
+    assert capsys.readouterr().out == "dataset: 1 participants, 2 sessions\n"
+    about = json.loads((bids / "dataset_description.json").read_text())
+    assert (about["Authors"], about["DatasetDOI"], about["Funding"]) == (
+        ["A", "B"],
+        "doi:10.1000/1",
+        ["grant"],
+    )
+    assert "Acknowledgements" not in about
+    assert read_record(out, DatasetRecord).sessions == ("sub-01_ses-a", "sub-01_ses-b")

@@ -137,6 +137,20 @@ def load_config(path: Path) -> Config:
     return config
 
 
+def require_files(config: Config, path: Path) -> None:
+    """Check that the files a person must have written are there, before anything runs.
+
+    Raises ConfigError.
+    """
+    if config.table is not None and not config.table.is_file():
+        what = f"there is no file {config.table}"
+        hint = "Write this table (StudyInstanceUID, subject, session), or ask the PACS with studies.query"
+        raise ConfigError(what, where=f"{path}: studies.table", hint=hint)
+    if not config.heuristic.is_file():
+        what = f"there is no file {config.heuristic}"
+        raise ConfigError(what, where=f"{path}: heuristic", hint="Start from heuristics/demo.py")
+
+
 # ------------------------------------------------------------------------------------------------ reading
 
 

@@ -1,0 +1,68 @@
+# From a PACS to a validated BIDS dataset. Each stage is a file in workflow/rules/ whose rule calls
+# `pacs2bids <verb>`; the work is done there, and Snakemake is not known there. Nothing but the configuration
+# is read here.
+import fcntl
+import logging
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+
+def stop(message):
+    """End before anything runs, with one line."""
+    print(f"ERROR: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+try:
+    from pacs2bids import __version__ as ENGINE
+    from pacs2bids.config import load_config, require_files
+    from pacs2bids.files import read_tsv
+    from pacs2bids.model import Pacs2BidsError
+except ImportError as error:
+    stop(
+        f"{error}: this snakemake is not that of pacs2bids. Run `source .venv/bin/activate` (after `make`)"
+    )
+
+if len(workflow.configfiles) > 1 or workflow.config_settings.config:
+    stop(
+        "one configuration file holds everything: give one --configfile, and no --config"
+    )
+CONFIG_FILE = Path(workflow.configfiles[0] if workflow.configfiles else "config.yaml")
+try:
+    CONFIG = load_config(CONFIG_FILE)
+    require_files(CONFIG, CONFIG_FILE)
+except Pacs2BidsError as error:
+    stop(error)
+
+WORK, BIDS, REPORT = CONFIG.workdir, CONFIG.bids, CONFIG.report
+LOGS = WORK / "logs"
+# not the bare name: a snakemake that was called by its path has no pacs2bids on PATH
+PACS2BIDS = f"{sys.executable} -m pacs2bids"
+
+
+wildcard_constraints:
+    study=r"[0-9.]+",
+    session=r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?",
+
+
+include: "workflow/rules/query.smk"
+include: "workflow/rules/pull.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/reconstruct.smk"
+include: "workflow/rules/plan.smk"
+include: "workflow/rules/place.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/check.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/hooks.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        REPORT,
+        rules.verdict.output,

@@ -1,0 +1,32 @@
+# Validates the dataset. Findings stop nothing until the report that shows them is made: then the verdict.
+
+
+localrules:
+    verdict,
+
+
+rule check:
+    input:
+        dataset=rules.dataset.output,
+        placed=of_each_session(str(WORK / "sessions/{session}/placed.json")),
+    output:
+        WORK / "check.json",
+    log:
+        LOGS / "check.log",
+    params:
+        engine=ENGINE,
+        bids=BIDS,
+    shell:
+        "{PACS2BIDS} check --bids {params.bids:q} --out {output:q} --no-fail {input.placed:q} --log {log:q}"
+
+
+rule verdict:
+    input:
+        check=rules.check.output,
+        report=REPORT,
+    output:
+        touch(WORK / "valid"),
+    log:
+        LOGS / "verdict.log",
+    shell:
+        "{PACS2BIDS} check --verdict {input.check:q} --log {log:q}"

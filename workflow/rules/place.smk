@@ -1,0 +1,19 @@
+# Puts the volumes of one session into the BIDS tree under the planned names.
+
+
+rule place:
+    input:
+        rules.plan.output,
+        of_each_study(str(WORK / "studies/{study}/volumes/manifest.json")),
+    output:
+        WORK / "sessions/{session}/placed.json",
+    log:
+        LOGS / "place/{session}.log",
+    params:
+        engine=ENGINE,
+        bids=BIDS,
+        studies=WORK / "studies",
+        folder=lambda wildcards: WORK / "sessions" / wildcards.session,
+    shell:
+        "{PACS2BIDS} place --session-dir {params.folder:q} --studies-dir {params.studies:q}"
+        " --bids {params.bids:q} --log {log:q}"

@@ -1,0 +1,25 @@
+# Asks the heuristic for the names of one session. Reads no pixels: an edit costs seconds.
+
+
+def labels(wildcards):
+    """ "sub-01_ses-a" as options of the command line."""
+    subject, _, session = wildcards.session.removeprefix("sub-").partition("_ses-")
+    return f"--subject {subject}" + (f" --session {session}" if session else "")
+
+
+rule plan:
+    input:
+        heuristic=CONFIG.heuristic,
+        indexes=of_each_study(str(WORK / "studies/{study}/index.json")),
+    output:
+        WORK / "sessions/{session}/plan.tsv",
+    log:
+        LOGS / "plan/{session}.log",
+    params:
+        engine=ENGINE,
+        labels=labels,
+        studies=lambda wildcards, input: [Path(index).parent for index in input.indexes],
+        folder=lambda wildcards: WORK / "sessions" / wildcards.session,
+    shell:
+        "{PACS2BIDS} plan --heuristic {input.heuristic:q} {params.labels} --out {params.folder:q}"
+        " {params.studies:q} --log {log:q}"

@@ -1,0 +1,48 @@
+# Which studies, and whose: the one checkpoint. Everything after it depends on the table it writes.
+
+
+checkpoint query:
+    input:
+        CONFIG.table or [],
+    output:
+        WORK / "studies.tsv",
+    log:
+        LOGS / "query.log",
+    params:
+        asked=repr((CONFIG.table, CONFIG.queries)),
+        config=CONFIG_FILE,
+    shell:
+        "{PACS2BIDS} query --config {params.config:q} --out {output:q} --log {log:q}"
+
+
+def study_rows():
+    """The rows of the resolved table; Snakemake waits for the checkpoint and asks again."""
+    return read_tsv(Path(checkpoints.query.get().output[0]))
+
+
+def session_key(row):
+    """The session's folder under sessions/: "sub-01_ses-a", or "sub-01" without sessions."""
+    return f"sub-{row['subject']}" + (
+        f"_ses-{row['session']}" if row["session"] else ""
+    )
+
+
+def of_each_session(pattern):
+    """An input function: ``pattern`` for each session of the table."""
+
+    def paths(wildcards):
+        return sorted(
+            {pattern.format(session=session_key(row)) for row in study_rows()}
+        )
+
+    return paths
+
+
+def of_each_study(pattern):
+    """An input function: ``pattern`` for each study of the session of a job."""
+
+    def paths(wildcards):
+        rows = [row for row in study_rows() if session_key(row) == wildcards.session]
+        return [pattern.format(study=row["study_instance_uid"]) for row in rows]
+
+    return paths

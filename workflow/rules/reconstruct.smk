@@ -1,0 +1,18 @@
+# Turns the stacks of one study into NIfTI volumes, in parallel. The manifest stands for all of them.
+
+
+rule reconstruct:
+    input:
+        rules.index.output,
+    output:
+        WORK / "studies/{study}/volumes/manifest.json",
+    log:
+        LOGS / "reconstruct/{study}.log",
+    threads: 4
+    params:
+        engine=ENGINE,
+        folder=lambda wildcards: WORK / "studies" / wildcards.study,
+        gzip=CONFIG.gzip,
+        broken="--allow-failed" if CONFIG.on_broken_series == "skip" else "",
+    shell:
+        "{PACS2BIDS} reconstruct {params.folder:q} -j {threads} --gzip {params.gzip} {params.broken} --log {log:q}"

@@ -1,0 +1,18 @@
+# The page to look at.
+
+
+rule report:
+    input:
+        rules.check.output,
+        rules.dataset.output,
+        of_each_session(str(WORK / "sessions/{session}/placed.json")),
+    output:
+        REPORT,
+    log:
+        LOGS / "report.log",
+    params:
+        engine=ENGINE,
+        work=WORK,
+        bids=BIDS,
+    shell:
+        "{PACS2BIDS} report --workdir {params.work:q} --bids {params.bids:q} --out {output:q} --log {log:q}"

@@ -92,7 +92,7 @@ def test_private_sop_class_is_stored_and_settings_are_put_back(tmp_path: Path) -
     with listening(tmp_path) as (inbox, receiver):
         assert send(receiver, instance(1, sop_class=CSA_NON_IMAGE)) == [0]
     assert inbox.received[0].sop_class_uid == CSA_NON_IMAGE
-    assert (_config.UNRESTRICTED_STORAGE_SERVICE, _config.LOG_HANDLER_LEVEL) == before
+    assert before == (_config.UNRESTRICTED_STORAGE_SERVICE, _config.LOG_HANDLER_LEVEL)
 
 
 def test_foreign_study_is_refused_and_recorded(tmp_path: Path) -> None:

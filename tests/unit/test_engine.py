@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.synthetic import Series
 
 from pacs2bids.__main__ import main
 from pacs2bids.model import Reason, StudyIndex
 from pacs2bids.store import index_folder, reconstruct
+from synthetic import Series
 
 
 def only(folder: Path) -> StudyIndex:

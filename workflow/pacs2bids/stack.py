@@ -220,28 +220,27 @@ def _volumes(pieces: Sequence[Piece], places: Sequence[int]) -> list[list[int]]:
     Where slices are missing, counting returns to a slice would shift the volumes behind the gap. Then only
     an acquisition number that tells every plane apart, or an unbroken order of instances, is believed.
     """
-    plain = _labelled(pieces, places)
-    if len({len(volume) for volume in plain}) == 1:
-        return plain
+    counted = list(_labelled(pieces, places).values())
+    if len({len(volume) for volume in counted}) == 1:
+        return counted
     by_acquisition = _labelled(pieces, places, by_acquisition=True)
-    if len(by_acquisition) == max(Counter(places).values()):
-        return by_acquisition
+    if all(returns == 0 for _, returns in by_acquisition):
+        return list(by_acquisition.values())
     by_order = _chunks(pieces, places)
     if by_order is not None:
         return by_order
-    count = Counter(len(volume) for volume in plain)
+    count = Counter(len(volume) for volume in counted)
     sizes = ", ".join(f"{number} with {size} slices" for size, number in sorted(count.items()))
     what = f"slices are missing and nothing tells to which volume the others belong ({sizes})"
-    raise ConversionError(
-        what, hint="Retrieve the series again; if it stays so, the scan itself is incomplete"
-    )
+    raise ConversionError(what, hint="Retrieve the series again; if it stays so, the scan is incomplete")
 
 
 def _labelled(
     pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition: bool = False
-) -> list[list[int]]:
+) -> dict[tuple[Hashable, int], list[int]]:
+    """Volumes by (label, n-th return to a slice under that label)."""
     seen: Counter[Hashable] = Counter()
-    volumes: dict[Hashable, list[int]] = defaultdict(list)
+    volumes: dict[tuple[Hashable, int], list[int]] = defaultdict(list)
     for n in sorted(range(len(pieces)), key=lambda n: sequence(pieces[n])):
         piece = pieces[n]
         b_vector = piece.b_vector_lps and tuple(round(value, 2) for value in piece.b_vector_lps)
@@ -250,15 +249,19 @@ def _labelled(
         returns = seen[label, places[n]]
         seen[label, places[n]] += 1
         volumes[label, returns].append(n)
-    return list(volumes.values())
+    return volumes
 
 
 def _chunks(pieces: Sequence[Piece], places: Sequence[int]) -> list[list[int]] | None:
-    """Volumes cut from the order of instances, for a run that was interrupted in its last volume."""
+    """Volumes cut from the order of instances, for a run that was interrupted in its last volume.
+
+    None unless every volume takes the slices in the order of the first: else one is missing before the end.
+    """
     size = 1 + max(places)
     order = sorted(range(len(pieces)), key=lambda n: sequence(pieces[n]))
     chunks = [order[start : start + size] for start in range(0, len(order), size)]
-    if any(len({places[n] for n in chunk}) < len(chunk) for chunk in chunks):
+    first = [places[n] for n in chunks[0]]
+    if len(set(first)) < size or any([places[n] for n in chunk] != first[: len(chunk)] for chunk in chunks):
         return None
     return chunks
 

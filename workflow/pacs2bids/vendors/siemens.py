@@ -1,0 +1,251 @@
+"""Siemens: Numaris 4 (VA to VE), which keeps much in CSA headers and in mosaics, and Numaris X (XA).
+
+Elements by creator: "SIEMENS MR HEADER" (groups 0019, 0051) and "SIEMENS CSA HEADER" (0029) before XA;
+"SIEMENS MR SDS 01" (series) and "SIEMENS MR SDI 02" (image), both group 0021, since XA, in classic instances
+as in functional groups. Names: the CSA header's own, which say what the numbered elements mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from pacs2bids.header import Header, Private
+from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
+from pacs2bids.vendors import _csa, _protocol, standard
+
+log = logging.getLogger("pacs2bids.vendors")
+
+_HEADER, _CSA = "SIEMENS MR HEADER", "SIEMENS CSA HEADER"
+_SERIES_XA, _IMAGE_XA = "SIEMENS MR SDS 01", "SIEMENS MR SDI 02"
+
+MOSAIC_IMAGES = Private(creator=_HEADER, group=0x19, element=0x0A, vr="US")
+B_VALUE = Private(creator=_HEADER, group=0x19, element=0x0C, vr="IS")
+GRADIENT = Private(creator=_HEADER, group=0x19, element=0x0E, vr="FD")
+DWELL_TIME_NS = Private(creator=_HEADER, group=0x19, element=0x18, vr="IS")
+BANDWIDTH = Private(creator=_HEADER, group=0x19, element=0x28, vr="FD")
+MOSAIC_TIMES_MS = Private(creator=_HEADER, group=0x19, element=0x29, vr="FD")
+COILS = Private(creator=_HEADER, group=0x51, element=0x0F, vr="LO")
+PARALLEL_TEXT = Private(creator=_HEADER, group=0x51, element=0x11, vr="LO")
+CSA_IMAGE = Private(creator=_CSA, group=0x29, element=0x10, vr="UN")
+CSA_SERIES = Private(creator=_CSA, group=0x29, element=0x20, vr="UN")
+
+PROTOCOL_XA = Private(creator=_SERIES_XA, group=0x21, element=0x19, vr="UN")
+PARALLEL_TEXT_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x09, vr="LO")
+POLARITY_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x1C, vr="IS")
+DWELL_TIME_NS_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x42, vr="IS")
+COILS_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x4F, vr="LO")
+BANDWIDTH_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x53, vr="FD")
+
+# In the CSA image header only. The rest of it is repeated in (0019,xxxx), which is quicker to read, from
+# VB15 on; older software has CSA alone.
+_ONLY_CSA = ("PhaseEncodingDirectionPositive", "NumberOfImagesInMosaic", "SliceNormalVector")
+_ALSO_CSA = ("B_value", "DiffusionGradientDirection", "BandwidthPerPixelPhaseEncode", "MosaicRefAcqTimes")
+
+_DAY_MS = 86_400_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Image:
+    """Private values of one instance, whichever generation wrote them."""
+
+    polarity: int | None
+    bandwidth_hz: float | None
+    b_value: float | None
+    gradient: tuple[float, ...]
+    mosaic_images: int | None
+    normal: tuple[float, ...]
+    times_ms: tuple[float, ...]
+
+
+def claims(header: Header) -> bool:
+    """By Manufacturer ("SIEMENS", "Siemens", "Siemens Healthineers"), or by Siemens's own elements."""
+    manufacturer = (header.text("Manufacturer") or "").lower()
+    return "siemens" in manufacturer or (not manufacturer and header.has_private(_CSA, 0x29))
+
+
+def facts(header: Header) -> Facts:
+    """Facts of one instance or enhanced frame.
+
+    Raises HeaderError for a mosaic whose layout cannot be read: cutting it would be a guess.
+    """
+    base = standard.facts(header)
+    image = _image(header)
+    protocol = _protocol.read(header.private_bytes(CSA_SERIES) or header.private_bytes(PROTOCOL_XA) or b"")
+    mosaic = _mosaic(header, image)
+    times = _slice_times(image.times_ms, mosaic, base.repetition_time_s)
+    matrix = standard.phase_matrix(header, base.phase_encoding)
+    if matrix is not None and mosaic is not None:
+        matrix //= mosaic.tiles_per_row
+    spacing, readout = standard.echo_spacing(image.bandwidth_hz, matrix) or (None, None)
+    b_value = base.b_value_s_per_mm2 if image.b_value is None else image.b_value
+    return replace(
+        base,
+        mosaic=mosaic,
+        phase_encoding_positive=None if image.polarity is None else image.polarity == 1,
+        slice_times_s=times,
+        slice_time_s=None if mosaic else _slice_time(header),
+        b_value_s_per_mm2=b_value,
+        b_vector_lps=_gradient(base, image, b_value),
+        multiband_factor=_multiband(header, times),
+        effective_echo_spacing_s=spacing,
+        total_readout_time_s=readout,
+        bandwidth_per_pixel_phase_encode_hz=image.bandwidth_hz,
+        partial_fourier=base.partial_fourier or protocol.partial_fourier,
+        parallel_reduction_factor_in_plane=protocol.parallel_reduction_factor_in_plane
+        or base.parallel_reduction_factor_in_plane,
+        extra=protocol.extra | _extra(header),
+    )
+
+
+def _image(header: Header) -> _Image:
+    mosaic_images = header.private_number(MOSAIC_IMAGES)
+    bandwidth = header.private_number(BANDWIDTH) or header.private_number(BANDWIDTH_XA)
+    b_value = header.private_number(B_VALUE)
+    gradient = header.private_numbers(GRADIENT)
+    times = header.private_numbers(MOSAIC_TIMES_MS)
+    csa = _read_csa(header)
+    polarity = _numbers(csa, "PhaseEncodingDirectionPositive") or header.private_numbers(POLARITY_XA)
+    images = _numbers(csa, "NumberOfImagesInMosaic")
+    return _Image(
+        polarity=int(polarity[0]) if polarity else None,
+        bandwidth_hz=bandwidth or _first(_numbers(csa, "BandwidthPerPixelPhaseEncode")),
+        b_value=b_value if b_value is not None else _first(_numbers(csa, "B_value")),
+        gradient=gradient or _numbers(csa, "DiffusionGradientDirection"),
+        mosaic_images=int(mosaic_images or _first(images) or 0) or None,
+        normal=_numbers(csa, "SliceNormalVector"),
+        times_ms=times or _numbers(csa, "MosaicRefAcqTimes"),
+    )
+
+
+def _read_csa(header: Header) -> dict[str, tuple[str, ...]]:
+    raw = header.private_bytes(CSA_IMAGE)
+    if raw is None:
+        return {}
+    names = _ONLY_CSA if header.has_private(_HEADER, 0x19) else _ONLY_CSA + _ALSO_CSA
+    try:
+        return _csa.read(raw, names)
+    except HeaderError as error:
+        log.warning("instance %s: %s; its private values are left out", header.text("SOPInstanceUID"), error)
+        return {}
+
+
+def _numbers(csa: dict[str, tuple[str, ...]], name: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(text) for text in csa.get(name, ()))
+    except ValueError:
+        return ()
+
+
+def _first(values: tuple[float, ...]) -> float | None:
+    return values[0] if values else None
+
+
+# ---------------------------------------------------------------------------------------------- mosaic
+
+
+def _mosaic(header: Header, image: _Image) -> Mosaic | None:
+    """The tiling; tile n + 1 lies one slice step along SliceNormalVector from tile n.
+
+    Checked against the slice positions of the protocol (sSliceArray.asSlice[n].sPosition) in all 33
+    mosaic series of the corpus: ascending, descending and interleaved tiles lie in anatomical order whatever
+    the order of excitation; where image numbering is reversed (sSliceArray.ucImageNumbTra = 1, corpus
+    mosaic/*_HF_*) tiles run the other way and SliceNormalVector already points that way, which the cross
+    product of the row and column directions would miss, as it does for every sagittal mosaic.
+    """
+    if "MOSAIC" not in header.texts("ImageType"):
+        return None
+    # SliceThickness leaves out the gap between slices: only where SpacingBetweenSlices is missing
+    step = header.number("SpacingBetweenSlices") or header.number("SliceThickness")
+    length = math.hypot(*image.normal)
+    if image.mosaic_images is None or step is None or len(image.normal) != 3 or length < 1e-6:
+        raise HeaderError(
+            "a Siemens mosaic without its number of slices, slice normal or spacing",
+            where=f"instance {header.text('SOPInstanceUID')}",
+            hint="The CSA header (0029,xx10) is missing or damaged, often by de-identification: "
+            "get the instance with its private elements",
+        )
+    x, y, z = image.normal
+    return Mosaic(
+        slices=image.mosaic_images,
+        tiles_per_row=math.isqrt(image.mosaic_images - 1) + 1,
+        normal_lps=(x / length, y / length, z / length),
+        slice_step_mm=step,
+    )
+
+
+def _slice_times(
+    times_ms: tuple[float, ...], mosaic: Mosaic | None, repetition_time_s: float | None
+) -> tuple[float, ...] | None:
+    """MosaicRefAcqTimes in s, from the first excitation; in tile order as stored.
+
+    Two defects, both in the corpus (dcm_qa Orientation/axmb, CMRR multiband on VB17, volume 1, a single-band
+    reference): times before the reference wrap round midnight (86 397 492.5 ms for -2 507.5 ms), and times
+    exceed the repetition time. Those contradict RepetitionTime and are left out; volume 2 is right.
+    """
+    if mosaic is None or len(times_ms) < mosaic.slices:
+        return None
+    unwrapped = [time - _DAY_MS if time > _DAY_MS / 2 else time for time in times_ms[: mosaic.slices]]
+    first = min(unwrapped)
+    # clock ticks of 2.5 ms come as 1549.99999999
+    times = tuple(round((time - first) / 1000, 6) for time in unwrapped)
+    if max(times) == 0 or (repetition_time_s is not None and max(times) >= repetition_time_s):
+        return None  # all zero: a 3-D acquisition
+    return times
+
+
+def _slice_time(header: Header) -> float | None:
+    """Onset of one slice of a 2-D EPI: its acquisition time.
+
+    Not TimeAfterStart (0021,xx04): in volume 1 of XA30 classic multiband it holds single-band times (corpus
+    sag/XA30/classic, github.com/rordenlab/dcm2niix/issues/875). Not other sequences: a slice whose lines are
+    spread over many excitations has no one onset (corpus sag/2_gre_field_mapping: times beyond TR).
+    """
+    planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
+    if not planar or header.text("MRAcquisitionType") != "2D":
+        return None
+    return standard.moment(header)
+
+
+# ---------------------------------------------------------------------------------------------- the rest
+
+
+def _gradient(base: Facts, image: _Image, b_value: float | None) -> Vector | None:
+    if base.is_diffusion_map:
+        return None
+    # already in the patient frame, like (0018,9089)
+    return (
+        standard.direction(image.gradient, b_value)
+        if image.gradient
+        else ((0.0, 0.0, 0.0) if b_value == 0 else base.b_vector_lps)
+    )
+
+
+def _multiband(header: Header, times: tuple[float, ...] | None) -> int | None:
+    """Slices excited at once, where the header shows more than one.
+
+    CMRR writes it into ImageComments ("Unaliased MB3/PE3/LB") and leaves the protocol's
+    lMultiBandFactor at 1 (corpus xa30/7, xa60); the product writes "p2 s3" (corpus sag/XA30); else
+    simultaneous slices of a mosaic share their time.
+    """
+    comment = re.search(r"Unaliased MB(\d+)", header.text("ImageComments") or "")
+    parallel = header.private_text(PARALLEL_TEXT) or header.private_text(PARALLEL_TEXT_XA) or ""
+    found = comment or re.search(r"\bs(\d+)$", parallel)
+    if found:
+        return int(found[1])
+    counts = set(Counter(times or ()).values())
+    return counts.pop() if len(counts) == 1 and counts != {1} else None
+
+
+def _extra(header: Header) -> dict[str, Json]:
+    dwell_ns = header.private_number(DWELL_TIME_NS) or header.private_number(DWELL_TIME_NS_XA)
+    coils = header.private_text(COILS) or header.private_text(COILS_XA)
+    fields: dict[str, Json] = {
+        "DwellTime": None if dwell_ns is None else dwell_ns / 1e9,
+        # VB writes "T:HEA;HEP"
+        "ReceiveCoilActiveElements": None if coils is None else coils.removeprefix("T:"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}

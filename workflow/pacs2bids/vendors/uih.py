@@ -1,0 +1,83 @@
+"""United Imaging: group 0065, creator "Image Private Header".
+
+What the elements mean: United Imaging's table in github.com/rordenlab/dcm2niix, UIH/README.md (issue 225).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from pacs2bids.header import Header, Private
+from pacs2bids.model import Facts, HeaderError, Json, Mosaic
+from pacs2bids.vendors import standard
+
+_CREATOR = "Image Private Header"
+
+DISPLAYED_DIRECTION = Private(creator=_CREATOR, group=0x65, element=0x05, vr="SH")
+B_VALUE = Private(creator=_CREATOR, group=0x65, element=0x09, vr="FD")
+SLICE_NORMAL = Private(creator=_CREATOR, group=0x65, element=0x14, vr="DS")
+GRADIENT = Private(creator=_CREATOR, group=0x65, element=0x37, vr="FD")
+GRID_SLICES = Private(creator=_CREATOR, group=0x65, element=0x50, vr="DS")
+GRID_ITEMS = Private(creator=_CREATOR, group=0x65, element=0x51, vr="SQ")
+
+
+def claims(header: Header) -> bool:
+    """By Manufacturer ("UIH")."""
+    return (header.text("Manufacturer") or "").upper().startswith("UIH")
+
+
+def facts(header: Header) -> Facts:
+    """Facts of one instance. Raises HeaderError for a grid whose layout cannot be read."""
+    base = standard.facts(header)
+    b_value = header.private_number(B_VALUE)
+    if b_value is None:
+        b_value = base.b_value_s_per_mm2
+    tiles = header.private_items(GRID_ITEMS) if "VFRAME" in header.texts("ImageType") else ()
+    gradient = header.private_numbers(GRADIENT)
+    displayed = header.private_text(DISPLAYED_DIRECTION)
+    extra: dict[str, Json] = {} if displayed is None else {"PhaseEncodingDirectionDisplayed": displayed}
+    return replace(
+        base,
+        mosaic=_grid(header, tiles),
+        slice_times_s=_slice_times(tiles),
+        b_value_s_per_mm2=b_value,
+        b_vector_lps=standard.along_image_axes(header, gradient, b_value)
+        if gradient and not base.is_diffusion_map
+        else standard.direction((), b_value),
+        extra=extra,
+    )
+
+
+def _grid(header: Header, tiles: tuple[Header, ...]) -> Mosaic | None:
+    """One picture a volume; each tile has its own position, in the order of the tiles."""
+    slices = header.private_number(GRID_SLICES)
+    if "VFRAME" not in header.texts("ImageType"):
+        return None
+    positions = [tile.numbers("ImagePositionPatient") for tile in tiles]
+    if not slices or len(positions) != slices or any(len(position) != 3 for position in positions):
+        raise HeaderError(
+            "a United Imaging grid without the positions of its slices (0065,xx51)",
+            where=f"instance {header.text('SOPInstanceUID')}",
+            hint="Get the instance with its private elements",
+        )
+    first, last = positions[0], positions[-1]
+    span = tuple(b - a for a, b in zip(first, last, strict=True))
+    length = math.hypot(*span)
+    if length == 0:
+        return None
+    return Mosaic(
+        slices=len(positions),
+        tiles_per_row=math.isqrt(len(positions) - 1) + 1,
+        normal_lps=(span[0] / length, span[1] / length, span[2] / length),
+        slice_step_mm=length / (len(positions) - 1),
+        first_position_lps=(first[0], first[1], first[2]),
+    )
+
+
+def _slice_times(tiles: tuple[Header, ...]) -> tuple[float, ...] | None:
+    moments = [standard.moment(tile) for tile in tiles]
+    known = [moment for moment in moments if moment is not None]
+    if not known or len(known) != len(moments) or min(known) == max(known):
+        return None
+    return tuple(round(moment - min(known), 6) for moment in known)

@@ -1,0 +1,59 @@
+# make demo    the whole line on a synthetic study set: embedded PACS, C-MOVE, dataset, report
+# make test    the tests
+# make         only set up: a virtual environment in .venv with everything that requirements.lock names
+#
+# Nothing is written outside this folder. Needs Python 3.11 or newer and one of: uv, python3-venv, pip.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
+INSTALLED := .venv/.installed
+export UV_CACHE_DIR ?= $(CURDIR)/.tooling/uv-cache
+export PIP_CACHE_DIR ?= $(CURDIR)/.tooling/pip-cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+LOCKED := --no-deps --require-hashes -r requirements.lock
+OURSELVES := --no-deps --no-build-isolation --editable .
+
+.PHONY: install demo test lint clean
+install: $(INSTALLED)
+	@echo "Ready. Next: source .venv/bin/activate"
+
+demo: $(INSTALLED)
+	@.venv/bin/python -m pacs2bids demo
+
+test: $(INSTALLED)
+	@.venv/bin/python -m pytest $(TESTS)
+
+lint: $(INSTALLED)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/snakefmt --check --compact-diff Snakefile workflow/rules
+
+clean:
+	rm -rf .venv .tooling demo
+
+# uv is fastest; else a virtual environment with its own pip; else (Debian without python3-venv has no
+# ensurepip) a bare one that the system's pip fills
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "ERROR: no Python 3.11 or newer on PATH: install one, or say make PYTHON=..."; exit 1; }
+	@.venv/bin/python -c '' 2>/dev/null || rm -rf .venv
+	@set -e; \
+	if uv --version >/dev/null 2>&1; then \
+	    test -d .venv || uv venv --quiet --no-python-downloads --python "$(PYTHON)" .venv; \
+	    pip="uv pip install --python .venv/bin/python"; \
+	elif "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then \
+	    test -x .venv/bin/pip || "$(PYTHON)" -m venv .venv; \
+	    pip=".venv/bin/python -m pip install --quiet"; \
+	elif "$(PYTHON)" -m pip --version >/dev/null 2>&1; then \
+	    test -d .venv || "$(PYTHON)" -m venv --without-pip .venv; \
+	    pip="$(PYTHON) -m pip --python .venv/bin/python install --quiet"; \
+	else \
+	    echo "ERROR: neither uv nor python3-venv nor pip is there. On Debian or Ubuntu, once:" \
+	         "apt install python3-venv"; \
+	    exit 1; \
+	fi; \
+	echo "Installing into .venv (half a minute with uv, two minutes with pip) ..."; \
+	$$pip $(LOCKED); \
+	$$pip $(OURSELVES)
+	@touch $@

@@ -71,6 +71,7 @@ class _Series:
     info: SeriesInfo
     stacks: tuple[Stack, ...]
     leftovers: tuple[Leftover, ...]
+    refused: str | None  # why the engine could not stack it
 
     @property
     def key(self) -> tuple[str, str]:
@@ -120,9 +121,15 @@ def _series_of(index: StudyIndex) -> Iterable[_Series]:
         stacks[stack.series_instance_uid].append(stack)
     for leftover in index.leftovers:
         leftovers[leftover.series_instance_uid].append(leftover)
+    refused = {failed.stack_id: failed.error for failed in index.refused}
     for info in index.series:
         uid = info.series_instance_uid
-        yield _Series(info=info, stacks=tuple(stacks[uid]), leftovers=tuple(leftovers[uid]))
+        yield _Series(
+            info=info,
+            stacks=tuple(stacks[uid]),
+            leftovers=tuple(leftovers[uid]),
+            refused=refused.get(info.series_key),
+        )
 
 
 # ------------------------------------------------------------------------------------------------ names
@@ -346,6 +353,8 @@ def _skipped(
 
 
 def _no_volume(series: _Series) -> str:
+    if series.refused:
+        return f"no volume in it: {series.refused}"
     counts = Counter(leftover.reason.value for leftover in series.leftovers)
     listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     first = next((leftover.detail for leftover in series.leftovers if leftover.detail), "")

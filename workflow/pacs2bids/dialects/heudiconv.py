@@ -21,10 +21,19 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from pacs2bids.dialects.standins import SeqInfo, install
-from pacs2bids.model import HeuristicError, SeriesInfo, StudyIndex
+from pacs2bids.model import HeuristicError, Reason, SeriesInfo, StudyIndex
 from pacs2bids.plan import Answer, Answers, Unanswered
 
 PHOENIX = "PhoenixZIPReport"  # a Siemens report without picture that heudiconv shows to heuristics, too
+
+# leftovers that are pictures all the same; heudiconv shows their series
+PICTURES = {
+    Reason.NO_GEOMETRY,
+    Reason.UNSUPPORTED,
+    Reason.DUPLICATE,
+    Reason.INCOMPLETE,
+    Reason.INCONSISTENT,
+}
 
 # hooks of heudiconv that change its answers and that are not called here
 HOOKS = {
@@ -72,8 +81,9 @@ def series_to_show(indexes: Sequence[StudyIndex]) -> list[tuple[SeriesInfo, SeqI
     """The series that a heuristic sees, as heudiconv counts and sorts them.
 
     Within a study by number, then protocol; studies in the order of acquisition. Series without a picture are
-    not shown. Ids are unique: where heudiconv would mix two series of one number and protocol, the later one
-    gets "+2" behind its id. A series without a number counts as 0.
+    not shown; those with pictures that make no volume are, so that they count as runs. Ids are unique: where
+    heudiconv would mix two series of one number and protocol, the later one gets "+2" behind its id. A series
+    without a number counts as 0.
     """
     ordered = sorted(
         indexes, key=lambda index: min((one.acquired or "9" for one in index.series), default="9")
@@ -82,14 +92,23 @@ def series_to_show(indexes: Sequence[StudyIndex]) -> list[tuple[SeriesInfo, SeqI
     ids: set[str] = set()
     files = 0
     for index in ordered:
+        pictures = _with_pictures(index)
         for series in sorted(index.series, key=lambda one: (one.series_number or 0, one.protocol_name)):
-            if not series.stack_ids and series.series_description != PHOENIX:
+            if series.series_instance_uid not in pictures and series.series_description != PHOENIX:
                 continue
             files += series.series_files
             info = _seqinfo(series, _unique_id(series, ids), files)
             shown.append((series, info))
             ids.add(info.series_id)
     return shown
+
+
+def _with_pictures(index: StudyIndex) -> set[str]:
+    """UIDs of the series that hold a picture."""
+    refused = {failed.stack_id for failed in index.refused}
+    stacked = {one.series_instance_uid for one in index.series if one.stack_ids or one.series_key in refused}
+    left = {one.series_instance_uid for one in index.leftovers if one.reason in PICTURES}
+    return stacked | {uid for uid in left if uid is not None}
 
 
 def _unique_id(series: SeriesInfo, taken: set[str]) -> str:

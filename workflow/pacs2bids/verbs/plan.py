@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.bids import BidsName
 from pacs2bids.dialects import heudiconv
 from pacs2bids.files import read_record
-from pacs2bids.model import ConfigError, StudyIndex
+from pacs2bids.model import ConfigError, PlanRow, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.plan_table import write_plan
 
@@ -49,8 +50,16 @@ def run(arguments: argparse.Namespace) -> str:
         log.info("%s: %s", row.stack_id or row.series_description, row.bids_name or row.reason)
     path = arguments.out / "plan.tsv"
     write_plan(path, plan.rows)
-    named = sum(bool(row.bids_name) for row in plan.rows)
-    return f"{named} of {len(plan.rows)} stacks named, {len(plan.rows) - named} skipped -> {path}"
+    return f"{_counted(plan.rows)} -> {path}"
+
+
+def _counted(rows: Sequence[PlanRow]) -> str:
+    """How many stacks have a name; a stack may have several, and a series may have no stack."""
+    named = {(row.study_instance_uid, row.stack_id) for row in rows if row.bids_name}
+    stacks = {(row.study_instance_uid, row.stack_id) for row in rows if row.stack_id}
+    empty = sum(not row.stack_id for row in rows)
+    text = f"{len(named)} of {len(stacks)} stacks named, {len(stacks) - len(named)} skipped"
+    return text + (f", {empty} series without volumes" if empty else "")
 
 
 def _check_labels(subject: str, session: str) -> None:

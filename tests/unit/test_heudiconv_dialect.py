@@ -1,0 +1,425 @@
+"""heudiconv's contract as its documentation and its users' files have it, and files that fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.__main__ import main
+from pacs2bids.dialects.heudiconv import ask, series_to_show
+from pacs2bids.dialects.standins import SeqInfo
+from pacs2bids.files import write_record
+from pacs2bids.model import HeuristicError, Leftover, Reason, SeriesInfo, StudyIndex
+from pacs2bids.plan import Answers
+from pacs2bids.plan_table import read_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = "1.2.3"
+
+# heudiconv 1.5, documentation, "Heuristics file": the fields in their order
+FIELDS = """
+total_files_till_now example_dcm_file series_id dcm_dir_name series_files unspecified dim1 dim2 dim3 dim4 TR
+TE protocol_name is_motion_corrected is_derived patient_id study_description referring_physician_name
+series_description sequence_name image_type accession_number patient_age patient_sex date series_uid
+time custom
+"""
+
+
+def series(number: int, protocol: str, *, study: str = STUDY, **fields: object) -> SeriesInfo:
+    known: dict[str, object] = {
+        "series_key": f"{number:03d}",
+        "study_instance_uid": study,
+        "series_instance_uid": f"{study}.{number}",
+        "series_number": number,
+        "modality": "MR",
+        "acquired": f"2026-01-02T10:{number:02d}:00",
+        "instances": 10,
+        "stack_ids": (f"{number:03d}-1",),
+        "example_path": f"{study}.{number}/1.dcm",
+        "dims": (64, 64, 10, 1),
+        "series_files": 10,
+        "series_description": protocol,
+        "protocol_name": protocol,
+        "image_type": ("ORIGINAL", "PRIMARY", "M"),
+    }
+    return SeriesInfo(**(known | fields))  # type: ignore[arg-type]
+
+
+def index(*infos: SeriesInfo, leftovers: tuple[Leftover, ...] = ()) -> StudyIndex:
+    return StudyIndex(
+        engine_version="0",
+        study_instance_uid=infos[0].study_instance_uid,
+        instances=1,
+        series=infos,
+        stacks=(),
+        leftovers=leftovers,
+    )
+
+
+SESSION = index(series(1, "T1w"), series(2, "bold"), series(3, "bold"), series(4, "odd", image_type=()))
+
+
+def asked(path: Path, *studies: StudyIndex, session: str = "a") -> Answers:
+    return ask(path, studies or [SESSION], subject="01", session=session)
+
+
+def paths(answers: Answers) -> dict[str, str]:
+    return {one.series_instance_uid.rpartition(".")[2]: one.path for one in answers.named}
+
+
+def heuristic(folder: Path, body: str, *, head: str = "") -> Path:
+    """A file whose ``infotodict`` is ``body``."""
+    path = folder / "mine.py"
+    lines = "\n".join("    " + line for line in body.strip().splitlines())
+    path.write_text(f"{head}\ndef infotodict(seqinfo):\n{lines}\n")
+    return path
+
+
+def said(path: Path, *studies: StudyIndex, session: str = "a") -> str:
+    with pytest.raises(HeuristicError) as caught:
+        asked(path, *studies, session=session)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------- what it sees
+
+
+def test_fields_and_their_order() -> None:
+    assert list(SeqInfo._fields) == FIELDS.split()
+    assert len(SeqInfo._fields) == 28
+
+
+def test_series_as_heudiconv_counts_them() -> None:
+    one = series(
+        12,
+        "bold",
+        repetition_time_s=2.0,
+        echo_time_ms=30.0,
+        dims=(64, 64, 30, 200),
+        series_files=200,
+        sequence_name="epfid2d1_64",
+        is_derived=False,
+        date="20260102",
+        time="101112.5",
+    )
+    infos = [info for _, info in series_to_show([index(one, series(2, "T1w"))])]
+    assert [info.series_id for info in infos] == ["2-T1w", "12-bold"]  # by number, not by letters
+    bold = infos[1]
+    assert bold[0] == bold.total_files_till_now == 210
+    assert (bold.example_dcm_file, bold.dcm_dir_name) == ("1.dcm", "1.2.3.12")
+    assert bold[6:10] == (64, 64, 30, 200)
+    assert (bold.TR, bold.TE) == (2.0, 30.0)
+    assert (infos[0].TR, infos[0].TE) == (-1.0, -1.0)
+    assert (bold.date, bold.time, bold.series_uid) == ("20260102", "101112.5", "1.2.3.12")
+    assert bold.unspecified == ""
+    assert bold.custom is None
+
+
+def test_ids_are_unique_over_repeated_numbers_and_studies() -> None:
+    twice = replace(series(2, "bold"), series_key="002b", series_instance_uid=f"{STUDY}.99")
+    later = index(series(2, "bold", study="9.9", acquired="2026-01-03T09:00:00"))
+    ids = [info.series_id for _, info in series_to_show([later, index(series(2, "bold"), twice)])]
+    assert ids == ["2-bold", "2-bold+2", "2-bold+3"]
+    assert series_to_show([later, index(twice)])[-1][0].study_instance_uid == "9.9"  # the later study
+
+
+def test_only_series_with_pictures_are_shown() -> None:
+    leftovers = (
+        Leftover(path="a", reason=Reason.NO_IMAGE, detail="", series_instance_uid=f"{STUDY}.2"),
+        Leftover(path="b", reason=Reason.INCOMPLETE, detail="", series_instance_uid=f"{STUDY}.3"),
+    )
+    session = index(
+        series(1, "T1w"),
+        series(2, "report", stack_ids=()),
+        series(3, "bold", stack_ids=()),
+        series(99, "Phoenix", series_description="PhoenixZIPReport", stack_ids=()),
+        leftovers=leftovers,
+    )
+    assert [info.series_id for _, info in series_to_show([session])] == ["1-T1w", "3-bold", "99-Phoenix"]
+
+
+# ---------------------------------------------------------------------------------------------- answers
+
+NAMES = """
+path = "{bids_subject_session_dir}/func/{bids_subject_session_prefix}_task-rest_run-{item:02d}_bold"
+bold = (path, ("nii.gz",), None)
+info = {bold: []}
+for s in seqinfo:
+    if s.protocol_name == "bold":
+        info[bold].append(s.series_id)
+return info
+"""
+
+
+def test_the_common_form(tmp_path: Path) -> None:
+    answers = asked(heuristic(tmp_path, NAMES))
+    assert paths(answers) == {
+        "2": "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-01_bold",
+        "3": "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-02_bold",
+    }
+    assert answers.unanswered == ()
+    assert answers.warnings == ()
+
+
+def test_without_a_session(tmp_path: Path) -> None:
+    answers = asked(heuristic(tmp_path, NAMES), session="")
+    assert paths(answers)["2"] == "sub-01/func/sub-01_task-rest_run-01_bold"
+
+
+def test_every_kind_of_item_and_field(tmp_path: Path) -> None:
+    body = """
+return {
+    ("a/{subject}/{session}/{item}/{subindex}/{seqitem}", "nii.gz"): ["1-T1w", ["2-bold", "3-bold"]],
+    ("b/{item}/{label}", ("nii", "dicom"), None): [{"item": "4-odd", "label": "x", "subject": "99"}],
+    ("c/{subject}", ("nii.gz",), None): [{"item": "1-T1w", "stack": 2}],
+    ("d", ("nii.gz",), None): [],
+}
+"""
+    answers = asked(heuristic(tmp_path, body))
+    assert [one.path for one in answers.named] == [
+        "a/01/ses-a/1/1/1-T1w",
+        "a/01/ses-a/2/1/2-bold",
+        "a/01/ses-a/2/2/3-bold",
+        "b/1/x",
+        "c/01",
+    ]
+    assert [one.stack for one in answers.named] == [None, None, None, None, 2]
+    assert "'dicom' is not supported yet" in answers.warnings[0]
+
+
+def test_reserved_fields_win_over_those_of_an_item(tmp_path: Path) -> None:
+    body = 'return {("{subject}_{item}", "nii.gz"): [{"item": "1-T1w", "subject": "99"}]}'
+    assert paths(asked(heuristic(tmp_path, body))) == {"1": "01_1"}
+
+
+def test_dicom_alone_is_a_reason(tmp_path: Path) -> None:
+    answers = asked(heuristic(tmp_path, 'return {("a", ("dicom",), None): ["1-T1w"]}'))
+    assert answers.named == ()
+    assert "asks for it as dicom only" in answers.unanswered[0].reason
+
+
+def test_a_hook_that_is_not_called_is_a_warning(tmp_path: Path) -> None:
+    path = heuristic(tmp_path, "return {}", head="def filter_dicom(ds):\n    return True\n")
+    assert "'filter_dicom' is not supported yet" in asked(path).warnings[0]
+
+
+def test_a_session_without_series_asks_nothing(tmp_path: Path) -> None:
+    empty = replace(SESSION, series=())
+    assert asked(heuristic(tmp_path, "return seqinfo[0]"), empty).named == ()
+
+
+WRONG_ANSWERS = [
+    ("pass", "it returns nothing (is there a 'return info'?)"),
+    ("return [1]", "it returns a list"),
+    ('return {"anat/x": ["1-T1w"]}', "the key 'anat/x' is not (template, outtypes, annotation)"),
+    ('return {("a", "nii.gz"): "1-T1w"}', "write a list, as in [s.series_id]"),
+    ('return {("a", "nii.gz"): ["7-x"]}', "unknown series id '7-x' (known: 1-T1w, 2-bold, 3-bold, 4-odd)"),
+    ('return {("a{label}", "nii.gz"): ["1-T1w"]}', "it uses {label}, which is no field"),
+    ('return {("a{item:zz}", "nii.gz"): ["1-T1w"]}', "cannot be filled in"),
+    ('return {("a{}", "nii.gz"): ["1-T1w"]}', "cannot be filled in"),
+    ('return {("a", "nii.gz"): [{"item": "1-T1w", "stack": "x"}]}', "'stack' is a whole number"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), WRONG_ANSWERS)
+def test_an_answer_outside_the_contract(tmp_path: Path, body: str, words: str) -> None:
+    text = said(heuristic(tmp_path, body))
+    assert words in text
+    assert "mine.py" in text
+
+
+def test_all_wrong_answers_are_told_at_once(tmp_path: Path) -> None:
+    text = said(heuristic(tmp_path, 'return {("a{x}", "nii.gz"): ["1-T1w", "8-y"], ("b", "nii.gz"): "c"}'))
+    assert "{x}" in text
+    assert "'8-y'" in text
+    assert "'c'" in text
+
+
+def test_a_session_that_is_not_there(tmp_path: Path) -> None:
+    path = heuristic(tmp_path, 'return {("sub-{subject}/{session}/x", "nii.gz"): ["1-T1w"]}')
+    assert paths(asked(path)) == {"1": "sub-01/ses-a/x"}
+    assert "it uses {session}, but this study has none" in said(path, session="")
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+def test_imports_of_users_files_resolve(tmp_path: Path) -> None:
+    (tmp_path / "sibling_of_mine.py").write_text("NAME = 'from-a-sibling'\n")
+    head = """
+from __future__ import annotations
+from typing import Optional
+import logging, os
+import numpy as np
+from heudiconv.due import due, Doi, BibTeX
+from heudiconv.utils import SeqInfo, StudySessionInfo, save_json, set_readonly
+from sibling_of_mine import NAME
+import dataclasses
+
+@dataclasses.dataclass
+class Own:
+    name: Optional[str] = None
+
+@due.dcite(Doi("10.0/0"), path="x", description="y")
+def helper(s: SeqInfo) -> str:
+    return NAME
+"""
+    body = """
+assert os.path.basename(filename) == "mine.py"
+return {(helper(s) + "{item}", "nii.gz"): [s.series_id] for s in seqinfo[:1]}
+"""
+    assert paths(asked(heuristic(tmp_path, body, head=head))) == {"1": "from-a-sibling1"}
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_an_edit_within_the_same_second_is_seen(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        path = heuristic(tmp_path, f'return {{("{name}", "nii.gz"): ["1-T1w"]}}')
+        assert paths(asked(path)) == {"1": name}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def infotodict(seqinfo)\n    return {}\n", "SyntaxError: expected ':' (mine.py, line 1)"),
+        (
+            "import os\nimport no_such_module_here\n",
+            "No module named 'no_such_module_here' (mine.py, line 2)",
+        ),
+        ("from heudiconv.utils import no_such_name\n", "cannot import name 'no_such_name'"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3 (mine.py, line 2)"),
+        ("x = 1 / 0\n", "ZeroDivisionError: division by zero (mine.py, line 1)"),
+        ("def infotodicts(seqinfo): pass\n", "has no function infotodict"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    assert words in said(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "no such heuristic file" in said(tmp_path / "none.py")
+
+
+def test_prints_do_not_reach_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked(heuristic(tmp_path, "print('hello')\nreturn {}"))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "hello" in captured.err
+
+
+# ---------------------------------------------------------------------------------------------- odd series
+
+TRIPS = """
+key = ("x{item}", "nii.gz")
+info = {key: []}
+for s in seqinfo:
+    if s.image_type[2] == "M":
+        info[key].append(s.series_id)
+return info
+"""
+
+
+def test_a_series_on_which_the_file_trips_is_set_aside(tmp_path: Path) -> None:
+    answers = asked(heuristic(tmp_path, TRIPS))
+    assert paths(answers) == {"1": "x1", "2": "x2", "3": "x3"}
+    (odd,) = answers.unanswered
+    assert odd.series_instance_uid == f"{STUDY}.4"
+    assert odd.reason == (
+        "the heuristic fails on this series: IndexError: tuple index out of range (mine.py, line 6)"
+    )
+
+
+def test_several_odd_series_in_a_helper(tmp_path: Path) -> None:
+    session = index(*SESSION.series, series(5, "odd", image_type=("DERIVED",)), series(6, "T1w"))
+    helper = "def third(one):\n    return one.image_type[2]\n"
+    body = 'return {("x{item}", "nii.gz"): [s.series_id for s in seqinfo if third(s)]}'
+    answers = asked(heuristic(tmp_path, body, head=helper), session)
+    assert list(paths(answers)) == ["1", "2", "3", "6"]
+    assert [one.series_instance_uid for one in answers.unanswered] == [f"{STUDY}.4", f"{STUDY}.5"]
+    assert "(mine.py, line 2)" in answers.unanswered[0].reason
+
+
+def test_an_odd_series_that_no_variable_holds(tmp_path: Path) -> None:
+    body = 'return {("x{item}", "nii.gz"): [seqinfo[i][2] for i in range(len(seqinfo)) if seqinfo[i][20][2]]}'
+    answers = asked(heuristic(tmp_path, body))
+    assert list(paths(answers)) == ["1", "2", "3"]
+    assert len(answers.unanswered) == 1
+
+
+def test_state_of_a_failed_call_does_not_leak(tmp_path: Path) -> None:
+    body = TRIPS.replace("info = {key: []}", "info = FOUND\ninfo.setdefault(key, [])")
+    answers = asked(heuristic(tmp_path, body, head="FOUND = {}"))
+    assert paths(answers) == {"1": "x1", "2": "x2", "3": "x3"}
+
+
+def test_a_failure_on_every_series_is_an_error(tmp_path: Path) -> None:
+    text = said(heuristic(tmp_path, "for s in seqinfo:\n    s.no_such_field"))
+    assert "'SeqInfo' object has no attribute 'no_such_field' (mine.py, line 4)" in text
+    assert "on every series" in text
+
+
+def test_a_failure_that_is_no_series_fault_blames_none(tmp_path: Path) -> None:
+    text = said(heuristic(tmp_path, "for s in seqinfo:\n    pass\nassert len(seqinfo) < 3, 'too many'"))
+    assert "AssertionError: too many (mine.py, line 5)" in text
+    assert "No single series is to blame" in text
+
+
+# ---------------------------------------------------------------------------------------------- the verb
+
+
+def test_the_verb_writes_the_table_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_record(
+        tmp_path / "study" / "index.json", replace(SESSION, series=(series(1, "T1w", stack_ids=()),))
+    )
+    path, out = heuristic(tmp_path, "return {}"), tmp_path / "sub-01_ses-a"
+    words = ["--heuristic", str(path), "--subject", "01", "--session", "a", "--out", str(out)]
+    assert main(["plan", *words, str(tmp_path / "study")]) == 0
+    assert (
+        capsys.readouterr().out
+        == f"0 of 0 stacks named, 0 skipped, 1 series without volumes -> {out}/plan.tsv\n"
+    )
+    (row,) = read_plan(out / "plan.tsv")
+    assert row.reason.startswith("no volume in it")
+
+
+@pytest.mark.parametrize(
+    ("words", "said_of_it", "code"),
+    [
+        (["--subject", "0_1"], "the label '0_1' of 'sub'", 2),
+        (["--subject", "01", "--session", "a-b"], "the label 'a-b' of 'ses'", 2),
+        (["again", "--subject", "01"], "is there 2 times", 2),
+        (["--subject", "01"], "infotodict fails", 1),
+    ],
+)
+def test_the_verb_fails_with_one_error_and_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said_of_it: str, code: int
+) -> None:
+    write_record(tmp_path / "study" / "index.json", SESSION)
+    path, out = heuristic(tmp_path, "raise ValueError(seqinfo[0].series_id)"), tmp_path / "out"
+    study = str(tmp_path / "study")
+    words = [study if word == "again" else word for word in words]
+    assert main(["plan", "--heuristic", str(path), "--out", str(out), study, *words]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said_of_it in captured.err
+    assert "Traceback" not in captured.err
+    assert not (out / "plan.tsv").exists()
+
+
+def test_a_plan_needs_no_heavy_library(tmp_path: Path) -> None:
+    write_record(tmp_path / "index.json", SESSION)
+    path = heuristic(tmp_path, NAMES)
+    program = (
+        "import sys; from pacs2bids.__main__ import main; "
+        f"code = main(['plan', {str(tmp_path)!r}, '--heuristic', {str(path)!r}, '--subject', '01', "
+        f"'--out', {str(tmp_path / 'out')!r}]); "
+        "print(sorted({'pandas', 'numpy', 'nibabel', 'pydicom'} & set(sys.modules)), code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"

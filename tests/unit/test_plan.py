@@ -1,0 +1,332 @@
+"""Stacks and answers become names, or reasons; all that is wrong is told before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.model import (
+    FailedStack,
+    Leftover,
+    PlanError,
+    PlanRow,
+    Reason,
+    SeriesInfo,
+    Stack,
+    StackFacts,
+    StudyIndex,
+)
+from pacs2bids.model import Placement as Nowhere
+from pacs2bids.plan import NOT_NAMED, Answer, Answers, SessionPlan, Unanswered, plan_session
+from pacs2bids.plan_table import COLUMNS, read_plan, write_plan
+
+IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
+STUDY = "1.2.3"
+
+
+def stack(number: int, ordinal: int = 1, **facts: object) -> Stack:
+    known: dict[str, object] = {"acquired": f"2026-01-02T10:{number:02d}:00"}
+    return Stack(
+        stack_id=f"{number:03d}-{ordinal}",
+        series_instance_uid=f"{STUDY}.{number}",
+        sop_instance_uids=(f"{STUDY}.{number}.{ordinal}",),
+        shape=(64, 64, 30, 1),
+        affine_ras=IDENTITY,
+        repetition_time_s=None,
+        images=(),
+        placement=Nowhere(image=(), tile_row=(), tile_column=(), slice=(), volume=()),
+        rescale=(),
+        gradients=None,
+        facts=StackFacts(**(known | facts)),  # type: ignore[arg-type]
+        sidecar={},
+    )
+
+
+def series(number: int, stacks: Sequence[Stack], *, study: str = STUDY) -> SeriesInfo:
+    return SeriesInfo(
+        series_key=f"{number:03d}",
+        study_instance_uid=study,
+        series_instance_uid=f"{study}.{number}",
+        series_number=number,
+        modality="MR",
+        acquired=f"2026-01-02T10:{number:02d}:00",
+        instances=max(len(stacks), 1),
+        stack_ids=tuple(one.stack_id for one in stacks),
+        example_path="x/y.dcm",
+        dims=(64, 64, 30, 1),
+        series_files=30,
+        series_description=f"protocol {number}",
+    )
+
+
+def index(*groups: Sequence[Stack], leftovers: tuple[Leftover, ...] = ()) -> StudyIndex:
+    infos = [series(int(group[0].stack_id[:3]), group) for group in groups]
+    return StudyIndex(
+        engine_version="0",
+        study_instance_uid=STUDY,
+        instances=1,
+        series=tuple(infos),
+        stacks=tuple(one for group in groups for one in group),
+        leftovers=leftovers,
+    )
+
+
+def answer(number: int, name: str, *, chosen: int | None = None, study: str = STUDY) -> Answer:
+    datatype, words = name.split("/")
+    path = f"sub-01/ses-a/{datatype}/sub-01_ses-a_{words}"
+    uid = f"{study}.{number}"
+    return Answer(study_instance_uid=study, series_instance_uid=uid, template=name, path=path, stack=chosen)
+
+
+def planned(study: StudyIndex, *named: Answer) -> SessionPlan:
+    return plan_session(subject="01", session="a", indexes=[study], answers=Answers(named=named))
+
+
+def names(plan: SessionPlan) -> dict[str, str]:
+    return {row.stack_id: row.bids_name.rpartition("_ses-a_")[2] for row in plan.rows}
+
+
+def said(study: StudyIndex, *named: Answer) -> str:
+    with pytest.raises(PlanError) as caught:
+        planned(study, *named)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------- names
+
+
+def test_every_stack_has_a_name_or_a_reason() -> None:
+    plan = planned(index([stack(1)], [stack(2)]), answer(2, "anat/T1w"))
+    first, second = plan.rows
+    assert (first.stack_id, first.bids_name, first.reason) == ("001-1", "", NOT_NAMED)
+    assert (second.bids_name, second.reason) == ("sub-01/ses-a/anat/sub-01_ses-a_T1w", "")
+    assert (second.acquired, second.dims, second.instances) == ("2026-01-02T10:02:00", "64x64x30x1", 1)
+    assert plan.warnings == ()
+
+
+def test_echoes_get_their_number_by_echo_time_not_by_order() -> None:
+    stacks = [stack(3, n, echo_time_s=t) for n, t in ((1, 0.045), (2, 0.015), (3, 0.030))]
+    plan = planned(index(stacks), answer(3, "func/task-rest_run-1_bold"))
+    assert names(plan) == {
+        "003-1": "task-rest_run-1_echo-3_bold",
+        "003-2": "task-rest_run-1_echo-1_bold",
+        "003-3": "task-rest_run-1_echo-2_bold",
+    }
+
+
+def test_magnitude_and_phase_get_their_part_and_phase_its_units() -> None:
+    stacks = [stack(3, 1, component="magnitude"), stack(3, 2, component="phase")]
+    plan = planned(index(stacks), answer(3, "func/task-rest_bold"))
+    assert names(plan) == {"003-1": "task-rest_part-mag_bold", "003-2": "task-rest_part-phase_bold"}
+    assert plan.rows[0].metadata == {"TaskName": "rest"}
+    assert plan.rows[1].metadata == {"TaskName": "rest", "Units": "arbitrary"}
+
+
+def test_parts_and_echoes_together() -> None:
+    stacks = [
+        stack(3, 1 + 2 * n + m, component=component, echo_time_s=time)
+        for n, component in enumerate(("magnitude", "phase"))
+        for m, time in enumerate((0.01, 0.02))
+    ]
+    plan = planned(index(stacks), answer(3, "anat/MEGRE"))
+    assert sorted(names(plan).values()) == [
+        "echo-1_part-mag_MEGRE",
+        "echo-1_part-phase_MEGRE",
+        "echo-2_part-mag_MEGRE",
+        "echo-2_part-phase_MEGRE",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["magnitude", "magnitude1"])
+def test_two_echoes_of_a_field_map_and_their_times_for_the_phase_difference(suffix: str) -> None:
+    magnitudes = [
+        stack(5, 1, echo_time_s=0.00738, component="magnitude"),
+        stack(5, 2, echo_time_s=0.00492, component="magnitude"),
+    ]
+    difference = stack(6, 1, echo_time_s=0.00738, component="phase")
+    study = index(magnitudes, [difference])
+    plan = planned(study, answer(5, f"fmap/run-1_{suffix}"), answer(6, "fmap/run-1_phasediff"))
+    assert names(plan) == {
+        "005-1": "run-1_magnitude2",
+        "005-2": "run-1_magnitude1",
+        "006-1": "run-1_phasediff",
+    }
+    assert plan.rows[2].metadata == {"EchoTime1": 0.00492, "EchoTime2": 0.00738}
+
+
+def test_a_phase_difference_takes_the_times_of_its_own_run() -> None:
+    def pair(number: int, first: float, second: float) -> list[Stack]:
+        return [stack(number, 1, echo_time_s=first), stack(number, 2, echo_time_s=second)]
+
+    study = index(pair(1, 0.004, 0.006), [stack(2)], pair(3, 0.005, 0.007), [stack(4)])
+    plan = planned(
+        study,
+        *(answer(n, f"fmap/run-{1 + n // 3}_magnitude") for n in (1, 3)),
+        answer(2, "fmap/run-1_phasediff"),
+        answer(4, "fmap/run-2_phasediff"),
+    )
+    found = {row.stack_id: row.metadata for row in plan.rows if row.metadata}
+    assert found["002-1"] == {"EchoTime1": 0.004, "EchoTime2": 0.006}
+    assert found["004-1"] == {"EchoTime1": 0.005, "EchoTime2": 0.007}
+
+
+def test_a_phase_difference_without_magnitudes_is_a_warning() -> None:
+    plan = planned(index([stack(6, component="phase")]), answer(6, "fmap/phasediff"))
+    assert plan.rows[0].metadata == {}
+    assert "its echo times are unknown" in plan.warnings[0]
+
+
+def test_maps_beside_diffusion_volumes_are_left_out() -> None:
+    study = index([stack(7, 1), stack(7, 2, is_diffusion_map=True)])
+    plan = planned(study, answer(7, "dwi/dwi"))
+    assert names(plan)["007-1"] == "dwi"
+    assert plan.rows[1].bids_name == ""
+    assert "map computed from the diffusion volumes" in plan.rows[1].reason
+
+
+def test_a_series_of_maps_alone_is_named_as_the_heuristic_says() -> None:
+    plan = planned(index([stack(7, is_diffusion_map=True)]), answer(7, "dwi/ADC"))
+    assert names(plan) == {"007-1": "ADC"}
+
+
+def test_one_stack_of_several_can_be_chosen() -> None:
+    study = index([stack(8, 1, orientation="axial"), stack(8, 2, orientation="coronal")])
+    plan = planned(study, answer(8, "anat/T1w", chosen=2))
+    assert names(plan) == {"008-1": "", "008-2": "T1w"}
+    assert plan.rows[0].reason == "the heuristic names other stacks"
+    assert "there is no stack 3 (stacks: 1, 2)" in said(study, answer(8, "anat/T1w", chosen=3))
+
+
+# ---------------------------------------------------------------------------------------------- mistakes
+
+
+def test_stacks_that_no_entity_tells_apart_are_listed() -> None:
+    study = index([stack(8, 1, orientation="axial"), stack(8, 2, orientation="coronal")])
+    text = said(study, answer(8, "anat/T1w"))
+    for words in ("series 008 (protocol 8)", "template 'anat/T1w'", "stack 1: 64x64x30x1, axial", "coronal"):
+        assert words in text
+
+
+def test_an_unknown_component_is_not_guessed() -> None:
+    study = index([stack(8, 1, component="phase"), stack(8, 2)])
+    assert "one name for 2 stacks" in said(study, answer(8, "anat/T1w"))
+
+
+def test_an_echo_that_the_template_claims_for_all_is_an_error() -> None:
+    study = index([stack(8, 1, echo_time_s=0.01), stack(8, 2, echo_time_s=0.02)])
+    assert "it says echo-1, but the series holds several" in said(
+        study, answer(8, "func/task-rest_echo-1_bold")
+    )
+
+
+def test_all_mistakes_are_told_at_once_each_with_series_and_template() -> None:
+    study = index([stack(1)], [stack(2)], [stack(3)], [stack(4)])
+    text = said(
+        study,
+        answer(1, "anat/T1"),
+        answer(2, "func/run-1_task-a_bold"),
+        answer(3, "anat/T2w"),
+        answer(4, "anat/T2w"),
+    )
+    assert "3 names are wrong; nothing is placed" in text
+    assert "series 001 (protocol 1), template 'anat/T1': " in text
+    assert "did you mean T1w?" in text
+    assert "'task' must come before 'run'" in text
+    assert (
+        "anat/sub-01_ses-a_T2w is the name of 2 volumes: series 003 (protocol 3) stack 1, series 004" in text
+    )
+
+
+def test_names_collide_across_the_studies_of_a_session() -> None:
+    first = index([stack(1)])
+    other = "9.9"
+    second = replace(
+        first,
+        study_instance_uid=other,
+        series=(replace(series(1, first.stacks, study=other)),),
+        stacks=(replace(first.stacks[0], series_instance_uid=f"{other}.1"),),
+    )
+    both = Answers(named=(answer(1, "anat/T1w"), answer(1, "anat/T1w", study=other)))
+    with pytest.raises(PlanError, match="is the name of 2 volumes"):
+        plan_session(subject="01", session="a", indexes=[first, second], answers=both)
+
+
+def test_a_name_of_another_subject_or_session_is_an_error() -> None:
+    wrong = replace(answer(1, "anat/T1w"), path="sub-02/ses-a/anat/sub-02_ses-a_T1w")
+    assert "is not a name of sub-01_ses-a" in said(index([stack(1)]), wrong)
+    wrong = replace(answer(1, "anat/T1w"), path="sub-01/anat/sub-01_T1w")
+    assert "is not a name of sub-01_ses-a" in said(index([stack(1)]), wrong)
+
+
+# ---------------------------------------------------------------------------------------------- reasons
+
+
+def test_a_series_without_volumes_has_a_row_and_is_a_warning_if_named() -> None:
+    info = series(9, [])
+    gone = Leftover(
+        path="a", reason=Reason.INCOMPLETE, detail="12 of 30 slices", series_instance_uid=f"{STUDY}.9"
+    )
+    study = replace(index([stack(1)], leftovers=(gone,)), series=(series(1, [stack(1)]), info))
+    plan = planned(study, answer(9, "anat/T1w"))
+    row = plan.rows[1]
+    assert (row.stack_id, row.bids_name, row.instances) == ("", "", 1)
+    assert row.reason == "no volume in it: 1 incomplete (12 of 30 slices)"
+    assert "series 009 (protocol 9) is named" in plan.warnings[0]
+
+
+def test_a_series_that_the_engine_refused_says_why() -> None:
+    refused = (FailedStack(stack_id="009", error="slices are unevenly spaced"),)
+    study = replace(index([stack(1)]), series=(series(9, []),), stacks=(), refused=refused)
+    assert planned(study).rows[0].reason == "no volume in it: slices are unevenly spaced"
+
+
+def test_a_series_on_which_the_heuristic_failed_says_why() -> None:
+    odd = Unanswered(study_instance_uid=STUDY, series_instance_uid=f"{STUDY}.1", reason="IndexError, line 7")
+    answers = Answers(named=(), unanswered=(odd,), warnings=("beware",))
+    plan = plan_session(subject="01", session="a", indexes=[index([stack(1)])], answers=answers)
+    assert plan.rows[0].reason == "IndexError, line 7"
+    assert plan.warnings == ("beware", "series 001 (protocol 1): IndexError, line 7")
+
+
+def test_rows_come_in_the_order_of_acquisition() -> None:
+    late = stack(1, acquired="2026-01-02T12:00:00")
+    plan = planned(index([late], [stack(2)]))
+    assert [row.stack_id for row in plan.rows] == ["002-1", "001-1"]
+
+
+# ---------------------------------------------------------------------------------------------- the table
+
+
+def test_the_table_comes_back_as_it_was(tmp_path: Path) -> None:
+    row = PlanRow(
+        study_instance_uid=STUDY,
+        series_instance_uid=f"{STUDY}.1",
+        series_number=None,
+        series_description='EPI "fast", 10% µT',
+        stack_id="",
+        acquired="",
+        dims="",
+        instances=3,
+        bids_name="",
+        reason="why\nnot",
+        metadata={"TaskName": "rest", "EchoTime1": 0.00492, "IntendedFor": ["a\tb"]},
+    )
+    path = tmp_path / "plan.tsv"
+    write_plan(path, [row, replace(row, series_number=4, metadata={})])
+    assert path.read_text().splitlines()[0].split("\t") == list(COLUMNS)
+    assert path.stat().st_mode & 0o777 == 0o600
+    first, second = read_plan(path)
+    assert first == replace(row, reason="why not")
+    assert (second.series_number, second.metadata) == (4, {})
+
+
+def test_a_table_that_is_none_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "plan.tsv"
+    with pytest.raises(PlanError, match="is missing"):
+        read_plan(path)
+    path.write_text("series_number\tinstances\nx\t1\n")
+    with pytest.raises(PlanError, match=r"plan\.tsv, line 2: is no row of a plan"):
+        read_plan(path)

@@ -202,8 +202,9 @@ def field_hz(points_lps: Floats, *, head: Head) -> Floats:
     def off_resonance(points: Floats) -> Floats:
         at = _head_frame(points, head)
         shim = 0.25 * at[0] + 0.15 * at[1] - 0.2 * at[2]
-        total = shim + 90 * _bump(at, (0, -70, -30), 24) - 60 * _bump(at, (70, 20, -35), 20)
-        return total * _ramp(_outline(at), 4.0)
+        total: Floats = shim + 90 * _bump(at, (0, -70, -30), 24) - 60 * _bump(at, (70, 20, -35), 20)
+        total *= _ramp(_outline(at), 4.0)
+        return total
 
     return _by_block(off_resonance, points_lps)
 
@@ -295,7 +296,7 @@ def _deep_brain(at: Floats, head: Head) -> Iterator[tuple[Tissue, Floats]]:
 
 def _cerebrum(at: Floats) -> Floats:
     floor = -(at[2] + 22) + 0.08 * at[1]
-    surface = np.maximum(_ellipsoid(at, (0, 10, 10), (64, 82.5, 65.5)), floor)
+    surface: Floats = np.maximum(_ellipsoid(at, (0, 10, 10), (64, 82.5, 65.5)), floor)
     for side in (-1.0, 1.0):
         surface = np.minimum(surface, _ellipsoid(at, (side * 40, -2, -22), (21, 38, 19)))
     return surface

@@ -125,14 +125,14 @@ class PhantomSeries:
     ``rescale``: (slope, intercept) of the stored values.
     """
 
-    uid: str
+    uid: str = ""
     number: int
     description: str
     contrast: str
     form: Form
     stacks: tuple[PhantomStack, ...]
-    start_s: float
-    duration_s: float
+    start_s: float = 0.0
+    duration_s: float = 0.0
     repetition_time_s: float = 0.0
     flip_angle_deg: float = 0.0
     inversion_time_s: float | None = None
@@ -205,7 +205,7 @@ FULL = _Sizes(
     localizer_slices=3,
     epi_matrix=64,
     epi_slices=30,
-    bold_volumes=16,
+    bold_volumes=12,
     directions_per_shell=6,
 )
 SMALL = _Sizes(
@@ -278,13 +278,11 @@ def _series(sizes: _Sizes, session: int, *, other_forms: bool) -> list[PhantomSe
         *_bold(sizes, Form.CLASSIC if other_forms else Form.MOSAIC),
         _dwi(sizes, Form.ENHANCED if other_forms else Form.MOSAIC, downwards=session % 2 == 0),
         PhantomSeries(
-            uid="",
             number=99,
             description="PhoenixZIPReport",
             contrast="",
             form=Form.REPORT,
             stacks=(),
-            start_s=0,
             duration_s=0,
         ),
     ]
@@ -311,13 +309,11 @@ def _localizer(sizes: _Sizes) -> PhantomSeries:
         for axes in planes
     ]
     return PhantomSeries(
-        uid="",
         number=1,
         description="localizer",
         contrast="GRE",
         form=Form.CLASSIC,
         stacks=tuple(PhantomStack(grid=grid, echo_time_s=0.004) for grid in grids),
-        start_s=0,
         duration_s=14,
         repetition_time_s=0.0086,
         flip_angle_deg=20,
@@ -340,13 +336,11 @@ def _t1w(sizes: _Sizes, form: Form) -> PhantomSeries:
         spacing_mm=thickness,
     )
     return PhantomSeries(
-        uid="",
         number=2,
         description="T1w_MPRAGE",
         contrast="T1w",
         form=form,
         stacks=(PhantomStack(grid=grid, echo_time_s=0.00298),),
-        start_s=0,
         duration_s=312,
         repetition_time_s=2.3,
         flip_angle_deg=9,
@@ -362,7 +356,6 @@ def _field_map(sizes: _Sizes) -> list[PhantomSeries]:
     echo_times = (0.00492, 0.00738)
     shots = grid.slices
     magnitude = PhantomSeries(
-        uid="",
         number=3,
         description="gre_field_mapping",
         contrast="GRE",
@@ -371,7 +364,6 @@ def _field_map(sizes: _Sizes) -> list[PhantomSeries]:
             PhantomStack(grid=grid, echo_number=number, echo_time_s=echo_time)
             for number, echo_time in enumerate(echo_times, start=1)
         ),
-        start_s=0,
         duration_s=52,
         repetition_time_s=0.4,
         flip_angle_deg=60,
@@ -397,13 +389,11 @@ def _reversed_epi(sizes: _Sizes) -> PhantomSeries:
     """The geometry of the BOLD series, phase encoding from posterior to anterior, one band."""
     grid = _epi_grid(sizes)
     return PhantomSeries(
-        uid="",
         number=5,
         description="fmap_epi_dir-PA",
         contrast="EPI",
         form=Form.MOSAIC,
         stacks=(PhantomStack(grid=grid, volumes=2, echo_time_s=0.033),),
-        start_s=0,
         duration_s=2 * 2.4,
         repetition_time_s=2.4,
         flip_angle_deg=80,
@@ -420,13 +410,11 @@ def _bold(sizes: _Sizes, form: Form) -> list[PhantomSeries]:
     mosaic = ("MOSAIC",) if form is Form.MOSAIC else ()
     bands, repetition_time = 3, 1.0
     bold = PhantomSeries(
-        uid="",
         number=7,
         description="func_task-rest_bold",
         contrast="BOLD",
         form=form,
         stacks=(PhantomStack(grid=grid, volumes=sizes.bold_volumes, echo_time_s=0.033),),
-        start_s=0,
         duration_s=sizes.bold_volumes * repetition_time,
         repetition_time_s=repetition_time,
         flip_angle_deg=62,
@@ -454,13 +442,11 @@ def _dwi(sizes: _Sizes, form: Form, *, downwards: bool) -> PhantomSeries:
     weights = _shells(sizes.directions_per_shell)
     mosaic = ("MOSAIC",) if form is Form.MOSAIC else ()
     return PhantomSeries(
-        uid="",
         number=8,
         description="dwi_dir-AP",
         contrast="DWI",
         form=form,
         stacks=(PhantomStack(grid=grid, volumes=len(weights), echo_time_s=0.089),),
-        start_s=0,
         duration_s=len(weights) * 3.6,
         repetition_time_s=3.6,
         flip_angle_deg=90,

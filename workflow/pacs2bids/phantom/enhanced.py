@@ -1,0 +1,178 @@
+"""Enhanced multi-frame MR images (PS3.3 A.36): one file for all slices and volumes, standard elements only.
+
+No private elements: what only those can say (slice times, polarity of phase encoding) such a file does not.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from pacs2bids.phantom import headers
+from pacs2bids.phantom.headers import Instance
+from pacs2bids.phantom.protocol import Diffusion, PhantomSeries, PhantomStack, PhantomStudy, uid_of
+
+DIMENSIONS = (  # (what is counted, the functional group that holds it), slowest first
+    (0x00209128, 0x00209111),  # TemporalPositionIndex in FrameContentSequence
+    (0x00209057, 0x00209111),  # InStackPositionNumber in FrameContentSequence
+)
+
+
+def fill(data: Dataset, study: PhantomStudy, series: PhantomSeries, stack: PhantomStack) -> None:
+    """All of an enhanced image but its identity and its pixels."""
+    _image(data, study, series, stack)
+    data.SharedFunctionalGroupsSequence = Sequence([_shared(series, stack)])
+    data.PerFrameFunctionalGroupsSequence = Sequence(
+        [
+            _frame(study, series, stack, volume, number)
+            for volume in range(stack.volumes)
+            for number in range(stack.grid.slices)
+        ]
+    )
+
+
+def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, stack: PhantomStack) -> None:
+    sequence = headers.sequence_of(series)
+    data.ImageType = ["ORIGINAL", "PRIMARY", "DIFFUSION" if series.diffusion else "M", "NONE"]
+    data.AcquisitionDateTime = _moment(study, series, stack, 0)
+    data.AcquisitionNumber = 1
+    data.AcquisitionDuration = series.duration_s * 1000
+    data.ContentQualification = "RESEARCH"
+    data.PixelPresentation = "MONOCHROME"
+    data.VolumetricProperties = "VOLUME"
+    data.VolumeBasedCalculationTechnique = "NONE"
+    data.ComplexImageComponent = "MAGNITUDE"
+    data.AcquisitionContrast = "DIFFUSION" if series.diffusion else "T1"
+    data.BodyPartExamined = "BRAIN"
+    data.MagneticFieldStrength = 3.0
+    data.ResonantNucleus = "1H"
+    data.MRAcquisitionType = sequence.acquisition
+    data.PulseSequenceName = sequence.name
+    data.EchoPulseSequence = "SPIN" if series.diffusion else "GRADIENT"
+    data.EchoPlanarPulseSequence = "YES" if series.echoplanar else "NO"
+    data.ProtocolName = series.description
+    data.PatientPosition = "HFS"
+    data.FrameOfReferenceUID = study.frame_of_reference_uid
+    data.PositionReferenceIndicator = ""
+    data.NumberOfFrames = stack.volumes * stack.grid.slices
+    data.BurnedInAnnotation = "NO"
+    data.LossyImageCompression = "00"
+    data.PresentationLUTShape = "IDENTITY"
+    organization = uid_of("dimensions", series.uid)
+    data.DimensionOrganizationSequence = Sequence([_item(DimensionOrganizationUID=organization)])
+    data.DimensionIndexSequence = Sequence(
+        [
+            _item(
+                DimensionOrganizationUID=organization,
+                DimensionIndexPointer=counted,
+                FunctionalGroupPointer=group,
+            )
+            for counted, group in DIMENSIONS
+        ]
+    )
+
+
+def _shared(series: PhantomSeries, stack: PhantomStack) -> Dataset:
+    grid, direction = stack.grid, headers.phase_encoding(series, stack.grid)
+    groups = Dataset()
+    groups.MRImageFrameTypeSequence = _group(
+        FrameType=["ORIGINAL", "PRIMARY", "DIFFUSION" if series.diffusion else "M", "NONE"],
+        PixelPresentation="MONOCHROME",
+        VolumetricProperties="VOLUME",
+        VolumeBasedCalculationTechnique="NONE",
+        ComplexImageComponent="MAGNITUDE",
+        AcquisitionContrast="DIFFUSION" if series.diffusion else "T1",
+    )
+    groups.FrameAnatomySequence = _group(FrameLaterality="U")
+    groups.PixelMeasuresSequence = _group(
+        SliceThickness=grid.slice_thickness_mm,
+        SpacingBetweenSlices=grid.slice_spacing_mm,
+        PixelSpacing=headers.spacing(grid),
+    )
+    groups.PlaneOrientationSequence = _group(ImageOrientationPatient=headers.orientation(grid))
+    groups.MRTimingAndRelatedParametersSequence = _group(
+        RepetitionTime=series.repetition_time_s * 1000,
+        FlipAngle=series.flip_angle_deg,
+        EchoTrainLength=1,
+    )
+    groups.MREchoSequence = _group(EffectiveEchoTime=stack.echo_time_s * 1000)
+    if direction is not None:
+        groups.MRFOVGeometrySequence = _group(
+            InPlanePhaseEncodingDirection="ROW" if direction[0] else "COLUMN",
+            MRAcquisitionFrequencyEncodingSteps=grid.columns,
+            MRAcquisitionPhaseEncodingStepsInPlane=grid.rows,
+            PercentSampling=100.0,
+            PercentPhaseFieldOfView=100.0,
+        )
+    groups.MRModifierSequence = _modifier(series)
+    groups.MRAveragesSequence = _group(NumberOfAverages=1.0)
+    groups.PixelValueTransformationSequence = _group(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")
+    return groups
+
+
+def _modifier(series: PhantomSeries) -> Sequence:
+    inverted = series.inversion_time_s is not None
+    modifier = _item(InversionRecovery="YES" if inverted else "NO")
+    if series.inversion_time_s is not None:
+        modifier.InversionTimes = series.inversion_time_s * 1000
+    modifier.PartialFourier = "NO"
+    modifier.ParallelAcquisition = "YES" if series.echoplanar else "NO"
+    if series.echoplanar:
+        modifier.ParallelReductionFactorInPlane = float(series.echoplanar.reduction_factor)
+        modifier.ParallelAcquisitionTechnique = "GRAPPA"
+    return Sequence([modifier])
+
+
+def _frame(
+    study: PhantomStudy, series: PhantomSeries, stack: PhantomStack, volume: int, number: int
+) -> Dataset:
+    moment = _moment(study, series, stack, volume)
+    groups = Dataset()
+    groups.FrameContentSequence = _group(
+        FrameAcquisitionNumber=volume + 1,
+        FrameReferenceDateTime=moment,
+        FrameAcquisitionDateTime=moment,
+        FrameAcquisitionDuration=series.repetition_time_s * 1000,
+        StackID="1",
+        InStackPositionNumber=number + 1,
+        TemporalPositionIndex=volume + 1,
+        DimensionIndexValues=[volume + 1, number + 1],
+    )
+    groups.PlanePositionSequence = _group(ImagePositionPatient=headers.position(stack.grid, number))
+    if series.diffusion:
+        groups.MRDiffusionSequence = _diffusion(series.diffusion[volume])
+    return groups
+
+
+def _diffusion(weight: Diffusion) -> Sequence:
+    """The MR diffusion group (PS3.3 C.8.13.5.9)."""
+    group = _item(DiffusionBValue=weight.b_value_s_per_mm2)
+    if weight.b_value_s_per_mm2 == 0:
+        group.DiffusionDirectionality = "NONE"
+    else:
+        group.DiffusionDirectionality = "DIRECTIONAL"
+        group.DiffusionGradientDirectionSequence = _group(
+            DiffusionGradientOrientation=list(weight.b_vector_lps)
+        )
+    return Sequence([group])
+
+
+def _moment(study: PhantomStudy, series: PhantomSeries, stack: PhantomStack, volume: int) -> str:
+    moment: datetime.datetime = headers.acquired(
+        study, series, Instance(number=1, stack=stack, volume=volume)
+    )
+    return f"{moment:%Y%m%d%H%M%S.%f}"
+
+
+def _item(**elements: object) -> Dataset:
+    item = Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _group(**elements: object) -> Sequence:
+    """A functional group: a sequence of one item."""
+    return Sequence([_item(**elements)])

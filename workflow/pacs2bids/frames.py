@@ -18,9 +18,14 @@ from pacs2bids.model import Facts, ImageRef, Pacs2BidsError, Plane, Reason, Vect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One plane. ``tile``: its place in a mosaic, 0 otherwise; ``tile_row``/``tile_column``: first pixel."""
+    """One plane. ``tile``: its place in a mosaic, 0 otherwise; ``tile_row``/``tile_column``: first pixel.
+
+    ``instance``: the header of the whole instance. Its identity is asked there: Philips keeps the UIDs and
+    numbers of former classic images in private per-frame items (2005,140F).
+    """
 
     header: Header
+    instance: Header
     facts: Facts
     plane: Plane
     image: ImageRef
@@ -64,11 +69,12 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     facts = vendors.facts(header)
     image = _image(parsed, path, frame=0)
     if facts.mosaic is None:
-        yield Frame(header=header, facts=facts, plane=plane, image=image)
+        yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
         return
     for tile, (tile_plane, row, column) in enumerate(mosaic_planes(plane, facts.mosaic)):
         yield Frame(
             header=header,
+            instance=header,
             facts=facts,
             plane=tile_plane,
             image=image,
@@ -87,6 +93,7 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     for number, header in enumerate(headers):
         yield Frame(
             header=header,
+            instance=parsed.header,
             facts=vendors.facts(header),
             plane=_plane(header, path),
             image=_image(parsed, path, frame=number),

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -31,6 +31,7 @@ MALFORMED = (
     KeyError,
     AttributeError,
     OverflowError,
+    BytesLengthException,
     NotImplementedError,
     struct.error,
 )
@@ -253,8 +254,8 @@ def parse(stream: BinaryIO, path: str) -> ParsedFile:
         raise HeaderError("is not a DICOM file", where=path) from None
     except (*MALFORMED, EOFError, OSError) as error:
         raise HeaderError(f"header is damaged: {error}", where=path) from error
-    if not len(dataset):
-        raise HeaderError("is not a DICOM file", where=path)
+    if "SOPInstanceUID" not in dataset:
+        raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))
     return ParsedFile(
         dataset=dataset,

@@ -1,0 +1,147 @@
+"""Stored bytes to values (PS3.5 section 8), and pictures to their place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pacs2bids.model import ConversionError, ImageRef, Placement, Stack, StackFacts
+from pacs2bids.volume import assemble, decode
+
+IMAGE = ImageRef(
+    path="one.dcm",
+    frame=0,
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    offset=0,
+    length=12,
+    rows=2,
+    columns=3,
+    samples_per_pixel=1,
+    planar_configuration=0,
+    bits_allocated=16,
+    bits_stored=12,
+    high_bit=11,
+    signed=False,
+    is_float=False,
+    photometric_interpretation="MONOCHROME2",
+    big_endian=False,
+)
+
+
+def test_bits_above_the_stored_ones_are_cut_off() -> None:
+    raw = np.array([0xF001, 0x1FFF, 0x0800, 0, 1, 2], "<u2").tobytes()
+    assert decode(raw, IMAGE).tolist() == [[1, 0xFFF, 0x800], [0, 1, 2]]
+
+
+def test_sign_is_extended_from_the_stored_bits() -> None:
+    raw = np.array([0x0FFF, 0x0800, 0x07FF, 0, 1, 2], "<u2").tobytes()
+    assert decode(raw, replace(IMAGE, signed=True)).tolist() == [[-1, -2048, 2047], [0, 1, 2]]
+
+
+def test_stored_bits_may_lie_high() -> None:
+    raw = np.array([0x0010, 0xFFF0, 0x123F, 0, 0, 0], "<u2").tobytes()
+    assert decode(raw, replace(IMAGE, high_bit=15)).tolist() == [[1, 0xFFF, 0x123], [0, 0, 0]]
+
+
+def test_big_endian() -> None:
+    raw = np.array([1, 256, 3, 4, 5, 6], ">u2").tobytes()
+    assert decode(raw, replace(IMAGE, big_endian=True)).tolist() == [[1, 256, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_colour_in_either_configuration(planar: int) -> None:
+    colour = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    raw = (np.moveaxis(colour, -1, 0) if planar else colour).tobytes()
+    image = replace(
+        IMAGE,
+        samples_per_pixel=3,
+        planar_configuration=planar,
+        bits_allocated=8,
+        bits_stored=8,
+        high_bit=7,
+        length=18,
+        photometric_interpretation="RGB",
+    )
+    assert np.array_equal(decode(raw, image), colour)
+
+
+def test_float_pixels() -> None:
+    raw = np.array([0.5, -1e9, 3, 4, 5, 6], "<f4").tobytes()
+    image = replace(IMAGE, is_float=True, bits_allocated=32, bits_stored=32, high_bit=31, length=24)
+    assert decode(raw, image).tolist() == [[0.5, -1e9, 3], [4, 5, 6]]
+
+
+def test_short_pixels_name_the_file() -> None:
+    with pytest.raises(ConversionError, match=r"one\.dcm: is cut short: 11 bytes"):
+        decode(bytes(11), IMAGE)
+
+
+def stack(
+    *, rescale: tuple[tuple[float, float], ...], images: tuple[ImageRef, ...], **place: object
+) -> Stack:
+    size = len(images)
+    where = {
+        "image": tuple(range(size)),
+        "tile_row": (0,) * size,
+        "tile_column": (0,) * size,
+        "slice": tuple(range(size)),
+        "volume": (0,) * size,
+    }
+    return Stack(
+        stack_id="001-1",
+        series_instance_uid="1.2",
+        sop_instance_uids=tuple(str(n) for n in range(size)),
+        shape=(3, 2, size, 1),
+        affine_ras=((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
+        repetition_time_s=None,
+        images=images,
+        placement=Placement(**{**where, **place}),  # type: ignore[arg-type]
+        rescale=rescale,
+        gradients=None,
+        facts=StackFacts(),
+        sidecar={},
+    )
+
+
+def pictures(image: ImageRef) -> np.ndarray:
+    return np.arange(6, dtype=np.uint16).reshape(2, 3) + 100 * image.frame
+
+
+TWO = (IMAGE, replace(IMAGE, frame=1))
+
+
+def test_rows_are_stored_bottom_up_and_one_rescale_is_kept() -> None:
+    volume = assemble(stack(rescale=((2.0, -1.0),), images=TWO), pictures)
+    assert volume.voxels.dtype == np.int16
+    assert volume.voxels[0, 0].tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert volume.voxels[0, 1].tolist() == [[103, 104, 105], [100, 101, 102]]
+    assert (volume.slope, volume.intercept) == (2.0, -1.0)
+
+
+def test_several_rescales_are_applied() -> None:
+    volume = assemble(stack(rescale=((1.0, 0.0), (0.5, 3.0)), images=TWO), pictures)
+    assert volume.voxels.dtype == np.float32
+    assert volume.voxels[0, 1].tolist() == [[54.5, 55.0, 55.5], [53.0, 53.5, 54.0]]
+    assert (volume.slope, volume.intercept) == (1.0, 0.0)
+
+
+def test_each_picture_is_loaded_once_for_all_its_tiles() -> None:
+    loads: list[ImageRef] = []
+
+    def mosaic(image: ImageRef) -> np.ndarray:
+        loads.append(image)
+        return np.arange(24, dtype=np.uint16).reshape(4, 6)
+
+    tiled = stack(rescale=((1.0, 0.0),), images=TWO, image=(0, 0), tile_row=(0, 2), tile_column=(3, 0))
+    volume = assemble(tiled, mosaic)
+    assert len(loads) == 1
+    assert volume.voxels[0, 0].tolist() == [[9, 10, 11], [3, 4, 5]]
+    assert volume.voxels[0, 1].tolist() == [[18, 19, 20], [12, 13, 14]]
+
+
+@pytest.mark.parametrize(("stored", "kind"), [(12, np.int16), (15, np.int16), (16, np.uint16)])
+def test_unsigned_values_become_signed_where_they_fit(stored: int, kind: type) -> None:
+    images = tuple(replace(image, bits_stored=stored, high_bit=stored - 1) for image in TWO)
+    assert assemble(stack(rescale=((1.0, 0.0),), images=images), pictures).voxels.dtype == kind

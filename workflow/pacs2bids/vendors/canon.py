@@ -1,4 +1,8 @@
-"""Canon and Toshiba: standard elements, and b-values in a comment where classic instances lack them."""
+"""Canon and Toshiba: the standard's elements, and a comment for b-values in older classic instances.
+
+Toshiba writes no diffusion element at all for b = 0 (corpus toshiba/8006): only the rest of its series
+tells that such a picture is diffusion-weighted with b = 0.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pacs2bids.header import Header
 from pacs2bids.model import Facts
 from pacs2bids.vendors import standard
 
-_COMMENT = re.compile(r"b=([0-9.]+)\s*\(\s*([-0-9.]+)\s*,\s*([-0-9.]+)\s*,\s*([-0-9.]+)\s*\)")
+_COMMENT = re.compile(r"\bb=([0-9.]+)\s*\(")
 
 
 def claims(header: Header) -> bool:
@@ -23,5 +27,6 @@ def facts(header: Header) -> Facts:
     found = _COMMENT.search(header.text("ImageComments") or "")
     if base.b_value_s_per_mm2 is not None or found is None:
         return base
-    b_value, x, y, z = (float(text) for text in found.groups())
-    return replace(base, b_value_s_per_mm2=b_value, b_vector_lps=standard.direction((x, y, z), b_value))
+    # a direction follows, "b=1500(0.445,0.000,0.895)", in a frame that nobody has documented: left out
+    b_value = float(found[1].strip("."))
+    return replace(base, b_value_s_per_mm2=b_value, b_vector_lps=standard.direction((), b_value))

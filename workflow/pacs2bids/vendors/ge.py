@@ -124,10 +124,11 @@ def _b_value(header: Header) -> float | None:
 
 
 def _gradient(header: Header, base: Facts, b_value: float | None) -> Vector | None:
-    """(0019,xxBB..BD): along frequency, phase and slice encoding of the picture, the last one negated.
+    """(0019,xxBB..BD): along frequency, phase and slice encoding, whatever the patient frame (GE/README.md).
 
-    Known for phase encoding along columns, where frequency runs along rows: GE/README.md and the corpus
-    (ge/04, b-vectors of dcm2niix within rounding). Along rows nobody has verified it: unknown.
+    Verified where phase is encoded along columns, so that frequency runs along rows (corpus ge/01, ge/04:
+    b-vectors of dcm2niix): there (x, y, -z) of the image axes, up to the sign of the whole, which diffusion
+    weighting does not have; (-x, -y, z) is what dcm2niix writes. Along rows nobody has verified it: unknown.
     """
     if not b_value:
         return standard.direction((), b_value)
@@ -135,7 +136,7 @@ def _gradient(header: Header, base: Facts, b_value: float | None) -> Vector | No
     vector = [number for number in numbers if number is not None]
     if len(vector) != 3 or base.phase_encoding != "column":
         return None
-    return standard.along_image_axes(header, (vector[0], vector[1], -vector[2]), b_value)
+    return standard.along_image_axes(header, (-vector[0], -vector[1], vector[2]), b_value)
 
 
 # ---------------------------------------------------------------------------------------------- echo-planar

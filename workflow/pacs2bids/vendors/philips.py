@@ -82,7 +82,7 @@ def _precise(header: Header) -> tuple[float, float] | None:
 
     With stored value PV, rescale slope RS and intercept RI, scale slope SS: the displayed value is
     DV = PV * RS + RI, the precise one FP = DV / (RS * SS). (Chenevert et al. 2014, doi 10.1593/tlo.13811.)
-    Pictures whose real-world values have a unit (phase, Hz, ...) keep their standard rescale.
+    Phase comes out in radians, field maps in Hz (corpus table/Ph 1301, fmap/Philips 801).
     """
     scale = header.private_number(SCALE_SLOPE)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")

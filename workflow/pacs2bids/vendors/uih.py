@@ -9,14 +9,14 @@ import math
 from dataclasses import replace
 
 from pacs2bids.header import Header, Private
-from pacs2bids.model import Facts, HeaderError, Json, Mosaic
+from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
 from pacs2bids.vendors import standard
 
 _CREATOR = "Image Private Header"
 
 DISPLAYED_DIRECTION = Private(creator=_CREATOR, group=0x65, element=0x05, vr="SH")
 B_VALUE = Private(creator=_CREATOR, group=0x65, element=0x09, vr="FD")
-SLICE_NORMAL = Private(creator=_CREATOR, group=0x65, element=0x14, vr="DS")
+PRESCRIBED_B_VALUE = Private(creator=_CREATOR, group=0x65, element=0x0A, vr="FD")
 GRADIENT = Private(creator=_CREATOR, group=0x65, element=0x37, vr="FD")
 GRID_SLICES = Private(creator=_CREATOR, group=0x65, element=0x50, vr="DS")
 GRID_ITEMS = Private(creator=_CREATOR, group=0x65, element=0x51, vr="SQ")
@@ -34,7 +34,6 @@ def facts(header: Header) -> Facts:
     if b_value is None:
         b_value = base.b_value_s_per_mm2
     tiles = header.private_items(GRID_ITEMS) if "VFRAME" in header.texts("ImageType") else ()
-    gradient = header.private_numbers(GRADIENT)
     displayed = header.private_text(DISPLAYED_DIRECTION)
     extra: dict[str, Json] = {} if displayed is None else {"PhaseEncodingDirectionDisplayed": displayed}
     return replace(
@@ -42,11 +41,16 @@ def facts(header: Header) -> Facts:
         mosaic=_grid(header, tiles),
         slice_times_s=_slice_times(tiles),
         b_value_s_per_mm2=b_value,
-        b_vector_lps=standard.along_image_axes(header, gradient, b_value)
-        if gradient and not base.is_diffusion_map
-        else standard.direction((), b_value),
+        b_vector_lps=None if base.is_diffusion_map else _gradient(header, b_value),
         extra=extra,
     )
+
+
+def _gradient(header: Header, b_value: float | None) -> Vector | None:
+    """(0065,xx37): along the image axes. b = 0 is prescribed, yet (0065,xx09) holds what gradients add up to."""
+    if header.private_number(PRESCRIBED_B_VALUE) == 0:
+        return (0.0, 0.0, 0.0)
+    return standard.along_image_axes(header, header.private_numbers(GRADIENT), b_value)
 
 
 def _grid(header: Header, tiles: tuple[Header, ...]) -> Mosaic | None:

@@ -44,10 +44,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	    pip="uv pip install --python .venv/bin/python"; \
 	elif "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then \
 	    test -x .venv/bin/pip || "$(PYTHON)" -m venv .venv; \
-	    pip=".venv/bin/python -m pip install --quiet"; \
+	    pip=".venv/bin/python -m pip install --quiet --use-pep517"; \
 	elif "$(PYTHON)" -m pip --version >/dev/null 2>&1; then \
 	    test -d .venv || "$(PYTHON)" -m venv --without-pip .venv; \
-	    pip="$(PYTHON) -m pip --python .venv/bin/python install --quiet"; \
+	    pip="$(PYTHON) -m pip --python .venv/bin/python install --quiet --use-pep517"; \
 	else \
 	    echo "ERROR: neither uv nor python3-venv nor pip is there. On Debian or Ubuntu, once:" \
 	         "apt install python3-venv"; \

@@ -14,7 +14,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, MRImageStorage
 from pynetdicom import AE, _config
 
@@ -22,26 +22,7 @@ from conftest import unavailable
 from pacs2bids.model import PullError
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
-
-STUDY = "1.2.826.0.1.3680043.10.1"
-SERIES = f"{STUDY}.7"
-CSA_NON_IMAGE = "1.3.12.2.1107.5.9.1"  # a private SOP class of Siemens
-
-
-def instance(number: int, *, study: str = STUDY, sop_class: str = MRImageStorage, text: str = "") -> Dataset:
-    dataset = Dataset()
-    dataset.SOPClassUID = sop_class
-    dataset.SOPInstanceUID = f"{SERIES}.{number}"
-    dataset.PatientName = "Phantom^One"
-    dataset.StudyInstanceUID = study
-    dataset.SeriesInstanceUID = SERIES
-    dataset.InstanceNumber = number
-    dataset.ImageComments = text
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = sop_class
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    return dataset
+from peers.instances import CSA_NON_IMAGE, SERIES, STUDY, data_set_bytes, first_of, instance
 
 
 @contextmanager
@@ -210,7 +191,7 @@ def test_port_taken(tmp_path: Path) -> None:
 def test_dcmtk_sender_and_compressed_instances(tmp_path: Path, corpus: Any) -> None:
     if shutil.which("storescu") is None:
         unavailable("storescu of dcmtk is not installed")
-    source = _first_of(corpus("ts"), JPEGLSLossless)
+    source = first_of(corpus("ts"), JPEGLSLossless)
     head = pydicom.dcmread(source, stop_before_pixels=True)
     inbox = Inbox(tmp_path, head.StudyInstanceUID)
     address = Address(ae_title="US", host="127.0.0.1", port=0, callers=("PACS",))
@@ -221,19 +202,3 @@ def test_dcmtk_sender_and_compressed_instances(tmp_path: Path, corpus: Any) -> N
     (stored,) = inbox.received
     assert stored.transfer_syntax_uid == JPEGLSLossless
     assert data_set_bytes(inbox.dicom / stored.path) == data_set_bytes(source)
-
-
-def _first_of(folder: Path, transfer_syntax: str) -> Path:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.read_bytes()[128:132] == b"DICM":
-            meta = pydicom.filereader.read_file_meta_info(path)
-            if meta.TransferSyntaxUID == transfer_syntax:
-                return path
-    raise AssertionError(f"no instance in {transfer_syntax} under {folder.name}")
-
-
-def data_set_bytes(path: Path) -> bytes:
-    """What follows the file meta information (PS3.10 section 7.1)."""
-    content = path.read_bytes()
-    length = int.from_bytes(content[140:144], "little")  # value of (0002,0000)
-    return content[144 + length :]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 import re
 import threading
@@ -20,17 +21,29 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from pydicom.dataset import FileDataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+
 from pacs2bids.files import private_folder, sha256
 from pacs2bids.model import ReceivedInstance, Refused
 
 # PS3.5 section 9.1: digits and dots, at most 64. Leading zeros are common in the field and harmless here;
 # what matters is that the UID can be a file name.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_SERIES_INSTANCE_UID = 0x0020000E
+
+log = logging.getLogger("pacs2bids.pull")
 
 
 def is_uid(text: str) -> bool:
     """Whether a text is a UID, and with that a safe file name."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def after_series(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    """Where reading an instance's head may stop: the UIDs of study and series are behind us."""
+    return int(tag) > _SERIES_INSTANCE_UID
 
 
 class Kept(Enum):
@@ -64,11 +77,11 @@ class Inbox:
         self._changed = threading.Condition()
         self._numbers = itertools.count()
         self._received: dict[str, ReceivedInstance] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: set[tuple[str, str]] = set()
         self._duplicates: set[str] = set()
         self._conflicting: set[str] = set()
         self._foreign: set[str] = set()
-        for part in folder.rglob("*.part"):  # of an attempt that was killed
+        for part in self.dicom.glob("*/.*.part"):  # of an attempt that was killed
             part.unlink()
 
     # ------------------------------------------------------------------------------------------ coming in
@@ -90,15 +103,46 @@ class Inbox:
         """
         return self._keep(identity, sha256(source), lambda part: _link(source, part))
 
-    def adopt(self, identity: Identity, path: Path) -> None:
-        """Take a file that an earlier attempt left in its place."""
-        with self._changed:
-            self._received[identity.sop_instance_uid] = self._record(identity, path, sha256(path))
+    def resume(self) -> int:
+        """Take the whole files that an earlier attempt left in their places; returns how many.
+
+        A file that is not what its name says is moved to the quarantine.
+        """
+        for path in sorted(self.dicom.glob("*/*.dcm")):
+            identity = self._identity_of(path)
+            if identity is None:
+                path.rename(private_folder(self.folder / "quarantine") / path.name)
+                log.warning("%s: is not the instance that its name says; moved to quarantine", path)
+                continue
+            with self._changed:
+                self._received[identity.sop_instance_uid] = self._record(identity, path, sha256(path))
+        return len(self._received)
+
+    def _identity_of(self, path: Path) -> Identity | None:
+        try:
+            header = _read_head(path)
+            identity = Identity(
+                study_instance_uid=str(header.StudyInstanceUID),
+                series_instance_uid=str(header.SeriesInstanceUID),
+                sop_instance_uid=str(header.SOPInstanceUID),
+                sop_class_uid=str(header.SOPClassUID),
+                transfer_syntax_uid=str(header.file_meta.TransferSyntaxUID),
+            )
+        except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; it is fetched again
+            log.info("%s: cannot be read: %s", path, type(error).__name__)
+            return None
+        named = (self.study_instance_uid, path.parent.name, path.name)
+        found = (
+            identity.study_instance_uid,
+            identity.series_instance_uid,
+            f"{identity.sop_instance_uid}.dcm",
+        )
+        return identity if named == found else None
 
     def refuse(self, sop_instance_uid: str, reason: str) -> None:
-        """Note an instance that was offered and is not kept."""
+        """Note an instance that was offered and is not kept; UID "" for a file that tells none."""
         with self._changed:
-            self._refused[sop_instance_uid] = reason
+            self._refused.add((sop_instance_uid, reason))
 
     def turn_away(self, sop_instance_uid: str) -> None:
         """Note an instance of another study, or of another station's move."""
@@ -160,9 +204,10 @@ class Inbox:
         with self._changed:
             self._changed.wait(timeout_s)
 
-    def holds(self, sop_instance_uid: str) -> bool:
-        """Whether an instance is there."""
-        return sop_instance_uid in self._received
+    def holds(self, sop_instance_uid: str, digest: str = "") -> bool:
+        """Whether an instance is there, with this content if a digest is given."""
+        instance = self._received.get(sop_instance_uid)
+        return instance is not None and digest in ("", instance.sha256)
 
     def __len__(self) -> int:
         return len(self._received)
@@ -179,7 +224,7 @@ class Inbox:
         with self._changed:
             return tuple(
                 Refused(sop_instance_uid=uid, reason=reason)
-                for uid, reason in sorted(self._refused.items())
+                for uid, reason in sorted(self._refused)
                 if uid not in self._received
             )
 
@@ -200,6 +245,11 @@ class Inbox:
         """SOPInstanceUIDs of what was turned away."""
         with self._changed:
             return tuple(sorted(self._foreign))
+
+
+def _read_head(path: Path) -> FileDataset:
+    with path.open("rb") as stream:
+        return read_partial(stream, after_series)
 
 
 def _write(part: Path, content: Sequence[bytes | memoryview]) -> None:

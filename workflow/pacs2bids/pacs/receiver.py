@@ -20,12 +20,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 
 from pacs2bids.model import PullError
-from pacs2bids.pacs.inbox import Identity, Inbox, Kept, is_uid
+from pacs2bids.pacs.inbox import Identity, Inbox, Kept, after_series, is_uid
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.38391135611779705313118730173819751004")
 IMPLEMENTATION_VERSION_NAME = "PACS2BIDS"
@@ -38,7 +37,6 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 _VERIFICATION = "1.2.840.10008.1.1"
-_SERIES_INSTANCE_UID = 0x0020000E
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux
 
 log = logging.getLogger("pacs2bids.pull")
@@ -260,13 +258,9 @@ def _head(dataset: BytesIO | None, syntax: UID) -> Dataset:
         stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset.getvalue()))
     stream.seek(0)
     try:
-        return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=_after_series)
+        return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=after_series)
     except Exception as error:  # pydicom raises anything on what is no DICOM; the PACS wants an answer
         raise _RefusalError(CANNOT_UNDERSTAND, f"cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _after_series(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return int(tag) > _SERIES_INSTANCE_UID
 
 
 def _uid(head: Dataset, keyword: str) -> str:

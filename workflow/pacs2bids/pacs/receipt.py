@@ -1,0 +1,111 @@
+"""The receipt of one study: what was announced, what came, and whether that is all.
+
+``receipt.json`` stands in the study's folder only if the study is complete. One that is not leaves
+``receipt.incomplete.json`` instead, of the same shape: no stage takes half a study for a whole one, and
+Snakemake, which removes the outputs of a job that failed, does not remove the list of what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pacs2bids.files import write_record
+from pacs2bids.model import MoveStatus, PullError, Receipt
+from pacs2bids.pacs.inbox import Inbox
+
+COMPLETE = "receipt.json"
+INCOMPLETE = "receipt.incomplete.json"
+_MOST_UIDS = 10
+
+log = logging.getLogger("pacs2bids.pull")
+
+
+def now() -> str:
+    """The time as ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def made_out(
+    inbox: Inbox,
+    *,
+    source: str,
+    kind: str,
+    started: str,
+    announced: Mapping[str, tuple[str, ...]],
+    transfers: tuple[MoveStatus, ...] = (),
+    stable: bool = True,
+) -> Receipt:
+    """The receipt for what an inbox holds. ``stable``: the source's last two answers announced the same."""
+    missing = tuple(uid for uids in announced.values() for uid in uids if not inbox.holds(uid))
+    return Receipt(
+        study_instance_uid=inbox.study_instance_uid,
+        source=source,
+        kind=kind,
+        complete=stable and not missing,
+        started=started,
+        finished=now(),
+        announced=dict(announced),
+        received=inbox.received,
+        missing=missing,
+        refused=inbox.refused,
+        duplicates=inbox.duplicates,
+        conflicting=inbox.conflicting,
+        foreign=inbox.foreign,
+        transfers=transfers,
+    )
+
+
+def put(receipt: Receipt, folder: Path) -> Path:
+    """Write a receipt, last of all, and remove the one of an earlier attempt; returns where it is."""
+    name, other = (COMPLETE, INCOMPLETE) if receipt.complete else (INCOMPLETE, COMPLETE)
+    write_record(folder / name, receipt)
+    (folder / other).unlink(missing_ok=True)
+    return folder / name
+
+
+def summary(receipt: Receipt, folder: Path) -> str:
+    """One line: "1,203 instances in 14 series, 512 MB, complete -> work/studies/1.2.3"."""
+    series = {instance.series_instance_uid for instance in receipt.received}
+    size = megabytes(sum(instance.bytes for instance in receipt.received))
+    state = "complete" if receipt.complete else f"{len(receipt.missing):,} missing"
+    return f"{len(receipt.received):,} instances in {len(series):,} series, {size}, {state} -> {folder}"
+
+
+def megabytes(size_bytes: int) -> str:
+    """A size for people, in MB of 10^6 bytes."""
+    size_mb = size_bytes / 1e6
+    return f"{size_mb:,.0f} MB" if size_mb >= 10 else f"{size_mb:.1f} MB"
+
+
+def log_series(receipt: Receipt) -> None:
+    """One line a series in the log: received of announced, and how large."""
+    for series, announced in receipt.announced.items():
+        here = [one for one in receipt.received if one.series_instance_uid == series]
+        size = megabytes(sum(one.bytes for one in here))
+        log.info("series %s: %d of %d instances, %s", series, len(here), len(announced), size)
+
+
+def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> PullError:
+    """The error for a study that is not complete: what is missing (the first ten by name), why, what to do.
+
+    ``where``: the receipt.
+    """
+    total = sum(map(len, receipt.announced.values()))
+    what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {_first(receipt.missing)}"
+    if not receipt.missing:
+        what = f"all {total:,} announced instances came, but the PACS announces more with each answer"
+    reasons = sorted({one.reason for one in receipt.refused if one.sop_instance_uid in receipt.missing})
+    what += "".join(f"; refused: {reason}" for reason in reasons[:3])
+    if cause:
+        what += f"; {cause}"
+    return PullError(
+        what, where=f"study {receipt.study_instance_uid}", hint=f"{hint}; the whole list: {where}"
+    )
+
+
+def _first(uids: tuple[str, ...]) -> str:
+    named = ", ".join(uids[:_MOST_UIDS])
+    return f"{named} and {len(uids) - _MOST_UIDS:,} more" if len(uids) > _MOST_UIDS else named

@@ -1,0 +1,65 @@
+"""``pacs2bids pull``: one study from its source into the work folder, whole, with a receipt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pacs2bids.config import Config, PacsSource, load_config, suggest
+from pacs2bids.files import read_tsv
+from pacs2bids.model import ConfigError, Receipt
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of ``pull``."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="config.yaml")
+    parser.add_argument(
+        "--studies", type=Path, required=True, metavar="FILE", help="studies.tsv as 'query' writes it"
+    )
+    parser.add_argument("--study", required=True, metavar="UID", help="StudyInstanceUID, as in that table")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the study goes")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Pull the study from the source that the table names."""
+    from pacs2bids.pacs.receipt import summary  # noqa: PLC0415 - a wrong config is told before pynetdicom loads
+
+    config = load_config(arguments.config)
+    source = _source_name(arguments.studies, arguments.study, config)
+    return summary(_pull(config, source, arguments.study, arguments.out), arguments.out)
+
+
+def _source_name(table: Path, study: str, config: Config) -> str:
+    if not table.exists():
+        raise ConfigError("is missing", where=str(table), hint="Run 'pacs2bids query' first")
+    sources = {row.get("source", "") for row in read_tsv(table) if row.get("study_instance_uid") == study}
+    if not sources:
+        raise ConfigError(f"does not list the study {study}", where=str(table), hint="Run 'pacs2bids query'")
+    name = min(sources)
+    if name not in config.sources:
+        where, hint = f"{table}: study {study}", suggest(name, config.sources)
+        raise ConfigError(f"no source is called {name!r}", where=where, hint=hint)
+    return name
+
+
+def _pull(config: Config, name: str, study: str, out: Path) -> Receipt:
+    from pacs2bids.pacs import peers  # noqa: PLC0415
+
+    source = config.sources[name]
+    if not isinstance(source, PacsSource):
+        from pacs2bids.pacs.sources import pull_from_folder  # noqa: PLC0415
+
+        return pull_from_folder(peers.FolderSource(name=name, path=source.path), study, out)
+    from pacs2bids.pacs.pull import pull_from_pacs  # noqa: PLC0415
+
+    peer = peers.PacsPeer(
+        name=name,
+        host=source.host,
+        port=source.port,
+        ae_title=source.ae_title,
+        calling_ae_title=source.calling_ae_title,
+        receive_ae_title=source.receive_ae_title,
+        receive_port=source.receive_port,
+        receive_host=source.receive_host,
+    )
+    return pull_from_pacs(peer, study, out)

@@ -1,0 +1,375 @@
+"""The verdict on the dataset: the official bids-validator, and what it does not look at.
+
+The validator reads the headers of volumes only (a truncated one passes) and knows nothing of a plan. So every
+file that was placed is compared with its record, every volume is read to its last byte, and header, sidecar
+and gradient table must tell the same story. A check that cannot run is an error, never a silent pass.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+import nibabel as nib
+import numpy as np
+from isal import igzip, igzip_lib
+
+from pacs2bids.files import sha256
+from pacs2bids.model import CheckResult, DatasetError, Finding, Json, PlacedSession
+
+OURS = "pacs2bids"
+VALIDATOR = "bids-validator"
+
+# A qform holds its rotation as three float32: near half a turn (a = sqrt(1 - b2 - c2 - d2) close to 0) the
+# fourth is known to sqrt(2**-23), 3.5e-4, no better. Real mistakes are whole axes or shears of degrees.
+_ROTATION_TOLERANCE = 1e-3
+_ORIGIN_TOLERANCE_MM = 1e-3
+_TIME_TOLERANCE_S = 1e-4
+
+# written beside our files by the people and programs that know what happened in the scanner room
+_SUFFIXES_OF_OTHERS = frozenset({"events", "physio", "physioevents", "stim", "beh", "sessions", "aslcontext"})
+
+_CHUNK = 1 << 20
+
+
+def check_dataset(bids: Path, placed: Sequence[PlacedSession], *, threads: int = 1) -> CheckResult:
+    """Check the whole dataset; ``ok`` if there is no error.
+
+    Raises DatasetError if there is no dataset.
+    """
+    if not bids.is_dir():
+        raise DatasetError("is no folder", where=str(bids), hint="Run the stages place and dataset first")
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        verdict = beside.submit(validate, bids)
+        own = [*check_files(bids, placed, threads=threads), *_stray_files(bids, placed), *_absent(placed)]
+        version, official = verdict.result()
+    findings = sorted(
+        [*official, *own], key=lambda each: (each.severity, each.origin, each.location, each.code)
+    )
+    ok = not any(finding.severity == "error" for finding in findings)
+    return CheckResult(ok=ok, validator_version=version, findings=tuple(findings))
+
+
+def _finding(code: str, location: str, message: str, *, severity: str = "error") -> Finding:
+    return Finding(severity=severity, code=code, location=location, message=message, origin=OURS)
+
+
+# ------------------------------------------------------------------------------------------ the validator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issue:
+    """One issue as bids-validator 3 reports it; its own key names."""
+
+    code: str
+    severity: str
+    subCode: str = ""  # noqa: N815
+    location: str = ""
+    issueMessage: str = ""  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issues:
+    issues: tuple[_Issue, ...]
+    codeMessages: dict[str, str] = field(default_factory=dict)  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Summary:
+    schemaVersion: str  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    issues: _Issues
+    summary: _Summary
+
+
+def validate(bids: Path, program: Path | None = None) -> tuple[str, list[Finding]]:
+    """Run the official validator; returns its version and its findings.
+
+    Errors come one by one, warnings once a kind (every volume lacks some recommended field). A validator
+    that is missing or crashes is an error among the findings.
+    """
+    program = program or _validator()
+    if program is None:
+        message = "bids-validator-deno is not installed beside this Python; the dataset was not validated"
+        return "", [_crash("VALIDATOR_MISSING", message)]
+    with tempfile.TemporaryDirectory(prefix="pacs2bids-check-") as folder:
+        out = Path(folder) / "report.json"
+        command = [str(program), str(bids), "--format", "json", "-o", str(out)]
+        try:
+            # exit codes: 0 valid, 16 errors in the dataset, 1 crash, 2 usage
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"}
+            )
+            report = msgspec.json.decode(out.read_bytes(), type=_Report)
+        except (OSError, msgspec.DecodeError) as error:
+            return "", [_crash("VALIDATOR_CRASHED", f"bids-validator gave no result: {error}")]
+    version = f"{_version()} (schema {report.summary.schemaVersion})"
+    findings = [*_official_errors(report.issues), *_official_warnings(report.issues)]
+    has_errors = any(finding.severity == "error" for finding in findings)
+    if done.returncode != (16 if has_errors else 0):
+        last = done.stderr.strip().rpartition("\n")[2]
+        message = f"bids-validator ended with exit code {done.returncode}: {last or 'it says nothing'}"
+        findings.append(_crash("VALIDATOR_CRASHED", message))
+    return version, findings
+
+
+def _validator() -> Path | None:
+    beside = Path(sys.executable).with_name("bids-validator-deno")
+    if beside.exists():
+        return beside
+    found = shutil.which("bids-validator-deno")
+    return Path(found) if found else None
+
+
+def _version() -> str:
+    try:
+        return metadata.version("bids-validator-deno")
+    except metadata.PackageNotFoundError:
+        return "unknown version"
+
+
+def _crash(code: str, message: str) -> Finding:
+    return Finding(severity="error", code=code, location="", message=message, origin=VALIDATOR)
+
+
+def _official_errors(report: _Issues) -> Iterator[Finding]:
+    for issue in report.issues:
+        if issue.severity == "error":
+            yield _official(issue, report.codeMessages)
+
+
+def _official_warnings(report: _Issues) -> Iterator[Finding]:
+    warnings = [issue for issue in report.issues if issue.severity == "warning"]
+    counts = Counter((issue.code, issue.subCode) for issue in warnings)
+    first = {(issue.code, issue.subCode): issue for issue in reversed(warnings)}
+    for kind, issue in sorted(first.items()):
+        others = f" (and in {counts[kind] - 1} more places)" if counts[kind] > 1 else ""
+        yield _official(issue, report.codeMessages, others)
+
+
+def _official(issue: _Issue, messages: Mapping[str, str], suffix: str = "") -> Finding:
+    text = " ".join((issue.issueMessage or messages.get(issue.code, "")).split())
+    return Finding(
+        severity=issue.severity,
+        code=f"{issue.code}/{issue.subCode}" if issue.subCode else issue.code,
+        location=issue.location.lstrip("/"),
+        message=text + suffix,
+        origin=VALIDATOR,
+    )
+
+
+# ------------------------------------------------------------------------------------- every placed file
+
+
+def check_files(bids: Path, placed: Iterable[PlacedSession], *, threads: int = 1) -> list[Finding]:
+    """What the records promise against what lies on disk; every volume is read to its end."""
+    files = {path: digest for session in placed for path, digest in sorted(session.files.items())}
+    with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
+        found = list(pool.map(partial(_check_file, bids, files), files))
+    return [finding for findings in found for finding in findings]
+
+
+def _check_file(bids: Path, files: Mapping[str, str], name: str) -> list[Finding]:
+    path = bids / name
+    if not path.is_file():
+        return [_finding("MISSING_FILE", name, "was placed and is not there any more")]
+    findings = []
+    try:
+        if sha256(path) != files[name]:
+            findings.append(_finding("CHANGED_FILE", name, "its content is not what was placed"))
+        if name.endswith(".nii.gz"):
+            findings += _check_volume(bids, files, name)
+    except OSError as error:
+        findings.append(_finding("UNREADABLE_FILE", name, f"cannot be read: {error.strerror or error}"))
+    return findings
+
+
+def _check_volume(bids: Path, files: Mapping[str, str], name: str) -> list[Finding]:
+    stem = name.removesuffix(".nii.gz")
+    try:
+        header = _read_through(bids / name)
+        sidecar = _read_sidecar(bids / f"{stem}.json")
+    except _Broken as broken:
+        location = f"{stem}.json" if broken.code.endswith("SIDECAR") else name
+        return [_finding(broken.code, location, broken.message)]
+    shape = tuple(int(size) for size in header.get_data_shape())
+    volumes = shape[3] if len(shape) > 3 else 1
+    found = [*_check_affines(header), *_check_times(header, shape, sidecar)]
+    tables = [extension for extension in (".bval", ".bvec") if f"{stem}{extension}" in files]
+    if tables:
+        found += _check_gradients(bids / stem, volumes)
+    return [_finding(code, name, message, severity=severity) for severity, code, message in found]
+
+
+class _Broken(Exception):  # noqa: N818 - not an error of this program but one that it looks for
+    """A file that cannot be understood: no further check of its volume makes sense."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+_Problem = tuple[str, str, str]  # severity, code, message
+
+
+def _read_through(path: Path) -> nib.Nifti1Header:
+    """The header of a volume whose every byte was decompressed and whose checksum is right."""
+    try:
+        with igzip.IGzipFile(path, "rb") as stream:  # type: ignore[no-untyped-call]
+            head = stream.read(540)
+            size = len(head)
+            while chunk := stream.read(_CHUNK):
+                size += len(chunk)
+    except (EOFError, gzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub is wrong
+        raise _Broken("DAMAGED_VOLUME", f"is no whole gzip file: {error}") from error
+    is_nifti2 = 540 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    kind = nib.Nifti2Header if is_nifti2 else nib.Nifti1Header
+    try:
+        header: nib.Nifti1Header = kind.from_fileobj(BytesIO(head))
+    except (nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError) as error:
+        raise _Broken("DAMAGED_VOLUME", f"is no NIfTI file: {error}") from error
+    voxels = math.prod(int(size) for size in header.get_data_shape())
+    expected = int(header["vox_offset"]) + voxels * header.get_data_dtype().itemsize
+    if size != expected:
+        raise _Broken("DAMAGED_VOLUME", f"holds {size} bytes where its header promises {expected}")
+    return header
+
+
+def _read_sidecar(path: Path) -> dict[str, Json]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
+    except FileNotFoundError:
+        raise _Broken("NO_SIDECAR", "the volume has no sidecar") from None
+    except msgspec.DecodeError as error:
+        raise _Broken("DAMAGED_SIDECAR", f"is no JSON object: {error}") from error
+
+
+# -------------------------------------------------------------------------------- one volume's own story
+
+
+def _check_affines(header: nib.Nifti1Header) -> Iterator[_Problem]:
+    """sform and qform agree and both carry code 1; a sheared volume has no qform (it cannot hold a shear)."""
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        yield "error", "QFORM", "its qform holds no rotation"
+        return
+    if sform_code != 1 or not np.isfinite(sform).all() or np.linalg.det(sform[:3, :3]) == 0:
+        yield "error", "SFORM", f"has no sform in scanner coordinates (code {int(sform_code)})"
+        return
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    axes = sform[:3, :3] / lengths
+    is_sheared = np.abs(axes.T @ axes - np.eye(3)).max() > _ROTATION_TOLERANCE
+    if is_sheared and qform_code == 0:
+        yield "warning", "SHEARED", "its slices are tilted: only the sform places it, it has no qform"
+    elif qform_code != 1:
+        yield "error", "QFORM", f"has no qform in scanner coordinates (code {int(qform_code)})"
+    elif not (  # so that a NaN is no agreement
+        np.abs((sform - qform)[:3, :3] / lengths).max() <= _ROTATION_TOLERANCE
+        and np.abs((sform - qform)[:3, 3]).max() <= _ORIGIN_TOLERANCE_MM
+    ):
+        yield "error", "SFORM_QFORM", "sform and qform place it differently"
+
+
+def _check_times(
+    header: nib.Nifti1Header, shape: tuple[int, ...], sidecar: Mapping[str, Json]
+) -> Iterator[_Problem]:
+    repetition = sidecar.get("RepetitionTime")
+    if isinstance(repetition, int | float) and len(shape) > 3 and shape[3] > 1:
+        units = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], math.nan)
+        stored = float(header["pixdim"][4]) * units
+        if not abs(stored - repetition) <= _TIME_TOLERANCE_S:
+            yield (
+                "error",
+                "REPETITION_TIME",
+                f"RepetitionTime is {repetition} s, the header says {stored:g} s",
+            )
+    timing = sidecar.get("SliceTiming")
+    if isinstance(timing, list):
+        yield from _check_slice_timing(timing, shape, sidecar)
+
+
+def _check_slice_timing(
+    timing: list[Json], shape: tuple[int, ...], sidecar: Mapping[str, Json]
+) -> Iterator[_Problem]:
+    axis = "ijk".find(str(sidecar.get("SliceEncodingDirection", "k"))[:1])
+    slices = shape[axis] if 0 <= axis < len(shape) else 0
+    if len(timing) != slices:
+        yield "error", "SLICE_TIMING", f"SliceTiming has {len(timing)} entries for {slices} slices"
+    times = [time for time in timing if isinstance(time, int | float)]
+    repetition = sidecar.get("RepetitionTime")
+    last = repetition if isinstance(repetition, int | float) else math.inf
+    if len(times) != len(timing) or not all(0 <= time <= last for time in times):
+        yield "error", "SLICE_TIMING", "SliceTiming has entries that are no times from 0 to RepetitionTime"
+
+
+def _check_gradients(stem: Path, volumes: int) -> Iterator[_Problem]:
+    tables = {}
+    for extension, rows in ((".bval", 1), (".bvec", 3)):
+        path = stem.with_name(stem.name + extension)
+        try:
+            table = [
+                [float(cell) for cell in line.split()]
+                for line in path.read_text().splitlines()
+                if line.strip()
+            ]
+        except FileNotFoundError:
+            yield "error", "GRADIENTS", f"has no {extension} beside it"
+            continue
+        except ValueError as error:
+            yield "error", "GRADIENTS", f"its {extension} holds something else than numbers: {error}"
+            continue
+        if [len(row) for row in table] != [volumes] * rows:
+            sizes = " + ".join(str(len(row)) for row in table) or "no"
+            yield "error", "GRADIENTS", f"its {extension} has {sizes} entries for {rows} x {volumes}"
+            continue
+        tables[extension] = np.array(table)
+    if ".bvec" in tables:
+        lengths = np.linalg.norm(tables[".bvec"], axis=0)
+        # text of 6 digits and more: a direction is a unit vector, no direction is a zero
+        if not np.all((np.abs(lengths - 1) < 1e-3) | (lengths == 0)):
+            yield "error", "GRADIENTS", "its .bvec holds vectors that are neither of length 1 nor 0"
+
+
+# -------------------------------------------------------------------------------- what nobody asked for
+
+
+def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Finding]:
+    """Files in subjects' folders that no session placed, told once a folder."""
+    known = {name for session in placed for name in session.files}
+    strays: dict[str, list[str]] = {}
+    for path in sorted(path for subject in bids.glob("sub-*") for path in subject.rglob("*")):
+        name = path.relative_to(bids)
+        suffix = path.name.partition(".")[0].rpartition("_")[2]
+        if path.is_file() and name.as_posix() not in known and suffix not in _SUFFIXES_OF_OTHERS:
+            strays.setdefault(name.parent.as_posix(), []).append(name.name)
+    for folder, names in strays.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        message = f"{names[0]}{more}: no session placed it; a renamed subject or session leaves such files"
+        yield _finding("STRAY_FILES", folder, message, severity="warning")
+
+
+def _absent(placed: Iterable[PlacedSession]) -> Iterator[Finding]:
+    """Planned volumes that could not be reconstructed, where the user chose to go on without them."""
+    for session in placed:
+        for name, reason in session.absent.items():
+            message = f"was planned and could not be reconstructed: {reason}"
+            yield _finding("ABSENT_VOLUME", name, message, severity="warning")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
 from pacs2bids.model import ConfigError, Leftover, Reason
+from pacs2bids.pacs.identifiers import text_of
 from pacs2bids.pacs.matching import matches
 from pacs2bids.pacs.peers import Attributes
-from pacs2bids.pacs.text import text_of
 
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 
@@ -85,6 +86,7 @@ IMAGE_KEYS = (
 _WANTED = [keyword_dict[key] for key in ("SpecificCharacterSet", *PATIENT_KEYS, *STUDY_KEYS)]
 _WANTED += [keyword_dict[key] for key in (*SERIES_KEYS, *IMAGE_KEYS)]
 _LAST_TAG = max(_WANTED)
+_UID = re.compile(r"[0-9.]{1,64}")  # leading zeros are wrong, but harmless and not rare
 _DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory: an index, not an instance
 
 log = logging.getLogger("pacs2bids.catalogue")
@@ -228,16 +230,23 @@ def _read(path: Path, root: Path) -> _Scanned | Leftover:
         return leftover(Reason.UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}")
     except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; none may stop the rest
         return leftover(Reason.UNREADABLE, f"damaged header: {type(error).__name__}")
-    meta = header.file_meta
-    if meta.get("MediaStorageSOPClassUID") == _DICOMDIR_CLASS:
+    if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR_CLASS:
         return leftover(Reason.NO_IMAGE, "is a DICOMDIR")
-    keys = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-    missing = [key for key in keys if not attributes[key]]
-    if "TransferSyntaxUID" not in meta:
-        missing.append("TransferSyntaxUID")
-    if missing:
-        return leftover(Reason.UNREADABLE, f"has no {', '.join(missing)}")
-    return _Scanned(path=path, transfer_syntax_uid=str(meta.TransferSyntaxUID), attributes=attributes)
+    syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+    problem = _without_identity({**attributes, "TransferSyntaxUID": syntax})
+    if problem:
+        return leftover(Reason.UNREADABLE, problem)
+    return _Scanned(path=path, transfer_syntax_uid=syntax, attributes=attributes)
+
+
+def _without_identity(attributes: Attributes) -> str | None:
+    """What is wrong with the UIDs that an instance must have."""
+    keys = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID")
+    if missing := [key for key in keys if not attributes[key]]:
+        return f"has no {', '.join(missing)}"
+    if wrong := [key for key in keys if not _UID.fullmatch(attributes[key])]:
+        return f"{', '.join(wrong)} is no UID"
+    return None
 
 
 def _duplicate(found: _Scanned, first: _Scanned, root: Path) -> Leftover:

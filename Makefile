@@ -10,6 +10,9 @@ INSTALLED := .venv/.installed
 export UV_CACHE_DIR ?= $(CURDIR)/.tooling/uv-cache
 export PIP_CACHE_DIR ?= $(CURDIR)/.tooling/pip-cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# the certificates of this machine, as pip has them: hospitals put their own there
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
 LOCKED := --no-deps --require-hashes -r requirements.lock
 OURSELVES := --no-deps --no-build-isolation --editable .
 
@@ -41,7 +44,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@set -e; \
 	if uv --version >/dev/null 2>&1; then \
 	    test -d .venv || uv venv --quiet --no-python-downloads --python "$(PYTHON)" .venv; \
-	    pip="uv pip install --python .venv/bin/python"; \
+	    pip="uv pip install --quiet --python .venv/bin/python"; \
 	elif "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then \
 	    test -x .venv/bin/pip || "$(PYTHON)" -m venv .venv; \
 	    pip=".venv/bin/python -m pip install --quiet --use-pep517"; \

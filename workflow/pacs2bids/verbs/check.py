@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pacs2bids.check import check_dataset
 from pacs2bids.files import read_record, write_record
-from pacs2bids.model import CheckResult, DatasetError, Finding, PlacedSession
+from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding, PlacedSession
 
 log = logging.getLogger("pacs2bids.check")
 
@@ -19,8 +19,14 @@ SHOWN = 10
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--bids", type=Path, required=True, help="root of the BIDS dataset")
-    parser.add_argument("--out", type=Path, required=True, help="all findings, as JSON")
+    parser.add_argument("--bids", type=Path, help="root of the BIDS dataset")
+    parser.add_argument("--out", type=Path, help="all findings, as JSON")
+    parser.add_argument(
+        "--verdict",
+        type=Path,
+        metavar="FILE",
+        help="check nothing: fail if FILE, an earlier --out, has errors",
+    )
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 even if the dataset is invalid")
     parser.add_argument("-j", type=int, default=cores, metavar="N", help="volumes that are read at a time")
     parser.add_argument("placed", type=Path, nargs="*", metavar="PLACED", help="placed.json of each session")
@@ -28,6 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """Check the dataset. Raises DatasetError if it has errors, unless ``--no-fail``."""
+    if arguments.verdict:
+        return _verdict(arguments.verdict)
+    if not (arguments.bids and arguments.out):
+        raise ConfigError("--bids and --out are needed, or --verdict", where="check")
     placed = [read_record(path, PlacedSession) for path in arguments.placed]
     result = check_dataset(arguments.bids, placed, threads=arguments.j)
     write_record(arguments.out, result)
@@ -46,6 +56,15 @@ def run(arguments: argparse.Namespace) -> str:
         raise failure
     log.error("%s", failure)
     return summary
+
+
+def _verdict(path: Path) -> str:
+    errors = [one for one in read_record(path, CheckResult).findings if one.severity == "error"]
+    if errors:
+        raise DatasetError(
+            f"the dataset has {len(errors)} errors", hint=f"The report lists them, as does {path}"
+        )
+    return "verdict: the dataset is valid"
 
 
 def _summary(bids: Path, result: CheckResult, errors: int) -> str:

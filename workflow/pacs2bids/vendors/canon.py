@@ -13,7 +13,7 @@ from pacs2bids.header import Header
 from pacs2bids.model import Facts
 from pacs2bids.vendors import standard
 
-_COMMENT = re.compile(r"\bb=([0-9.]+)\s*\(")
+_COMMENT = re.compile(r"\bb=(\d+(?:\.\d+)?)\s*\(")
 
 
 def claims(header: Header) -> bool:
@@ -28,5 +28,5 @@ def facts(header: Header) -> Facts:
     if base.b_value_s_per_mm2 is not None or found is None:
         return base
     # a direction follows, "b=1500(0.445,0.000,0.895)", in a frame that nobody has documented: left out
-    b_value = float(found[1].strip("."))
+    b_value = float(found[1])
     return replace(base, b_value_s_per_mm2=b_value, b_vector_lps=standard.direction((), b_value))

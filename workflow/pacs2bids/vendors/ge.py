@@ -85,7 +85,7 @@ def facts(header: Header) -> Facts:
 def _epi(header: Header, base: Facts) -> _Epi:
     asset = header.private_numbers(ASSET)
     multiband = header.private_texts(MULTIBAND)[:1]
-    bands = int(multiband[0]) if multiband and multiband[0].isdigit() else 0
+    bands = int(multiband[0]) if multiband and multiband[0].isdecimal() else 0
     return _Epi(
         sequence=header.private_text(PULSE_SEQUENCE) or "",
         options=header.texts("ScanOptions"),
@@ -115,7 +115,7 @@ def _extra(header: Header) -> dict[str, Json]:
 def _b_value(header: Header) -> float | None:
     standard_b = header.number("DiffusionBValue")
     values = header.private_numbers(B_VALUE)
-    b_value = values[0] % _B_VALUE_BIAS if values else None
+    b_value = values[0] % _B_VALUE_BIAS if values and values[0] >= 0 else None
     if b_value:
         return b_value
     # every GE header holds (0043,xx39); its zero means b = 0 only in a diffusion sequence
@@ -215,7 +215,7 @@ def _slot_time(header: Header, epi: _Epi) -> float | None:
     number, locations = header.integer("InstanceNumber"), header.private_number(LOCATIONS)
     repetition_ms = header.number("RepetitionTime")
     interleaved = {"0": False, "1": True}.get(epi.protocol.get("SLICEORDER", ""))
-    if not number or not locations or repetition_ms is None or interleaved is None:
+    if not number or not locations or locations < 0 or repetition_ms is None or interleaved is None:
         return None
     bands = epi.multiband or 1
     excitations = int(locations) // bands

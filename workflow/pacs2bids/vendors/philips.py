@@ -86,7 +86,7 @@ def _precise(header: Header) -> tuple[float, float] | None:
     """
     scale = header.private_number(SCALE_SLOPE)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
-    if not scale or not slope or intercept is None:
+    if not scale or not slope or intercept is None or slope * scale == 0:
         return None
     precise = (1 / scale, intercept / (slope * scale))
     return precise if all(map(math.isfinite, precise)) else None

@@ -135,9 +135,10 @@ def _read_csa(header: Header) -> dict[str, tuple[str, ...]]:
 
 def _numbers(csa: dict[str, tuple[str, ...]], name: str) -> tuple[float, ...]:
     try:
-        return tuple(float(text) for text in csa.get(name, ()))
+        numbers = tuple(float(text) for text in csa.get(name, ()))
     except ValueError:
         return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
 
 
 def _first(values: tuple[float, ...]) -> float | None:
@@ -150,28 +151,32 @@ def _first(values: tuple[float, ...]) -> float | None:
 def _mosaic(header: Header, image: _Image) -> Mosaic | None:
     """The tiling; tile n + 1 lies one slice step along SliceNormalVector from tile n.
 
-    Checked against the slice positions of the protocol (sSliceArray.asSlice[n].sPosition) in all 33
-    mosaic series of the corpus: ascending, descending and interleaved tiles lie in anatomical order whatever
-    the order of excitation; where image numbering is reversed (sSliceArray.ucImageNumbTra = 1, corpus
-    mosaic/*_HF_*) tiles run the other way and SliceNormalVector already points that way, which the cross
-    product of the row and column directions would miss, as it does for every sagittal mosaic.
+    Checked against the slice positions of the protocol (sSliceArray.asSlice[n].sPosition) in every mosaic
+    series of the corpus: tiles lie in anatomical order whatever the order of excitation. Where image
+    numbering is reversed (sSliceArray.ucImageNumbTra = 1, corpus mosaic/*_HF_*) tiles run the other way, and
+    SliceNormalVector already points that way; the cross product of the row and column directions would miss
+    it, as it does for every sagittal mosaic.
     """
     if "MOSAIC" not in header.texts("ImageType"):
         return None
     # SliceThickness leaves out the gap between slices: only where SpacingBetweenSlices is missing
     step = header.number("SpacingBetweenSlices") or header.number("SliceThickness")
     length = math.hypot(*image.normal)
-    if image.mosaic_images is None or step is None or len(image.normal) != 3 or length < 1e-6:
+    slices = image.mosaic_images or 0
+    tiles = math.isqrt(max(slices, 1) - 1) + 1
+    matrix = (header.integer("Rows") or 1, header.integer("Columns") or 1)
+    whole = all(size % tiles == 0 for size in matrix)
+    if slices < 1 or not step or len(image.normal) != 3 or length < 1e-6 or not whole:
         raise HeaderError(
-            "a Siemens mosaic without its number of slices, slice normal or spacing",
+            "a Siemens mosaic whose number of slices, slice normal or spacing is missing or contradictory",
             where=f"instance {header.text('SOPInstanceUID')}",
             hint="The CSA header (0029,xx10) is missing or damaged, often by de-identification: "
             "get the instance with its private elements",
         )
     x, y, z = image.normal
     return Mosaic(
-        slices=image.mosaic_images,
-        tiles_per_row=math.isqrt(image.mosaic_images - 1) + 1,
+        slices=slices,
+        tiles_per_row=tiles,
         normal_lps=(x / length, y / length, z / length),
         slice_step_mm=step,
     )

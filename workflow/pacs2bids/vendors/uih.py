@@ -47,7 +47,7 @@ def facts(header: Header) -> Facts:
 
 
 def _gradient(header: Header, b_value: float | None) -> Vector | None:
-    """(0065,xx37): along the image axes. b = 0 is prescribed, yet (0065,xx09) holds what gradients add up to."""
+    """(0065,xx37), along the image axes. Where b = 0 was prescribed, (0065,xx09) still is above zero."""
     if header.private_number(PRESCRIBED_B_VALUE) == 0:
         return (0.0, 0.0, 0.0)
     return standard.along_image_axes(header, header.private_numbers(GRADIENT), b_value)

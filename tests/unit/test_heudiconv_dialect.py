@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pacs2bids.__main__ import main
+from pacs2bids.bids import BidsName
 from pacs2bids.dialects.heudiconv import ask, series_to_show
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.files import write_record
@@ -368,6 +369,40 @@ def test_a_failure_that_is_no_series_fault_blames_none(tmp_path: Path) -> None:
     text = said(heuristic(tmp_path, "for s in seqinfo:\n    pass\nassert len(seqinfo) < 3, 'too many'"))
     assert "AssertionError: too many (mine.py, line 5)" in text
     assert "No single series is to blame" in text
+
+
+def test_a_good_file_is_loaded_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "late_sibling.py").write_text("")
+    asked(heuristic(tmp_path, "import late_sibling\nreturn {}", head="print('loaded')"))
+    assert capsys.readouterr().err == "loaded\n"
+
+
+# ------------------------------------------------------------------------------------------- our heuristics
+
+
+def test_the_demo_names_the_phantom() -> None:
+    session = index(
+        series(1, "localizer"),
+        series(2, "T1w_MPRAGE"),
+        series(3, "gre_field_mapping"),
+        series(4, "gre_field_mapping", image_type=("ORIGINAL", "PRIMARY", "P", "ND")),
+        series(5, "fmap_epi_dir-PA"),
+        series(6, "func_task-rest_bold", series_description="func_task-rest_bold_SBRef"),
+        series(7, "func_task-rest_bold"),
+        series(8, "dwi_dir-AP"),
+    )
+    answers = asked(ROOT / "heuristics" / "demo.py", session)
+    assert {key: path.rpartition("/")[2] for key, path in paths(answers).items()} == {
+        "2": "sub-01_ses-a_run-1_T1w",
+        "3": "sub-01_ses-a_run-1_magnitude",
+        "4": "sub-01_ses-a_run-1_phasediff",
+        "5": "sub-01_ses-a_dir-PA_run-1_epi",
+        "6": "sub-01_ses-a_task-rest_run-1_sbref",
+        "7": "sub-01_ses-a_task-rest_run-1_bold",
+        "8": "sub-01_ses-a_dir-AP_run-1_dwi",
+    }
+    for path in paths(answers).values():
+        BidsName.parse(path.replace("magnitude", "magnitude1"))
 
 
 # ---------------------------------------------------------------------------------------------- the verb

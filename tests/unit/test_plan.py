@@ -264,6 +264,16 @@ def test_a_name_of_another_subject_or_session_is_an_error() -> None:
 # ---------------------------------------------------------------------------------------------- reasons
 
 
+def test_instances_are_files_not_frames() -> None:
+    frames = replace(stack(1), sop_instance_uids=("1.1", "1.1", "1.2", "1.2"))
+    assert planned(index([frames])).rows[0].instances == 2
+
+
+def test_perfusion_without_its_context_is_a_warning() -> None:
+    plan = planned(index([stack(1)]), answer(1, "perf/asl"))
+    assert "needs aslcontext.tsv" in plan.warnings[0]
+
+
 def test_a_series_without_volumes_has_a_row_and_is_a_warning_if_named() -> None:
     info = series(9, [])
     gone = Leftover(

@@ -325,7 +325,7 @@ def _row(
         stack_id=stack.stack_id if stack else "",
         acquired=(stack.facts.acquired if stack else None) or info.acquired or "",
         dims="x".join(map(str, stack.shape)) if stack else "",
-        instances=len(stack.sop_instance_uids) if stack else info.instances,
+        instances=len(set(stack.sop_instance_uids)) if stack else info.instances,
         bids_name=name,
         reason=reason,
         metadata=metadata or {},
@@ -374,4 +374,6 @@ def _warnings(all_series: Sequence[_Series], named: Sequence[_Named], answers: A
         known = {**one.stack.sidecar, **_metadata(one, named)}
         if one.name.suffix == "phasediff" and "EchoTime1" not in known:
             found.append(f"{one.name.path}: its echo times are unknown; name its two magnitude images, too")
+        if one.name.suffix == "asl":
+            found.append(f"{one.name.path}: it needs aslcontext.tsv beside it, which is not written yet")
     return tuple(found)

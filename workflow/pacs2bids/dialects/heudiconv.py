@@ -181,7 +181,8 @@ class _Heuristic:
         if not self.path.is_file():
             raise HeuristicError("no such heuristic file", where=self.where)
         install()
-        self._hooks = tuple(name for name in HOOKS if hasattr(self._load(), name))
+        self._fresh: Any = self._load()
+        self._hooks = tuple(name for name in HOOKS if hasattr(self._fresh, name))
 
     def warnings(self) -> list[str]:
         """What the file asks for and does not get."""
@@ -189,10 +190,10 @@ class _Heuristic:
 
     def call(self, infos: Sequence[SeqInfo]) -> object:
         """Return what ``infotodict`` returns. Raises _FailedError if the user's code raises anything."""
-        infotodict = self._load().infotodict
+        module, self._fresh = self._fresh or self._load(), None
         try:
-            with _stdout_to_stderr():
-                return infotodict(list(infos))
+            with self._importing(), _stdout_to_stderr():
+                return module.infotodict(list(infos))
         except (Exception, SystemExit) as error:  # user code may raise anything
             raise _FailedError(self._failure(error)) from error
 

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--verdict",
         type=Path,
         metavar="FILE",
-        help="check nothing: fail if FILE, an earlier --out, has errors",
+        help="only fail if FILE, an earlier --out, has errors",
     )
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 even if the dataset is invalid")
     parser.add_argument("-j", type=int, default=cores, metavar="N", help="volumes that are read at a time")
@@ -68,7 +68,8 @@ def _verdict(path: Path) -> str:
 
 
 def _summary(bids: Path, result: CheckResult, errors: int) -> str:
-    files = sum(path.is_file() for path in bids.rglob("*"))
+    subjects = bids.glob("sub-*/**/*")  # not derivatives, nor what a version control keeps there
+    files = sum(path.is_file() for path in (*bids.glob("*"), *subjects))
     verdict = "valid" if result.ok else "invalid"
     warnings = len(result.findings) - errors
     return f"dataset {verdict}: {files} files, {errors} errors, {warnings} warnings"

@@ -119,6 +119,14 @@ def test_a_session_without_files_brings_no_participant(write: Write, bids: Path)
     assert len(participants(bids)) == 2
 
 
+def test_empty_folders_of_renamed_subjects_go(write: Write, bids: Path) -> None:
+    (bids / "sub-01").mkdir(parents=True)
+    (bids / "sub-02" / "anat").mkdir(parents=True)
+    write(a_session("02"))
+    assert not (bids / "sub-01").exists()
+    assert (bids / "sub-02" / "anat").exists()
+
+
 def test_sessions_come_and_go(write: Write, bids: Path) -> None:
     write(a_session("01", age=30), a_session("02"))
     write(a_session("01", age=29), a_session("03"))

@@ -248,7 +248,23 @@ def test_a_rename_leaves_nothing_behind(session: Session, tmp_path: Path) -> Non
 def test_a_session_without_names_leaves_no_folder(session: Session) -> None:
     session.place(*ROWS)
     assert session.place(a_row("002-1", "")).files == {}
-    assert session.tree() == {}
+    assert session.tree() == {"sub-01": None}, "which may be another session's too"
+
+
+def test_a_subject_without_sessions_leaves_no_folder(session: Session) -> None:
+    row = a_row("002-1", "sub-01/anat/sub-01_T1w", "2026-03-04T10:00:00")
+    session.session_dir.parent.mkdir(parents=True)
+    studies = {UID: StudyVolumes(folder=session.folder, manifest=session.manifest)}
+    for rows in ([row], []):
+        placed = place_session(
+            session_dir=session.session_dir.with_name("sub-01"),
+            bids=session.bids,
+            rows=rows,
+            studies=studies,
+            participant={},
+        )
+        assert bool(placed.files) == bool(session.tree())
+        assert not rows or "sub-01/sub-01_scans.tsv" in placed.files
 
 
 def test_files_of_others_survive_renames(session: Session) -> None:

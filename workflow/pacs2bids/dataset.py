@@ -87,6 +87,7 @@ def write_dataset(
     Sessions without files bring no participant. Raises DatasetError if a file that people edit cannot be
     read any more.
     """
+    _remove_empty_subjects(bids)
     sessions = sorted((session for session in placed if session.files), key=lambda each: each.session_key)
     base_path = out.with_suffix(".base.json")
     base = read_record(base_path, Base) if base_path.exists() else Base()
@@ -255,6 +256,13 @@ def _write_columns(path: Path, columns: Iterable[str], base: Base) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- files
+
+
+def _remove_empty_subjects(bids: Path) -> None:
+    """Folders that renamed sessions left; a session cannot know whether another one is about to use it."""
+    for folder in bids.glob("sub-*"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _read_object(path: Path) -> dict[str, Json]:

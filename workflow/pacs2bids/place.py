@@ -135,7 +135,9 @@ def place_session(
         participant=participant,
         absent=absent,
     )
-    _make_it_so(session_dir, bids, items)
+    # the subject's own folder may be another session's too: ``dataset`` removes it once it is empty
+    ground = bids / f"sub-{subject}" if session else bids
+    _make_it_so(session_dir, bids, items, ground)
     write_record(session_dir / "placed.json", placed)
     return placed
 
@@ -289,7 +291,7 @@ def _written(path: str, document: Mapping[str, Json]) -> _Item:
 # ---------------------------------------------------------------------------------------------- what is
 
 
-def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item]) -> None:
+def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item], ground: Path) -> None:
     record = session_dir / "owned.json"
     before = read_record(record, Owned).files if record.exists() else {}
     after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
@@ -302,7 +304,7 @@ def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item]) -> None:
         _put(item, bids / item.path)
     for item in items:
         _protect(bids / item.path)
-    _clean(stale, either, bids)
+    _clean(stale, either, bids, ground)
     write_record(record, Owned(files=after))
 
 
@@ -360,7 +362,7 @@ def _protect(target: Path) -> None:
         target.chmod(READ_ONLY)
 
 
-def _clean(stale: Iterable[str], names: Collection[str], bids: Path) -> None:
+def _clean(stale: Sequence[str], names: Collection[str], bids: Path, ground: Path) -> None:
     """Remove what is ours and no longer planned: files, temporary files of killed runs, empty folders."""
     for folder in {(bids / name).parent for name in names}:
         for part in folder.glob(".*.part"):
@@ -371,11 +373,11 @@ def _clean(stale: Iterable[str], names: Collection[str], bids: Path) -> None:
         (bids / path).unlink(missing_ok=True)
         log.info("%s: removed, it is no longer planned", path)
     for folder in {(bids / path).parent for path in stale}:
-        _remove_empty(folder, bids)
+        _remove_empty(folder, ground)
 
 
-def _remove_empty(folder: Path, root: Path) -> None:
-    while folder != root:
+def _remove_empty(folder: Path, ground: Path) -> None:
+    while folder != ground:
         try:
             folder.rmdir()
         except FileNotFoundError:

@@ -65,8 +65,9 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     if (header.integer("NumberOfFrames") or 1) > 1:
         what = f"has {header.integer('NumberOfFrames')} frames without functional groups"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
-    plane = _plane(header, path)
     facts = vendors.facts(header)
+    # UIH's grids have no position of their own: only that of their first tile (corpus uih)
+    plane = _plane(header, path, position=facts.mosaic.first_position_lps if facts.mosaic else None)
     image = _image(parsed, path, frame=0)
     if facts.mosaic is None:
         yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
@@ -100,8 +101,8 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
         )
 
 
-def _plane(header: Header, path: str) -> Plane:
-    position = header.numbers("ImagePositionPatient")
+def _plane(header: Header, path: str, *, position: tuple[float, ...] | None = None) -> Plane:
+    position = position or header.numbers("ImagePositionPatient")
     orientation = header.numbers("ImageOrientationPatient")
     spacing = header.numbers("PixelSpacing")
     for keyword, values, size in (

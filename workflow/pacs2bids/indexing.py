@@ -332,10 +332,13 @@ def _repetition_time_s(template: Frame) -> float | None:
 
 def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | None) -> dict[str, Json]:
     """The sidecar: the table's fields, and those that only a whole stack can tell."""
-    facts = part.template.facts
-    fields = sidecar(part.template.header, facts)
-    if repetition_time_s is not None:
-        fields["RepetitionTime"] = round(repetition_time_s, 9)
+    facts, plane = part.template.facts, part.template.plane
+    fields = sidecar(
+        part.template.header,
+        facts,
+        matrix=(plane.rows, plane.columns),
+        repetition_time_s=repetition_time_s,
+    )
     if facts.phase_encoding is not None and facts.phase_encoding_positive is not None:
         fields["PhaseEncodingDirection"] = phase_encoding_direction(
             facts.phase_encoding, positive=facts.phase_encoding_positive

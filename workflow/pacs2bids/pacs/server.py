@@ -9,12 +9,12 @@ data set anew; here the stored bytes are sent as they are (see ``sender``).
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import BaseServer
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +36,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from pacs2bids.model import ConfigError
 from pacs2bids.pacs.catalogue import LEVELS, UNIQUE_KEYS, Catalogue, scan
+from pacs2bids.pacs.find import without_delay
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of, text_of
 from pacs2bids.pacs.retrieval import BAD_IDENTIFIER, CANCELLED, PENDING, Retrieval
 from pacs2bids.pacs.sender import Destination
@@ -100,7 +101,6 @@ def serving(
         finally:
             server.shutdown()
             thread.join()
-            server.server_close()
             for association in server.active_associations:
                 association.abort()
 
@@ -132,6 +132,11 @@ class _Server(ThreadedAssociationServer):
     """pynetdicom's server, which also knows what it serves."""
 
     pacs: EmbeddedPacs
+
+    def shutdown(self) -> None:
+        """Stop listening; pynetdicom's own expects that its AE made the thread."""
+        BaseServer.shutdown(self)
+        self.server_close()
 
 
 class _Connection(RequestHandler):
@@ -185,7 +190,7 @@ def _listen(
         # C-GET: the requestor may take the role of the SCP, and only that (PS3.7 section D.3.3.4)
         ae.add_supported_context(sop_class, syntaxes, scu_role=False, scp_role=True)
     handlers: list[Any] = [
-        (evt.EVT_CONN_OPEN, _without_delay),
+        (evt.EVT_CONN_OPEN, without_delay),
         (evt.EVT_C_FIND, _answer, [catalogue, ae_title]),
     ]
     try:
@@ -215,13 +220,6 @@ def _stored_forms(catalogue: Catalogue) -> dict[str, list[str]]:
         if instance.transfer_syntax_uid not in syntaxes:
             syntaxes.append(instance.transfer_syntax_uid)
     return forms
-
-
-def _without_delay(event: evt.Event) -> None:
-    """Nagle's algorithm against delayed acknowledgements: 40 ms for each small message."""
-    connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 # ------------------------------------------------------------------------------------------------ C-FIND

@@ -1,0 +1,151 @@
+"""Asking a PACS: associations that say why they failed, and C-FIND (PS3.4 section C.4.1)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom makes this name at run time
+    StudyRootQueryRetrieveInformationModelFind,
+)
+
+from pacs2bids.model import QueryError
+from pacs2bids.pacs.identifiers import attributes_of, identifier_of
+from pacs2bids.pacs.peers import Attributes, PacsPeer
+
+_CONNECT_TIMEOUT_S = 10.0
+_NEGOTIATION_TIMEOUT_S = 30.0
+_PENDING = (0xFF00, 0xFF01)  # the second: not every optional key is supported (PS3.4 table C.4-1)
+_MEANINGS = {
+    0xA700: "out of resources",
+    0xA900: "the query does not match its information model",
+    0xFE00: "cancelled",
+    0x0110: "processing failure",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorized",
+}
+
+log = logging.getLogger("pacs2bids.find")
+
+
+def find(
+    peer: PacsPeer, level: str, question: Attributes, *, response_timeout_s: float = 120.0
+) -> list[dict[str, str]]:
+    """What the PACS answers to one C-FIND at ``level`` (STUDY, SERIES or IMAGE) of the Study Root model.
+
+    ``question``: keyword -> key; "" asks for the value, other keys restrict (wildcards, ranges, UID lists).
+    Each answer holds the attributes that came back, by keyword, as text. Order is the PACS's.
+    ``response_timeout_s`` bounds the silence before each answer, not the whole query.
+    Raises QueryError that says what happened and what to do.
+    """
+    try:
+        identifier = identifier_of(level, question)
+    except KeyError as error:
+        raise QueryError(f"{error} is no DICOM keyword", where=str(peer)) from None
+    model = StudyRootQueryRetrieveInformationModelFind
+    answers = []
+    with associated(peer, [build_context(model)], response_timeout_s=response_timeout_s) as association:
+        for status, answer in association.send_c_find(identifier, model):
+            if "Status" not in status:
+                raise _silent(peer, association, response_timeout_s)
+            if status.Status in _PENDING and answer is not None:
+                answers.append(attributes_of(answer))
+            elif status.Status != 0x0000:
+                raise _failed(peer, level, status)
+    log.info("%s: %d answers at level %s", peer, len(answers), level)
+    return answers
+
+
+@contextmanager
+def associated(
+    peer: PacsPeer,
+    contexts: Sequence[PresentationContext],
+    *,
+    response_timeout_s: float = 120.0,
+    handlers: Sequence[Any] = (),
+) -> Iterator[Association]:
+    """An association with a PACS, released at the end; ``handlers`` are pynetdicom's (event, function, args).
+
+    Raises QueryError if the PACS cannot be reached, rejects us, or takes none of ``contexts``.
+    """
+    ae = AE(ae_title=peer.calling_ae_title)
+    ae.connection_timeout, ae.acse_timeout = _CONNECT_TIMEOUT_S, _NEGOTIATION_TIMEOUT_S
+    ae.dimse_timeout = ae.network_timeout = response_timeout_s
+    association = ae.associate(
+        peer.host,
+        peer.port,
+        contexts=list(contexts),
+        ae_title=peer.ae_title,
+        max_pdu=0,
+        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+    )
+    if not association.is_established:
+        raise _unassociated(peer, association)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def without_delay(event: evt.Event) -> None:
+    """Switch Nagle's algorithm off: with delayed acknowledgements it costs 40 ms for each small message."""
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        reason = answer.reason_str if answer is not None else "no reason given"
+        hint = (
+            f"Check ae_title ({peer.ae_title}), and that the PACS knows our calling_ae_title "
+            f"({peer.calling_ae_title}) at this host's address"
+        )
+        return QueryError(f"the association was rejected: {reason}", where=str(peer), hint=hint)
+    if association.rejected_contexts and not association.accepted_contexts:
+        hint = "The PACS must allow query and retrieve (Study Root) to our AE title"
+        return QueryError("the PACS offers no service that we asked for", where=str(peer), hint=hint)
+    unreachable = _why_unreachable(peer)
+    if unreachable:
+        hint = "Check host and port, and that no firewall is in between"
+        return QueryError(unreachable, where=str(peer), hint=hint)
+    hint = "Check that a DICOM server listens there, without TLS, and that it allows our AE title"
+    return QueryError("the association was aborted or not answered", where=str(peer), hint=hint)
+
+
+def _why_unreachable(peer: PacsPeer) -> str | None:
+    """Connect once more to learn the reason, which pynetdicom keeps to itself."""
+    try:
+        with socket.create_connection((peer.host, peer.port), timeout=_CONNECT_TIMEOUT_S):
+            return None
+    except socket.gaierror:
+        return f"the host name {peer.host!r} is unknown"
+    except TimeoutError:
+        return f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return f"no connection: {error.strerror or error}"
+
+
+def _silent(peer: PacsPeer, association: Association, timeout_s: float) -> QueryError:
+    if association.is_aborted:
+        hint = "Look into the log of the PACS"
+        return QueryError("the association was aborted during the query", where=str(peer), hint=hint)
+    hint = "The PACS may be busy: narrow the query, or try later"
+    return QueryError(f"no answer to the query within {timeout_s:.0f} s", where=str(peer), hint=hint)
+
+
+def _failed(peer: PacsPeer, level: str, status: Any) -> QueryError:
+    code = int(status.Status)
+    meaning = _MEANINGS.get(code, "unable to process" if 0xC000 <= code <= 0xCFFF else "failure")
+    what = f"the query at level {level} failed with status {code:04X} ({meaning})"
+    comment = str(status.get("ErrorComment", "")).strip()
+    hint = "Look into the log of the PACS; a simpler `match` may help"
+    return QueryError(f"{what}: {comment}" if comment else what, where=str(peer), hint=hint)

@@ -155,6 +155,7 @@ def test_a_placed_session_is_valid(
     assert result.validator_version.startswith("3.")
     line = capsys.readouterr().out
     assert line.startswith("dataset valid: 16 files, 0 errors, ")
+    project.run("check", "--verdict", project.root / "work" / "check.json")
     # recommended fields are the sidecars' business; the tree itself must not be warned about
     warned = {code.partition("/")[0] for _, code in kinds(result.findings, "warning")}
     assert warned <= {"JSON_KEY_RECOMMENDED", "SIDECAR_KEY_RECOMMENDED"}
@@ -179,6 +180,8 @@ def test_errors_of_both_kinds_are_told(project: Project, capsys: pytest.CaptureF
     assert "Traceback" not in shown.err
     assert not project.check("--no-fail").ok
     assert capsys.readouterr().out.startswith("dataset invalid: 17 files, 3 errors")
+    project.run("check", "--verdict", project.root / "work" / "check.json", expected=1)
+    assert "the dataset has 3 errors" in capsys.readouterr().err
 
 
 def test_many_errors_are_counted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

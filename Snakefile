@@ -18,8 +18,9 @@ def stop(message):
 
 
 try:
-    from pacs2bids import __version__ as ENGINE
+    from pacs2bids import __version__ as RELEASE
     from pacs2bids.config import load_config, require_files
+    from pacs2bids.engine import engine_version
     from pacs2bids.files import read_tsv
     from pacs2bids.model import Pacs2BidsError
 except ImportError as error:
@@ -40,6 +41,8 @@ except Pacs2BidsError as error:
 
 WORK, BIDS, REPORT = CONFIG.workdir, CONFIG.bids, CONFIG.report
 LOGS = WORK / "logs"
+# changes with the engine's source, so that what an older one made is made again
+ENGINE = engine_version()
 # not the bare name: a snakemake that was called by its path has no pacs2bids on PATH
 PACS2BIDS = f"{sys.executable} -m pacs2bids"
 

@@ -14,7 +14,7 @@ rule check:
     log:
         LOGS / "check.log",
     params:
-        engine=ENGINE,
+        release=RELEASE,
         bids=BIDS,
     shell:
         "{PACS2BIDS} check --bids {params.bids:q} --out {output:q} --no-fail {input.placed:q} --log {log:q}"

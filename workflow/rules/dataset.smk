@@ -13,7 +13,7 @@ rule dataset:
     log:
         LOGS / "dataset.log",
     params:
-        engine=ENGINE,
+        release=RELEASE,
         told=repr(CONFIG.dataset),
         config=CONFIG_FILE,
         bids=BIDS,

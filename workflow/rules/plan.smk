@@ -16,7 +16,7 @@ rule plan:
     log:
         LOGS / "plan/{session}.log",
     params:
-        engine=ENGINE,
+        release=RELEASE,
         labels=labels,
         studies=lambda wildcards, input: [Path(index).parent for index in input.indexes],
         folder=lambda wildcards: WORK / "sessions" / wildcards.session,

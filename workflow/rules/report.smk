@@ -11,7 +11,7 @@ rule report:
     log:
         LOGS / "report.log",
     params:
-        engine=ENGINE,
+        release=RELEASE,
         work=WORK,
         bids=BIDS,
     shell:

@@ -1,11 +1,9 @@
-"""Enhanced multi-frame MR images (PS3.3 A.36): one file for all slices and volumes, standard elements only.
+"""Enhanced multi-frame MR images (PS3.3 A.36): one file a volume, as Siemens writes them.
 
 No private elements: what only those can say (slice times, polarity of phase encoding) such a file does not.
 """
 
 from __future__ import annotations
-
-import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -14,30 +12,25 @@ from pacs2bids.phantom import headers
 from pacs2bids.phantom.headers import Instance
 from pacs2bids.phantom.protocol import Diffusion, PhantomSeries, PhantomStack, PhantomStudy, uid_of
 
-DIMENSIONS = (  # (what is counted, the functional group that holds it), slowest first
-    (0x00209128, 0x00209111),  # TemporalPositionIndex in FrameContentSequence
-    (0x00209057, 0x00209111),  # InStackPositionNumber in FrameContentSequence
-)
+DIMENSIONS = (0x00209056, 0x00209057, 0x00209128)  # StackID, InStackPositionNumber, TemporalPositionIndex
+FRAME_CONTENT = 0x00209111  # the functional group that holds all three
 
 
-def fill(data: Dataset, study: PhantomStudy, series: PhantomSeries, stack: PhantomStack) -> None:
+def fill(data: Dataset, study: PhantomStudy, series: PhantomSeries, instance: Instance) -> None:
     """All of an enhanced image but its identity and its pixels."""
-    _image(data, study, series, stack)
+    stack = instance.stack
+    _image(data, study, series, instance)
     data.SharedFunctionalGroupsSequence = Sequence([_shared(series, stack)])
     data.PerFrameFunctionalGroupsSequence = Sequence(
-        [
-            _frame(study, series, stack, volume, number)
-            for volume in range(stack.volumes)
-            for number in range(stack.grid.slices)
-        ]
+        [_frame(study, series, instance, number) for number in range(stack.grid.slices)]
     )
 
 
-def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, stack: PhantomStack) -> None:
+def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, instance: Instance) -> None:
     sequence = headers.sequence_of(series)
     data.ImageType = ["ORIGINAL", "PRIMARY", "DIFFUSION" if series.diffusion else "M", "NONE"]
-    data.AcquisitionDateTime = _moment(study, series, stack, 0)
-    data.AcquisitionNumber = 1
+    data.AcquisitionDateTime = _moment(study, series, instance)
+    data.AcquisitionNumber = instance.volume + 1
     data.AcquisitionDuration = series.duration_s * 1000
     data.ContentQualification = "RESEARCH"
     data.PixelPresentation = "MONOCHROME"
@@ -56,7 +49,7 @@ def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, stack: Pha
     data.PatientPosition = "HFS"
     data.FrameOfReferenceUID = study.frame_of_reference_uid
     data.PositionReferenceIndicator = ""
-    data.NumberOfFrames = stack.volumes * stack.grid.slices
+    data.NumberOfFrames = instance.stack.grid.slices
     data.BurnedInAnnotation = "NO"
     data.LossyImageCompression = "00"
     data.PresentationLUTShape = "IDENTITY"
@@ -67,9 +60,9 @@ def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, stack: Pha
             _item(
                 DimensionOrganizationUID=organization,
                 DimensionIndexPointer=counted,
-                FunctionalGroupPointer=group,
+                FunctionalGroupPointer=FRAME_CONTENT,
             )
-            for counted, group in DIMENSIONS
+            for counted in DIMENSIONS
         ]
     )
 
@@ -97,7 +90,6 @@ def _shared(series: PhantomSeries, stack: PhantomStack) -> Dataset:
         FlipAngle=series.flip_angle_deg,
         EchoTrainLength=1,
     )
-    groups.MREchoSequence = _group(EffectiveEchoTime=stack.echo_time_s * 1000)
     if direction is not None:
         groups.MRFOVGeometrySequence = _group(
             InPlanePhaseEncodingDirection="ROW" if direction[0] else "COLUMN",
@@ -108,7 +100,6 @@ def _shared(series: PhantomSeries, stack: PhantomStack) -> Dataset:
         )
     groups.MRModifierSequence = _modifier(series)
     groups.MRAveragesSequence = _group(NumberOfAverages=1.0)
-    groups.PixelValueTransformationSequence = _group(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")
     return groups
 
 
@@ -125,11 +116,11 @@ def _modifier(series: PhantomSeries) -> Sequence:
     return Sequence([modifier])
 
 
-def _frame(
-    study: PhantomStudy, series: PhantomSeries, stack: PhantomStack, volume: int, number: int
-) -> Dataset:
-    moment = _moment(study, series, stack, volume)
+def _frame(study: PhantomStudy, series: PhantomSeries, instance: Instance, number: int) -> Dataset:
+    stack, volume = instance.stack, instance.volume
+    moment = _moment(study, series, instance)
     groups = Dataset()
+    groups.MREchoSequence = _group(EffectiveEchoTime=stack.echo_time_s * 1000)
     groups.FrameContentSequence = _group(
         FrameAcquisitionNumber=volume + 1,
         FrameReferenceDateTime=moment,
@@ -138,9 +129,10 @@ def _frame(
         StackID="1",
         InStackPositionNumber=number + 1,
         TemporalPositionIndex=volume + 1,
-        DimensionIndexValues=[volume + 1, number + 1],
+        DimensionIndexValues=[1, number + 1, volume + 1],
     )
     groups.PlanePositionSequence = _group(ImagePositionPatient=headers.position(stack.grid, number))
+    groups.PixelValueTransformationSequence = _group(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")
     if series.diffusion:
         groups.MRDiffusionSequence = _diffusion(series.diffusion[volume])
     return groups
@@ -159,11 +151,8 @@ def _diffusion(weight: Diffusion) -> Sequence:
     return Sequence([group])
 
 
-def _moment(study: PhantomStudy, series: PhantomSeries, stack: PhantomStack, volume: int) -> str:
-    moment: datetime.datetime = headers.acquired(
-        study, series, Instance(number=1, stack=stack, volume=volume)
-    )
-    return f"{moment:%Y%m%d%H%M%S.%f}"
+def _moment(study: PhantomStudy, series: PhantomSeries, instance: Instance) -> str:
+    return f"{headers.acquired(study, series, instance):%Y%m%d%H%M%S.%f}"
 
 
 def _item(**elements: object) -> Dataset:

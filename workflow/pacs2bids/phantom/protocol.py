@@ -31,7 +31,7 @@ class Form(StrEnum):
 
     CLASSIC = "classic"  # one slice a file
     MOSAIC = "mosaic"  # one volume a file, tiled (Siemens)
-    ENHANCED = "enhanced"  # all slices and volumes in one file
+    ENHANCED = "enhanced"  # one volume a file, one frame a slice
     REPORT = "report"  # no pixels
 
 

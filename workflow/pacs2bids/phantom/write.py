@@ -151,10 +151,12 @@ def _tiled(stored: Stored, tiles: int) -> Stored:
 
 def _enhanced(study: PhantomStudy, series: PhantomSeries) -> Iterator[Dataset]:
     (stack,) = series.stacks
-    data = headers.identity(study, series, 1)
-    enhanced.fill(data, study, series, stack)
-    headers.pixels(data, np.concatenate(list(_volumes(study, series, stack))))
-    yield data
+    for volume, stored in enumerate(_volumes(study, series, stack)):
+        instance = Instance(number=volume + 1, stack=stack, volume=volume)
+        data = headers.identity(study, series, instance.number)
+        enhanced.fill(data, study, series, instance)
+        headers.pixels(data, stored)
+        yield data
 
 
 def _report(study: PhantomStudy, series: PhantomSeries) -> Iterator[Dataset]:

@@ -28,7 +28,12 @@ def run(arguments: argparse.Namespace) -> str:
     made = studies(subjects=arguments.subjects, sessions=arguments.sessions, small=arguments.small)
     written = write(made, arguments.out, force=arguments.force)
     series = sum(len(study.series) for study in made)
-    return (
-        f"{len(made)} studies of {arguments.subjects} subjects, {series} series, "
-        f"{written.instances} instances, {written.bytes / 1e6:.0f} MB -> {arguments.out}"
+    counts = (
+        f"{_counted(len(made), 'study', 'studies')} of {_counted(arguments.subjects, 'subject', 'subjects')}"
     )
+    size = f"{written.instances} instances, {written.bytes / 1e6:.0f} MB"
+    return f"{counts}, {series} series, {size} -> {arguments.out}"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -17,6 +17,7 @@ from pacs2bids.model import (
     ConversionError,
     FailedStack,
     Gradients,
+    HeaderError,
     ImageRef,
     Json,
     Leftover,
@@ -126,6 +127,9 @@ class Indexer:
             frames = frames_of(parsed, path)
         except UnusableError as error:
             self._leave(path, error.reason, error.what, header)
+            return
+        except HeaderError as error:
+            self._leave(path, Reason.UNREADABLE, error.what, header)
             return
         series.pictures += 1
         for frame in frames:
@@ -399,10 +403,10 @@ def _series_info(
         stack_ids=tuple(stack.stack_id for stack in stacks),
         example_path=series.first_path,
         dims=_dims(series),
-        series_files=series.files,
+        series_files=series.pictures or series.files,
         series_description=text("SeriesDescription") or "",
         protocol_name=text("ProtocolName") or "",
-        sequence_name=text("SequenceName") or text("PulseSequenceName") or "",
+        sequence_name=text("SequenceName") or _sequence_name(series) or text("PulseSequenceName") or "",
         study_description=text("StudyDescription") or "",
         referring_physician_name=text("ReferringPhysicianName") or "",
         accession_number=text("AccessionNumber") or "",
@@ -414,11 +418,18 @@ def _series_info(
         is_derived=any("derived" in value.lower() for value in image_type),
         repetition_time_s=None if repetition_time_ms is None else repetition_time_ms / 1000,
         echo_time_ms=header.number("EchoTime"),
-        date=text("AcquisitionDate"),
-        time=text("AcquisitionTime"),
+        date=text("AcquisitionDate") or (text("AcquisitionDateTime") or "")[:8] or None,
+        time=text("AcquisitionTime") or (text("AcquisitionDateTime") or "")[8:21] or None,
         manufacturer=text("Manufacturer"),
         model_name=text("ManufacturerModelName"),
     )
+
+
+def _sequence_name(series: _Series) -> str | None:
+    """What the vendor keeps in a private element instead of SequenceName (GE)."""
+    template = next(iter(series.parts.values())).template if series.parts else None
+    name = template.facts.extra.get("SequenceName") if template else None
+    return name if isinstance(name, str) else None
 
 
 def _object_time(header: Header) -> str | None:

@@ -16,13 +16,17 @@ from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom makes these names at run time
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from pacs2bids.model import MoveStatus, PullError
-from pacs2bids.pacs.association import associated
+from pacs2bids.model import MoveStatus
+from pacs2bids.pacs.find import associated
 from pacs2bids.pacs.peers import PacsPeer
+
+# A PACS may send everything before it says a word: who watches what arrives decides when to give up
+_LONGEST_MOVE_S = 7 * 24 * 3600.0
 
 PENDING = (0xFF00, 0xFF01)
 UNKNOWN_DESTINATION = "A801"
@@ -119,9 +123,10 @@ def _noted(status: MoveStatus, answer: Dataset) -> MoveStatus:
 def moving(peer: PacsPeer, request: MoveRequest, message_id: int) -> Iterator[Move]:
     """Ask ``peer`` to send; a move that is not finished when the block ends is abandoned.
 
-    Raises PullError if the PACS cannot be reached or does not talk to us.
+    Raises QueryError if the PACS cannot be reached or does not talk to us.
     """
-    with associated(peer, StudyRootQueryRetrieveInformationModelMove, error=PullError) as association:
+    contexts = [build_context(StudyRootQueryRetrieveInformationModelMove)]
+    with associated(peer, contexts, response_timeout_s=_LONGEST_MOVE_S) as association:
         move = Move(association, peer, request, message_id)
         try:
             yield move

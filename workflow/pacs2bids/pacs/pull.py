@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pacs2bids.model import MoveStatus, PullError, Receipt
+from pacs2bids.model import MoveStatus, Pacs2BidsError, PullError, Receipt
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
 from pacs2bids.pacs.inbox import Inbox
@@ -59,8 +59,8 @@ def pull_from_pacs(
 ) -> Receipt:
     """Bring a study into ``folder``, prove that it is whole, and write its receipt.
 
-    What an earlier attempt left there is kept and not asked for again. Raises PullError if the PACS cannot be
-    reached or does not know the study, if our port cannot be had, or if the study is not whole in the end.
+    What an earlier attempt left there is kept and not asked for again. Raises QueryError if the PACS cannot
+    be reached, PullError if it does not know the study, our port cannot be had, or the study is not whole.
     """
     patience = patience or Patience()
     address = Address(
@@ -117,7 +117,7 @@ class _Talk:
         self.announced: Announced = {}
         self.transfers: list[MoveStatus] = []
         self.stable = False
-        self.trouble: PullError | None = None  # that ended the talk
+        self.trouble: Pacs2BidsError | None = None  # that ended the talk
         self._asked_s = 0.0
         self._reported_s = time.monotonic()
 
@@ -126,7 +126,7 @@ class _Talk:
         self._ask()
         try:
             self._rounds()
-        except PullError as error:
+        except Pacs2BidsError as error:
             self.trouble = error
 
     def _rounds(self) -> None:

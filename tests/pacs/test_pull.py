@@ -1,0 +1,468 @@
+"""Pulling studies from the embedded PACS, and from PACS that misbehave by script."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    MRImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from pacs2bids.files import read_record
+from pacs2bids.model import PullError, QueryError, Receipt
+from pacs2bids.pacs.peers import PacsPeer
+from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
+from pacs2bids.pacs.sender import Destination
+from pacs2bids.pacs.server import serving
+from pacs2bids.pacs.turns import own_turn
+from peers.instances import STUDY, data_set_bytes, instance, write_study
+
+QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def peer_at(port: int, **changes: Any) -> PacsPeer:
+    peer = PacsPeer(
+        name="test", host="127.0.0.1", port=port, ae_title="PACS", receive_host="127.0.0.1", receive_port=0
+    )
+    return replace(peer, **{"receive_port": free_port(), **changes})
+
+
+@contextmanager
+def embedded(folder: Path, *, known: bool = True, reachable: bool = True) -> Iterator[PacsPeer]:
+    port = free_port()
+    destination = Destination(host="127.0.0.1", port=port if reachable else free_port())
+    destinations = {"PACS2BIDS" if known else "OTHER": destination}
+    with serving(folder, ae_title="PACS", destinations=destinations) as pacs:
+        yield peer_at(pacs.port, receive_port=port)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# ------------------------------------------------------------------------------------------ embedded PACS
+
+
+def test_whole_study(tmp_path: Path) -> None:
+    sources = write_study(tmp_path / "pacs")
+    write_study(tmp_path / "pacs" / "another", study="1.2.3")
+    out = tmp_path / "work" / STUDY
+    with embedded(tmp_path / "pacs") as peer:
+        receipt = pull_from_pacs(peer, STUDY, out, patience=QUICK)
+    assert receipt.complete
+    assert (receipt.source, receipt.kind, receipt.missing) == ("test", "pacs", ())
+    assert {series: len(uids) for series, uids in receipt.announced.items()} == {
+        f"{STUDY}.1": 5,
+        f"{STUDY}.2": 5,
+    }
+    assert read_record(out / "receipt.json", Receipt) == receipt
+    expected = sorted(f"dicom/{STUDY}.{s}/{STUDY}.{s}.{n}.dcm" for s in (1, 2) for n in range(1, 6))
+    assert files_below(out) == [*expected, "receipt.json"]
+    for source, one in zip(sorted(sources), receipt.received, strict=True):
+        assert data_set_bytes(out / "dicom" / one.path) == data_set_bytes(source)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert {stat.S_IMODE((out / name).stat().st_mode) for name in files_below(out)} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["ts", "frag"])
+def test_compressed_instances_come_as_they_are(
+    tmp_path: Path, corpus: Callable[[str], Path], name: str
+) -> None:
+    with ExitStack() as stack:
+        port = free_port()
+        destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=port)}
+        pacs = stack.enter_context(serving(corpus(name), ae_title="PACS", destinations=destinations))
+        held = {one.sop_instance_uid: one for one in pacs.catalogue.instances}
+        received = {}
+        for study in pacs.catalogue.studies:
+            out = tmp_path / study.study_instance_uid
+            peer = peer_at(pacs.port, receive_port=port)
+            receipt = pull_from_pacs(peer, study.study_instance_uid, out, patience=QUICK)
+            received |= {one.sop_instance_uid: (one, out / "dicom" / one.path) for one in receipt.received}
+    assert received.keys() == held.keys()
+    for uid, (one, path) in received.items():
+        assert one.transfer_syntax_uid == held[uid].transfer_syntax_uid
+        assert pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID == one.transfer_syntax_uid
+        assert data_set_bytes(path) == data_set_bytes(held[uid].path)
+    assert any(pydicom.uid.UID(one.transfer_syntax_uid).is_compressed for one, _ in received.values())
+
+
+def test_missing_instance_is_reported_and_the_next_run_fetches_only_it(tmp_path: Path) -> None:
+    lost, *_ = sources = write_study(tmp_path / "pacs")
+    out = tmp_path / "work"
+    with embedded(tmp_path / "pacs") as peer:
+        content = lost.read_bytes()
+        lost.unlink()
+        with pytest.raises(PullError) as caught:
+            pull_from_pacs(peer, STUDY, out, patience=QUICK)
+        assert f"1 of 10 announced instances are missing: {STUDY}.1.1" in str(caught.value)
+        assert "Run again" in str(caught.value)
+        assert not (out / "receipt.json").exists()
+        incomplete = read_record(out / "receipt.incomplete.json", Receipt)
+        assert not incomplete.complete
+        assert incomplete.missing == (f"{STUDY}.1.1",)
+        assert len(incomplete.received) == len(sources) - 1
+        assert any(transfer.status not in ("", "0000") for transfer in incomplete.transfers)
+
+        lost.write_bytes(content)
+        stamps = {path: path.stat().st_mtime_ns for path in (out / "dicom").rglob("*.dcm")}
+        receipt = pull_from_pacs(peer, STUDY, out, patience=QUICK)
+    assert receipt.complete
+    assert [transfer.level for transfer in receipt.transfers] == ["IMAGE"]
+    assert receipt.duplicates == ()
+    assert not (out / "receipt.incomplete.json").exists()
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+
+
+def test_complete_study_is_asked_for_no_more(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    with embedded(tmp_path / "pacs") as peer:
+        first = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+        second = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    assert second.transfers == ()
+    assert second.received == first.received
+
+
+def test_damaged_file_of_an_earlier_attempt_is_fetched_again(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    series = tmp_path / "work" / "dicom" / f"{STUDY}.1"
+    with embedded(tmp_path / "pacs") as peer:
+        first = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+        (series / f"{STUDY}.1.1.dcm").write_bytes(b"damaged")
+        (series / f"{STUDY}.1.3.dcm").replace(series / f"{STUDY}.1.2.dcm")  # not what its name says
+        second = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    assert second.received == first.received
+    assert second.complete
+
+
+def test_unknown_study(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    with (
+        embedded(tmp_path / "pacs") as peer,
+        pytest.raises(PullError, match=r"study 9\.9.*knows no such study"),
+    ):
+        pull_from_pacs(peer, "9.9", tmp_path / "work", patience=QUICK)
+    assert files_below(tmp_path / "work") == []
+
+
+def test_unknown_destination(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    with (
+        embedded(tmp_path / "pacs", known=False) as peer,
+        pytest.raises(PullError, match=r"A801.*Register AE title PACS2BIDS.*port"),
+    ):
+        pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+
+
+def test_destination_that_does_not_lead_to_us(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    with (
+        embedded(tmp_path / "pacs", reachable=False) as peer,
+        pytest.raises(PullError, match=r"never called us.*Register AE title PACS2BIDS"),
+    ):
+        pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+
+
+def test_pacs_that_calls_itself_otherwise_is_named(tmp_path: Path) -> None:
+    """The embedded PACS takes any called AE title, so a wrong one shows only when it sends."""
+    write_study(tmp_path / "pacs")
+    with (
+        embedded(tmp_path / "pacs") as peer,
+        pytest.raises(PullError, match=r"calls came from PACS instead of ELSE.*ae_title"),
+    ):
+        pull_from_pacs(replace(peer, ae_title="ELSE"), STUDY, tmp_path / "work", patience=QUICK)
+
+
+def test_pacs_down(tmp_path: Path) -> None:
+    peer = peer_at(free_port())
+    with pytest.raises(QueryError, match=rf"PACS at 127\.0\.0\.1:{peer.port}.*no connection.*host and port"):
+        pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+
+
+def test_disk_that_refuses(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    blocked = tmp_path / "work" / "dicom" / f"{STUDY}.1"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where the folder of the series should be")
+    with (
+        embedded(tmp_path / "pacs") as peer,
+        pytest.raises(PullError, match=r"cannot be written: File exists.*run again"),
+    ):
+        pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+
+
+def test_two_pulls_of_one_host_take_turns(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs", study=STUDY)
+    write_study(tmp_path / "pacs" / "b", study="1.2.3")
+    done: list[Receipt] = []
+    with embedded(tmp_path / "pacs") as peer:
+        threads = [
+            threading.Thread(
+                target=lambda uid=uid: done.append(
+                    pull_from_pacs(peer, uid, tmp_path / uid, patience=replace(QUICK, turn_s=30))
+                )
+            )
+            for uid in (STUDY, "1.2.3")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [receipt.complete for receipt in done] == [True, True]
+    assert {receipt.foreign for receipt in done} == {()}
+
+
+def test_turn_that_never_comes(tmp_path: Path) -> None:
+    peer = peer_at(free_port())
+    with (
+        own_turn("PACS2BIDS", peer.receive_port, wait_s=0),
+        pytest.raises(PullError, match="another pull has been receiving"),
+    ):
+        pull_from_pacs(peer, STUDY, tmp_path / "work", patience=replace(QUICK, turn_s=0.2))
+
+
+# ------------------------------------------------------------------------------------------ scripted PACS
+
+
+class ScriptedPacs:
+    """A PACS of pynetdicom whose answers and deeds a test writes: ``on_move(pacs, number, uids)`` sends with
+    ``send`` and returns the final status."""
+
+    def __init__(self, on_move: Callable[[ScriptedPacs, int, list[str]], int]) -> None:
+        self.on_move = on_move
+        self.numbers = [1, 2, 3]  # the instances that it announces
+        self.moves = 0
+        self.receive_port = free_port()
+        self.background: list[threading.Thread] = []
+
+    def send(self, numbers: list[int], *, text: str = "", **originator: Any) -> list[int]:
+        entity = AE(ae_title="PACS")
+        entity.add_requested_context(MRImageStorage, pydicom.uid.ExplicitVRLittleEndian)
+        association = entity.associate("127.0.0.1", self.receive_port, ae_title="PACS2BIDS")
+        assert association.is_established
+        try:
+            datasets = [instance(number, text=text) for number in numbers]
+            return [association.send_c_store(dataset, **originator).Status for dataset in datasets]
+        finally:
+            association.release()
+
+    def later(self, delay_s: float, numbers: list[int]) -> None:
+        def work() -> None:
+            time.sleep(delay_s)
+            self.send(numbers)
+
+        self.background.append(threading.Thread(target=work))
+        self.background[-1].start()
+
+    def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        asked = event.identifier
+        uid = instance(1).SeriesInstanceUID
+        for number in [0] if asked.QueryRetrieveLevel == "SERIES" else self.numbers:
+            answer = Dataset()
+            answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
+            answer.SeriesInstanceUID = uid
+            if number:
+                answer.SOPInstanceUID = instance(number).SOPInstanceUID
+            yield 0xFF00, answer
+
+    def move(self, event: Any) -> Iterator[Any]:
+        self.moves += 1
+        uids = event.identifier.get("SOPInstanceUID", [])
+        status = self.on_move(self, self.moves, [uids] if isinstance(uids, str) else list(uids))
+        # pynetdicom sends nothing by itself: no sub-operations for 0000, or a failure in place of the first
+        yield "127.0.0.1", self.receive_port, {"contexts": [build_context(MRImageStorage)]}
+        yield int(status != 0)
+        if status:
+            yield status, None
+
+
+@contextmanager
+def scripted(
+    on_move: Callable[[ScriptedPacs, int, list[str]], int],
+) -> Iterator[tuple[ScriptedPacs, PacsPeer]]:
+    pacs = ScriptedPacs(on_move)
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
+    handlers: list[Any] = [(evt.EVT_C_FIND, pacs.find), (evt.EVT_C_MOVE, pacs.move)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield pacs, peer_at(server.server_address[1], receive_port=pacs.receive_port)
+    finally:
+        for thread in pacs.background:
+            thread.join()
+        server.shutdown()
+
+
+def uids(*numbers: int) -> tuple[str, ...]:
+    return tuple(str(instance(number).SOPInstanceUID) for number in numbers)
+
+
+def test_success_is_not_believed(tmp_path: Path) -> None:
+    """0000 with two of three sent: the third is asked for by its UID."""
+    asked: list[list[str]] = []
+
+    def on_move(pacs: ScriptedPacs, number: int, wanted: list[str]) -> int:
+        asked.append(wanted)
+        pacs.send([1, 2] if number == 1 else [3])
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert receipt.complete
+    assert asked == [[], list(uids(3))]
+    assert [(one.level, one.status) for one in receipt.transfers] == [("STUDY", "0000"), ("IMAGE", "0000")]
+
+
+def test_failure_is_not_believed(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2, 3])
+        return 0xC000
+
+    with scripted(on_move) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert receipt.complete
+    assert [one.status for one in receipt.transfers] == ["C000"]
+
+
+def test_instances_that_come_after_success(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.later(0.3, [1, 2, 3])
+        return 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=replace(QUICK, quiet_s=3))
+    assert receipt.complete
+    assert pacs.moves == 1
+
+
+def test_study_that_grows_meanwhile(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2, 3] if number == 1 else [4])
+        pacs.numbers = [1, 2, 3, 4]
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert receipt.complete
+    assert [one.sop_instance_uid for one in receipt.received] == list(uids(1, 2, 3, 4))
+
+
+def test_study_that_never_stops_growing_is_not_complete(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send(pacs.numbers[-3:])
+        pacs.numbers = [*pacs.numbers, pacs.numbers[-1] + 1]
+        return 0x0000
+
+    with scripted(on_move) as (_, peer), pytest.raises(PullError, match="announced"):
+        pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert not read_record(tmp_path / "receipt.incomplete.json", Receipt).complete
+    assert not (tmp_path / "receipt.json").exists()
+
+
+def test_one_instance_that_stops_every_move_costs_only_itself(tmp_path: Path) -> None:
+    """The PACS cannot send number 7, and stops there."""
+
+    def on_move(pacs: ScriptedPacs, _number: int, wanted: list[str]) -> int:
+        numbers = [number for number in pacs.numbers if not wanted or uids(number)[0] in wanted]
+        good = numbers[: numbers.index(7)] if 7 in numbers else numbers
+        if good:
+            pacs.send(good)
+        return 0xC000 if 7 in numbers else 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        pacs.numbers = list(range(1, 21))
+        with pytest.raises(PullError, match="1 of 20 announced"):
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert read_record(tmp_path / "receipt.incomplete.json", Receipt).missing == uids(7)
+
+
+def test_frozen_pacs_is_left(tmp_path: Path) -> None:
+    released = threading.Event()
+
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        if number == 1:
+            pacs.send([1])
+            released.wait(20)  # the PACS hangs in the midst of the first move
+        else:
+            pacs.send([2, 3])
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        start = time.monotonic()
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=replace(QUICK, silence_s=1))
+        seconds = time.monotonic() - start
+        released.set()
+    assert receipt.complete
+    assert receipt.transfers[0].status == ""
+    assert seconds < 15
+
+
+def test_originator_is_relayed_and_strangers_are_turned_away(tmp_path: Path) -> None:
+    answers: list[list[int]] = []
+
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        answers.append(pacs.send([1, 2], originator_aet="STRANGER", originator_id=1))
+        pacs.send([1, 2, 3])
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert answers == [[0x0124, 0x0124]]
+    assert receipt.complete
+    assert receipt.foreign == uids(1, 2)
+    assert receipt.refused == ()  # they came after all
+
+
+def test_second_content_is_flagged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2], text="first")
+        pacs.send([2, 3], text="second")
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert receipt.conflicting == uids(2)
+    assert uids(2)[0] in caplog.text
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+def test_long_lists_are_cut() -> None:
+    missing = {"1.1": [f"1.1.{n}" for n in range(300)], "1.2": ["1.2.1"]}
+    first = list(requests_for("1", missing, whole=False, number=1))
+    assert [(one.series_instance_uid, len(one.sop_instance_uids)) for one in first] == [
+        ("1.1", 256),
+        ("1.1", 44),
+        ("1.2", 1),
+    ]
+    lengths = [
+        max(len(one.sop_instance_uids) for one in requests_for("1", missing, whole=False, number=number))
+        for number in (1, 2, 3, 4)
+    ]
+    assert lengths == [256, 37, 4, 1]
+    for number in (1, 2, 3, 4):
+        moves = requests_for("1", missing, whole=False, number=number)
+        assert sorted(uid for one in moves for uid in one.sop_instance_uids) == sorted(
+            missing["1.1"] + missing["1.2"]
+        )
+    (study,) = requests_for("1", missing, whole=True, number=0)
+    assert (study.level, study.sop_instance_uids) == ("STUDY", ())

@@ -155,15 +155,19 @@ def require_files(config: Config, path: Path) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts; a key stands once."""
+    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts, as all keys are; a key stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands there twice", node.start_mark
-                )
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                what = "a key must be a text"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            key.tag = "tag:yaml.org,2002:str"
+            if key.value in keys:
+                what = f"the key {key.value!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            keys.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 

@@ -1,0 +1,163 @@
+"""config.yaml: what is read, and that each wrong key or value is answered with one line that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.config import FolderSource, PacsSource, load_config, require_files
+from pacs2bids.model import ConfigError
+
+GOOD = """\
+heuristic: heuristics/mine.py
+sources:
+  main: {kind: pacs, host: pacs.example, port: 104, ae_title: ARCHIVE}
+  disk: {kind: folder, path: /media/disk}
+studies:
+  query:
+    - source: main
+      match: {StudyDate: 20260101-, PatientID: 007, ModalitiesInStudy: MR, StudyDescription: no}
+      subject: {from: PatientID, pattern: '^P(?P<subject>[0-9]+)$'}
+      session: {from: StudyDescription}
+dataset:
+  name: A study
+  authors: [One Author, Another]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_is_read(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, GOOD))
+    assert config.sources["main"] == PacsSource(
+        name="main",
+        host="pacs.example",
+        port=104,
+        ae_title="ARCHIVE",
+        calling_ae_title="PACS2BIDS",
+        receive_ae_title="PACS2BIDS",
+        receive_host="",
+        receive_port=11112,
+    )
+    assert config.sources["disk"] == FolderSource(name="disk", path=Path("/media/disk"))
+    assert (config.workdir, config.bids, config.report) == (Path("work"), Path("bids"), Path("report.html"))
+    assert config.table is None
+    (query,) = config.queries
+    assert query.subject.pattern is not None
+    assert query.subject.pattern.groupindex == {"subject": 1}
+    assert query.session is not None
+    assert query.session.pattern is None
+    assert config.dataset.authors == ("One Author", "Another")
+
+
+def test_texts_stay_texts(tmp_path: Path) -> None:
+    """YAML 1.1 reads 007 as 7 and no as false: the PACS would be asked for the wrong patient."""
+    match = load_config(written(tmp_path, GOOD)).queries[0].match
+    assert match["PatientID"] == "007"
+    assert match["StudyDescription"] == "no"
+
+
+def test_calling_title_is_the_receiving_one_by_default(tmp_path: Path) -> None:
+    text = GOOD.replace("ae_title: ARCHIVE", "ae_title: ARCHIVE, calling_ae_title: LAB")
+    source = load_config(written(tmp_path, text)).sources["main"]
+    assert isinstance(source, PacsSource)
+    assert source.receive_ae_title == "LAB"
+
+
+WRONG = {
+    "misspelt key": ("heuristic:", "heuristik:", "'heuristik'", "Did you mean 'heuristic'?"),
+    "misspelt key of a source": ("host:", "hots:", "sources.main", "Did you mean 'host'?"),
+    "no number": ("port: 104", "port: dicom", "sources.main.port", "a whole number, not 'dicom'"),
+    "no port": ("port: 104", "port: 70000", "sources.main.port", "from 1 to 65535, not 70000"),
+    "unknown kind": ("kind: folder", "kind: foldr", "sources.disk.kind", "Did you mean 'folder'?"),
+    "no kind": ("kind: folder, ", "", "sources.disk", "'kind' is missing"),
+    "no host": ("host: pacs.example, ", "", "sources.main", "'host' is missing"),
+    "long title": ("ARCHIVE", "ARCHIVE_OF_RADIOLOGY", "sources.main.ae_title", "1 to 16 ASCII characters"),
+    "odd name": ("  disk:", "  my disk:", "sources", "letters, digits, hyphens"),
+    "source not defined": ("source: main", "source: mian", "studies.query[0].source", "Did you mean 'main'?"),
+    "which source": ("source: main\n      ", "", "studies.query[0].source", "Allowed: main, disk"),
+    "no keyword": ("StudyDate", "StudyDat", "studies.query[0].match", "Did you mean 'StudyDate'?"),
+    "no expression": ("[0-9]+)", "[0-9+)", "studies.query[0].subject.pattern", "no regular expression"),
+    "no group": ("?P<subject>", "", "studies.query[0].subject.pattern", "(?P<subject>...)"),
+    "table and query": ("  query:", "  table: t.tsv\n  query:", "studies", "one of the keys table, query"),
+    "list for a text": ("name: A study", "name: [A, B]", "dataset.name", "a text, not a list"),
+    "empty": ("name: A study", "name:", "dataset.name", "a text, not empty"),
+    "choice": ("heuristic:", "gzip: best\nheuristic:", "gzip", "Allowed: fast, small"),
+    "yes is no choice": (
+        "heuristic:",
+        "on_broken_series: true\nheuristic:",
+        "on_broken_series",
+        "fail, skip",
+    ),
+    "wildcard in a path": ("heuristic:", "bids: 'b{x}'\nheuristic:", "bids", "without { }"),
+    "identities in the dataset": (
+        "heuristic:",
+        "workdir: bids/work\nheuristic:",
+        "workdir",
+        "inside the dataset",
+    ),
+    "twice": ("dataset:", "heuristic: other.py\ndataset:", "line 11", "'heuristic' stands there twice"),
+    "no YAML": ("sources:", "sources: {", "line 4", "is no YAML"),
+    "list for a key": ("dataset:", "? [a]\n: b\ndataset:", "line 11", "a key must be a text"),
+    "number for a key": ("dataset:", "3: b\ndataset:", "config.yaml", "unknown key '3'"),
+    "tab": ("  main:", "\tmain:", "line 3", "is no YAML"),
+}
+
+
+@pytest.mark.parametrize(("found", "instead", "where", "what"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_is_one_line(tmp_path: Path, found: str, instead: str, where: str, what: str) -> None:
+    path = written(tmp_path, GOOD.replace(found, instead, 1))
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    line = str(raised.value)
+    assert line.startswith(str(path))
+    assert where in line
+    assert what in line
+    assert "\n" not in line
+
+
+def test_several_errors_are_counted(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD.replace("heuristic:", "heuristik:").replace("port: 104", "port: x"))
+    with pytest.raises(ConfigError, match=r"and 2 more"):
+        load_config(path)
+
+
+def test_some_source_is_needed(tmp_path: Path) -> None:
+    before, _, after = GOOD.partition("sources:\n")
+    text = before + "sources: {}\n" + after.partition("studies:")[1] + after.partition("studies:")[2]
+    with pytest.raises(ConfigError, match="sources: must not be empty"):
+        load_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"\xff\xfe", b"text"])
+def test_no_configuration_at_all(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"keys with values|UTF-8"):
+        load_config(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read"):
+        load_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("key", ["studies.table", "heuristic"])
+def test_files_of_a_person_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "sources: {d: {kind: folder, path: d}}\nstudies: {table: t.tsv}\nheuristic: h.py\n"
+    path = written(tmp_path, text + "dataset: {name: A}\n")
+    (tmp_path / ("h.py" if key == "studies.table" else "t.tsv")).touch()
+    with pytest.raises(ConfigError, match=f"{key}: there is no file"):
+        require_files(load_config(path), path)
+
+
+def test_shipped_configuration_is_right() -> None:
+    root = Path(__file__).resolve().parents[2]
+    config = load_config(root / "config.yaml")
+    assert (root / config.heuristic).is_file()

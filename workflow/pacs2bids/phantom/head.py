@@ -12,7 +12,7 @@ of a 32-bit affine (1e-5 mm) changes a value by far less than one unit; see ``ED
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -175,22 +175,22 @@ def intensity(points_lps: Floats, *, contrast: str, head: Head) -> Floats:
     return _by_block(brightness, points_lps)
 
 
-def diffusivity(points_lps: Floats, gradient_lps: Vector, *, head: Head) -> Floats:
-    """Apparent diffusivity in mm2/s along a unit vector, g'Dg, at each position of ``points_lps`` (..., 3).
+def diffusivities(points_lps: Floats, gradients_lps: Sequence[Vector], *, head: Head) -> Floats:
+    """Apparent diffusivity g'Dg in mm2/s along each unit vector, at each position: (gradients, ...).
 
     D is free in fluid, slow in all else, and faster along the fibres in white matter; fibres fan out from
     the brain stem, so no two directions (nor a direction and its mirror image) look the same.
     """
-    direction = _pose(head).T @ np.asarray(gradient_lps, dtype=np.float64)
+    directions = np.array(gradients_lps, dtype=np.float64).reshape(-1, 3) @ _pose(head)
 
     def along(points: Floats) -> Floats:
         parts = fractions(points, head=head, edge_mm=CONTRASTS["EPI"].edge_mm)
         x, y, z = _head_frame(points, head)
         fibre = np.stack((x - 4, 0.7 * (y - 25), 1.2 * (z + 48)))
         # the softened length keeps the field smooth where the fibres meet
-        cosine = direction @ fibre / np.sqrt((fibre * fibre).sum(axis=0) + 100)
+        cosines = directions @ fibre / np.sqrt((fibre * fibre).sum(axis=0) + 100)
         white = parts[Tissue.WHITE]
-        total: Floats = 0.8e-3 + 2.0e-3 * parts[Tissue.FLUID] + white * (1.3e-3 * cosine**2 - 0.45e-3)
+        total: Floats = 0.8e-3 + 2.0e-3 * parts[Tissue.FLUID] + white * (1.3e-3 * cosines**2 - 0.45e-3)
         return total
 
     return _by_block(along, points_lps)
@@ -412,8 +412,8 @@ def _pose(head: Head) -> Floats:
 
 
 def _by_block(function: Callable[[Floats], Floats], points_lps: Floats) -> Floats:
+    """``function`` of (n, 3) gives (..., n); here of (a, b, c, 3) it gives (..., a, b, c)."""
     flat = np.asarray(points_lps, dtype=np.float64).reshape(-1, 3)
-    result = np.empty(len(flat))
-    for start in range(0, len(flat), BLOCK):
-        result[start : start + BLOCK] = function(flat[start : start + BLOCK])
-    return result.reshape(np.shape(points_lps)[:-1])
+    parts = [function(flat[start : start + BLOCK]) for start in range(0, len(flat), BLOCK)]
+    values = np.concatenate(parts, axis=-1)
+    return values.reshape(*values.shape[:-1], *np.shape(points_lps)[:-1])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from pacs2bids.phantom.head import Floats, Head, activation, diffusivity, field_hz, intensity
+from pacs2bids.phantom.head import Floats, Head, activation, diffusivities, field_hz, intensity
 from pacs2bids.phantom.protocol import PhantomSeries, PhantomStack
 
 MAXIMUM = 4095  # 12 bits
@@ -70,12 +70,9 @@ def _bold(points: Floats, _: PhantomSeries, stack: PhantomStack, head: Head) -> 
 def _diffusion(points: Floats, series: PhantomSeries, _: PhantomStack, head: Head) -> Iterator[Floats]:
     """exp(-b g'Dg), with the tensor of each position."""
     base = intensity(points, contrast="EPI", head=head)
-    for weight in series.diffusion:
-        if weight.b_value_s_per_mm2 == 0:
-            yield base
-        else:
-            along = diffusivity(points, weight.b_vector_lps, head=head)
-            yield base * np.exp(-weight.b_value_s_per_mm2 * along)
+    along = diffusivities(points, [weight.b_vector_lps for weight in series.diffusion], head=head)
+    for weight, diffusivity in zip(series.diffusion, along, strict=True):
+        yield base * np.exp(-weight.b_value_s_per_mm2 * diffusivity)
 
 
 _PAINTERS: Mapping[str, Painter] = {

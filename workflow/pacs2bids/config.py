@@ -155,7 +155,7 @@ def require_files(config: Config, path: Path) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts, as all keys are; a key stands once."""
+    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts, and so is every key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -50,10 +51,12 @@ def find(
         raise QueryError(f"{error} is no DICOM keyword", where=str(peer)) from None
     model = StudyRootQueryRetrieveInformationModelFind
     answers = []
+    heard = time.monotonic()
     with associated(peer, [build_context(model)], response_timeout_s=response_timeout_s) as association:
         for status, answer in association.send_c_find(identifier, model):
             if "Status" not in status:
-                raise _silent(peer, association, response_timeout_s)
+                raise _silent(peer, time.monotonic() - heard, response_timeout_s)
+            heard = time.monotonic()
             if status.Status in _PENDING and answer is not None:
                 answers.append(attributes_of(answer))
             elif status.Status != 0x0000:
@@ -77,14 +80,18 @@ def associated(
     ae = AE(ae_title=peer.calling_ae_title)
     ae.connection_timeout, ae.acse_timeout = _CONNECT_TIMEOUT_S, _NEGOTIATION_TIMEOUT_S
     ae.dimse_timeout = ae.network_timeout = response_timeout_s
-    association = ae.associate(
-        peer.host,
-        peer.port,
-        contexts=list(contexts),
-        ae_title=peer.ae_title,
-        max_pdu=0,
-        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
-    )
+    try:
+        association = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.ae_title,
+            max_pdu=0,
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+        )
+    except socket.gaierror:
+        what = f"the host name {peer.host!r} is unknown"
+        raise QueryError(what, where=str(peer), hint="Check host in config.yaml") from None
     if not association.is_established:
         raise _unassociated(peer, association)
     try:
@@ -126,18 +133,17 @@ def _why_unreachable(peer: PacsPeer) -> str | None:
     try:
         with socket.create_connection((peer.host, peer.port), timeout=_CONNECT_TIMEOUT_S):
             return None
-    except socket.gaierror:
-        return f"the host name {peer.host!r} is unknown"
     except TimeoutError:
         return f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
     except OSError as error:
         return f"no connection: {error.strerror or error}"
 
 
-def _silent(peer: PacsPeer, association: Association, timeout_s: float) -> QueryError:
-    if association.is_aborted:
+def _silent(peer: PacsPeer, silence_s: float, timeout_s: float) -> QueryError:
+    """pynetdicom answers an abort, a lost connection and its own timeout alike; time tells them apart."""
+    if silence_s < timeout_s:
         hint = "Look into the log of the PACS"
-        return QueryError("the association was aborted during the query", where=str(peer), hint=hint)
+        return QueryError("the connection was broken off during the query", where=str(peer), hint=hint)
     hint = "The PACS may be busy: narrow the query, or try later"
     return QueryError(f"no answer to the query within {timeout_s:.0f} s", where=str(peer), hint=hint)
 

@@ -231,9 +231,8 @@ def _by_accession_number(number: str, source: str, ask: Ask) -> str:
     if not uids:
         raise _Problem(f"source {source!r} has no study with this AccessionNumber")
     if len(uids) > 1:
-        raise _Problem(
-            f"the AccessionNumber stands for {len(uids)} studies ({', '.join(uids)}); give the UID"
-        )
+        listed = ", ".join(uids)
+        raise _Problem(f"the AccessionNumber stands for several studies ({listed}); give the UID")
     return uids[0]
 
 

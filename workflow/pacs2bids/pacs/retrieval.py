@@ -145,6 +145,8 @@ class Retrieval:
             if counters.remaining and time.monotonic() - told > _SECONDS_BETWEEN_PROGRESS:
                 self._respond(PENDING, counters)
                 told = time.monotonic()
+        if counters.failed:
+            log.warning("%d of %d instances were not taken", len(counters.failed), len(instances))
         self._respond(counters.final_status, counters)
 
     def _respond(self, status: int, counters: _Counters) -> None:
@@ -173,5 +175,5 @@ def _tried(store: Callable[[Instance, int], int | None], instance: Instance, num
     try:
         return store(instance, number)
     except (OSError, ValueError) as error:
-        log.warning("%s was not sent: %s", instance.sop_instance_uid, error)
+        log.info("%s was not sent: %s", instance.sop_instance_uid, error)
         return None

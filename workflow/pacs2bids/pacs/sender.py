@@ -95,6 +95,8 @@ class Sender:
 
     def store(self, instance: Instance, *, message_id: int, originator: Originator) -> int:
         """Send one file; returns the receiver's status, 0x0122 if it takes no such instance."""
+        if self._socket.fileno() < 0:
+            raise ConnectionAbortedError("the association is over")
         context_id = self._context_ids.get((instance.sop_class_uid, instance.transfer_syntax_uid))
         if context_id is None:
             return NOT_SUPPORTED

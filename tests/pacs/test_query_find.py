@@ -1,0 +1,218 @@
+"""C-FIND as a client, and ``pacs2bids query``: the embedded PACS, a folder, a PACS that misbehaves."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
+
+from pacs2bids.model import QueryError
+from pacs2bids.pacs.find import find
+from pacs2bids.pacs.peers import PacsPeer
+from pacs2bids.pacs.server import serving
+from peers.instances import STUDY, instance
+
+PEOPLE = (("P01", "Visit 1", "20260103"), ("P01", "Visit 2", "20260201"), ("P02", "Visit 1", "20260102"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("people")
+    for number, (patient, description, date) in enumerate(PEOPLE):
+        dataset = instance(number, study=f"{STUDY}.{number}")
+        dataset.PatientID, dataset.StudyDescription, dataset.StudyDate = patient, description, date
+        dataset.StudyTime, dataset.AccessionNumber, dataset.Modality = "1200", f"A{number}", "MR"
+        dataset.SeriesInstanceUID = f"{STUDY}.{number}.1"
+        pydicom.dcmwrite(root / f"{number}.dcm", dataset, enforce_file_format=True)
+    return root
+
+
+def peer_at(port: int, **changes: Any) -> PacsPeer:
+    return PacsPeer(**{"name": "main", "host": "127.0.0.1", "port": port, "ae_title": "SCRIPTED", **changes})
+
+
+@contextmanager
+def scripted(
+    answer: Callable[[Any], Iterator[Any]], sop_class: str = StudyRootQueryRetrieveInformationModelFind
+) -> Iterator[int]:
+    """A PACS that answers C-FIND as told; yields its port."""
+    ae = AE(ae_title="SCRIPTED")
+    ae.require_called_aet = True
+    ae.add_supported_context(sop_class)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, answer)])
+    assert server is not None
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+
+
+# ------------------------------------------------------------------------------------------------ find
+
+
+def test_answers_as_text(folder: Path) -> None:
+    with serving(folder) as pacs:
+        peer = peer_at(pacs.port)
+        answers = find(
+            peer, "STUDY", {"PatientID": "P01", "StudyDate": "", "NumberOfStudyRelatedInstances": ""}
+        )
+        images = find(
+            peer, "IMAGE", {"StudyInstanceUID": f"{STUDY}.2", "SOPInstanceUID": "", "SOPClassUID": ""}
+        )
+    assert sorted(one["StudyDate"] for one in answers) == ["20260103", "20260201"]
+    assert {one["NumberOfStudyRelatedInstances"] for one in answers} == {"1"}
+    assert [one["SOPClassUID"] for one in images] == ["1.2.840.10008.5.1.4.1.1.4"]
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(QueryError, match=r"PACS 'main' .*Connection refused.*Check host and port"):
+        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""})
+
+
+def test_an_unknown_host() -> None:
+    with pytest.raises(QueryError, match=r"host name 'no-such-host\.invalid' is unknown"):
+        find(peer_at(104, host="no-such-host.invalid"), "STUDY", {"StudyInstanceUID": ""})
+
+
+def test_a_wrong_ae_title() -> None:
+    with (
+        scripted(lambda _event: iter(())) as port,
+        pytest.raises(QueryError, match=r"rejected: .*[Cc]alled AE title"),
+    ):
+        find(peer_at(port, ae_title="WRONG"), "STUDY", {"StudyInstanceUID": ""})
+
+
+def test_a_server_without_queries() -> None:
+    with (
+        scripted(lambda _event: iter(()), Verification) as port,
+        pytest.raises(QueryError, match="offers no service"),
+    ):
+        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""})
+
+
+def test_a_failure_status_is_named() -> None:
+    def fail(_event: Any) -> Iterator[Any]:
+        yield 0xC123, None
+
+    with scripted(fail) as port, pytest.raises(QueryError, match=r"status C123 \(unable to process\)"):
+        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""})
+
+
+def test_silence_ends() -> None:
+    def sleep(_event: Any) -> Iterator[Any]:
+        time.sleep(3)
+        yield 0x0000, None
+
+    with (
+        scripted(sleep) as port,
+        pytest.raises(QueryError, match="no answer to the query within 1 s"),
+    ):
+        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""}, response_timeout_s=1)
+
+
+def test_an_abort_in_the_midst() -> None:
+    def abort(event: Any) -> Iterator[Any]:
+        event.assoc.abort()
+        yield 0x0000, None
+
+    with scripted(abort) as port, pytest.raises(QueryError, match="broken off during the query"):
+        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""})
+
+
+def test_a_keyword_that_does_not_exist() -> None:
+    with pytest.raises(QueryError, match="'PatientIdd' is no DICOM keyword"):
+        find(peer_at(1), "STUDY", {"PatientIdd": ""})
+
+
+# ------------------------------------------------------------------------------------------------ the verb
+
+CONFIG = """
+heuristic: heuristics/none.py
+dataset: {{name: Test}}
+sources:
+  pacs: {{kind: pacs, host: 127.0.0.1, port: {port}, ae_title: PACS2BIDS_PACS}}
+  disk: {{kind: folder, path: "{folder}"}}
+studies: {studies}
+"""
+QUERY = """
+  query:
+    - source: {source}
+      match: {match}
+      subject: {{from: PatientID, pattern: '^P(?P<subject>[0-9]+)$'}}
+      session: {{from: StudyDescription, pattern: 'Visit (?P<session>[0-9])'}}
+"""
+
+
+def query(tmp_path: Path, config: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "config.yaml").write_text(config)
+    command = [
+        sys.executable,
+        "-m",
+        "pacs2bids",
+        "query",
+        "--config",
+        "config.yaml",
+        "--out",
+        "W/studies.tsv",
+    ]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("source", ["pacs", "disk"])
+def test_a_pacs_and_a_folder_give_the_same_table(folder: Path, tmp_path: Path, source: str) -> None:
+    with serving(folder) as pacs:
+        studies = QUERY.format(source=source, match="{ModalitiesInStudy: MR, StudyDate: 20260101-20260131}")
+        done = query(tmp_path, CONFIG.format(port=pacs.port, folder=folder, studies=studies))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2 studies of 2 subjects -> W/studies.tsv\n"
+    assert (tmp_path / "W/studies.tsv").read_text().splitlines() == [
+        "study_instance_uid\tsubject\tsession\tsource",
+        f"{STUDY}.0\t01\t1\t{source}",
+        f"{STUDY}.2\t02\t1\t{source}",
+    ]
+
+
+@pytest.mark.parametrize("source", ["pacs", "disk"])
+def test_a_table_with_accession_numbers(folder: Path, tmp_path: Path, source: str) -> None:
+    (tmp_path / "mine.tsv").write_text(f"AccessionNumber\tsubject\tsource\nA1\t07\t{source}\n")
+    with serving(folder) as pacs:
+        config = CONFIG.format(port=pacs.port, folder=folder, studies="{table: mine.tsv}")
+        done = query(tmp_path, config)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "W/studies.tsv").read_text().splitlines()[1] == f"{STUDY}.1\t07\t\t{source}"
+
+
+def test_nothing_found_leaves_the_old_table(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "W").mkdir()
+    (tmp_path / "W/studies.tsv").write_text("old")
+    studies = QUERY.format(source="disk", match="{PatientID: SECRET}")
+    done = query(tmp_path, CONFIG.format(port=1, folder=folder, studies=studies))
+    assert done.returncode == 1
+    assert "no study matches" in done.stderr
+    assert "SECRET" not in done.stderr
+    assert (tmp_path / "W/studies.tsv").read_text() == "old"
+
+
+def test_a_pacs_that_is_down_is_one_line(folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    studies = QUERY.format(source="pacs", match="{StudyDate: 20260101-}")
+    done = query(tmp_path, CONFIG.format(port=port, folder=folder, studies=studies))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "Connection refused" in done.stderr

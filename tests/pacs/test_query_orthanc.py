@@ -1,0 +1,85 @@
+"""Queries to a real Orthanc, whose matching is its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from peers.instances import STUDY, instance
+from peers.orthanc import AE_TITLE, DICOM_PORT, Orthanc
+
+pytest_plugins = ["peers.orthanc"]
+
+# a study root of its own: the Orthanc is shared with other tests
+ROOT = f"{STUDY}.77"
+CONFIG = f"""
+heuristic: heuristics/none.py
+dataset: {{name: Test}}
+sources:
+  orthanc: {{kind: pacs, host: 127.0.0.1, port: {DICOM_PORT}, ae_title: %s}}
+studies: %s
+"""
+QUERY = """
+  query:
+    - match: {PatientID: "QRY*", StudyDate: 20260101-20260131, ModalitiesInStudy: MR}
+      subject: {from: PatientID, pattern: '^QRY(?P<subject>[0-9]+)$'}
+      session: {from: StudyDescription, pattern: 'Visit (?P<session>[0-9])'}
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Orthanc:
+    folder = tmp_path_factory.mktemp("studies")
+    dates = ("20260103", "20260201", "20260102")
+    for number, (patient, date) in enumerate(zip(("QRY01", "QRY01", "QRY02"), dates, strict=True)):
+        dataset = instance(number, study=f"{ROOT}.{number}")
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        dataset.PatientName = "Phäntom^Öne"
+        dataset.PatientID, dataset.StudyDate, dataset.StudyTime = patient, date, "120000"
+        dataset.StudyDescription, dataset.AccessionNumber, dataset.Modality = "Visit 3", f"Q{number}", "MR"
+        dataset.SeriesInstanceUID = f"{ROOT}.{number}.1"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.{number}.1.1"
+        pydicom.dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
+    orthanc.load(folder)
+    return orthanc
+
+
+def ask(orthanc: Orthanc, tmp_path: Path, studies: str, ae_title: str = AE_TITLE) -> tuple[int, str, str]:
+    (tmp_path / "config.yaml").write_text(CONFIG % (ae_title, studies))
+    out = tmp_path / "studies.tsv"
+    done = orthanc.pacs2bids("query", "--config", tmp_path / "config.yaml", "--out", out)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_query(filled: Orthanc, tmp_path: Path) -> None:
+    code, said, errors = ask(filled, tmp_path, QUERY)
+    assert (code, errors) == (0, "")
+    assert said.startswith("2 studies of 2 subjects -> ")
+    assert (tmp_path / "studies.tsv").read_text().splitlines()[1:] == [
+        f"{ROOT}.0\t01\t3\torthanc",
+        f"{ROOT}.2\t02\t3\torthanc",
+    ]
+
+
+def test_a_name_in_other_letters(filled: Orthanc, tmp_path: Path) -> None:
+    query = QUERY.replace("ModalitiesInStudy: MR", 'PatientName: "Phäntom*"')
+    code, said, errors = ask(filled, tmp_path, query)
+    assert (code, errors) == (0, "")
+    assert said.startswith("2 studies")
+
+
+def test_accession_numbers(filled: Orthanc, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("AccessionNumber\tsubject\nQ1\t07\n")
+    code, _, errors = ask(filled, tmp_path, f"{{table: {tmp_path}/mine.tsv}}")
+    assert (code, errors) == (0, "")
+    assert (tmp_path / "studies.tsv").read_text().splitlines()[1:] == [f"{ROOT}.1\t07\t\torthanc"]
+
+
+def test_a_wrong_ae_title_is_told(filled: Orthanc, tmp_path: Path) -> None:
+    code, _, errors = ask(filled, tmp_path, QUERY, ae_title="WRONG")
+    assert code == 1
+    assert "rejected" in errors
+    assert "WRONG" in errors
+    assert len(errors.splitlines()) == 1

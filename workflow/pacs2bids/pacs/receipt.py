@@ -102,7 +102,7 @@ def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> Pu
     if cause:
         what += f"; {cause}"
     return PullError(
-        what, where=f"study {receipt.study_instance_uid}", hint=f"{hint}; the whole list: {where}"
+        what, where=f"study {receipt.study_instance_uid}", hint=f"{hint}. The whole list: {where}"
     )
 
 

@@ -1,0 +1,171 @@
+"""A plain folder as a source, and the verb's own errors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from pacs2bids.__main__ import main
+from pacs2bids.files import read_record, sha256
+from pacs2bids.model import ConfigError, PullError, Receipt
+from pacs2bids.pacs.peers import FolderSource
+from pacs2bids.pacs.sources import pull_from_folder
+from peers.instances import STUDY, write_study
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[int, int, str]]:
+    return {
+        path: (path.stat().st_mode, path.stat().st_mtime_ns, sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def pull(folder: Path, out: Path, study: str = STUDY) -> Receipt:
+    return pull_from_folder(FolderSource(name="disk", path=folder), study, out)
+
+
+def test_files_are_linked_and_the_source_stays_as_it_is(tmp_path: Path) -> None:
+    sources = write_study(tmp_path / "in")
+    write_study(tmp_path / "in" / "another", study="1.2.3")
+    for path in sources:
+        path.chmod(0o640)
+    before = snapshot(tmp_path / "in")
+    out = tmp_path / "work" / STUDY
+    receipt = pull(tmp_path / "in", out)
+    assert receipt.complete
+    assert receipt.kind == "folder"
+    assert sorted(one.path for one in receipt.received) == sorted(
+        f"{STUDY}.{s}/{STUDY}.{s}.{n}.dcm" for s in (1, 2) for n in range(1, 6)
+    )
+    linked = [out / "dicom" / one.path for one in receipt.received]
+    assert {path.stat().st_ino for path in linked} == {path.stat().st_ino for path in sources}
+    assert stat.S_IMODE((out / "dicom").stat().st_mode) == 0o700
+    assert snapshot(tmp_path / "in") == before
+    assert read_record(out / "receipt.json", Receipt) == receipt
+
+
+def test_again_is_the_same(tmp_path: Path) -> None:
+    write_study(tmp_path / "in")
+    first, second = (pull(tmp_path / "in", tmp_path / "out") for _ in range(2))
+    assert first.received == second.received
+    assert (second.duplicates, second.conflicting) == ((), ())
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
+def test_copy_across_file_systems(tmp_path: Path) -> None:
+    memory = Path("/dev/shm", f"pacs2bids-{os.getpid()}")
+    try:
+        sources = write_study(memory)
+        if memory.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("needs a second file system")
+        receipt = pull(memory, tmp_path / "out")
+        copies = [tmp_path / "out" / "dicom" / one.path for one in receipt.received]
+        assert [path.read_bytes() for path in copies] == [path.read_bytes() for path in sources]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in copies} == {0o600}
+    finally:
+        shutil.rmtree(memory)
+
+
+def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path) -> None:
+    """Copies, another content under the same UID, junk: each in exactly one receipt."""
+    folder = tmp_path / "in"
+    first, second, *_ = write_study(folder)
+    write_study(folder / "x", study="1.2.3")
+    shutil.copy(first, folder / "copy.dcm")
+    changed = pydicom.dcmread(second)
+    changed.ImageComments = "changed later"
+    changed.save_as(folder / "x" / "changed.dcm")
+    (folder / "README").write_text("no DICOM")
+    (folder / "x" / "notes.txt").write_text("no DICOM")
+    (folder / "1" / "cut.dcm").write_bytes(first.read_bytes()[:200])
+    receipts = {study: pull(folder, tmp_path / study, study) for study in (STUDY, "1.2.3")}
+
+    ours = receipts[STUDY]
+    assert ours.duplicates == (f"{STUDY}.1.1",)
+    assert ours.conflicting == (f"{STUDY}.1.2",)
+    kept = pydicom.dcmread(tmp_path / STUDY / "dicom" / f"{STUDY}.1" / f"{STUDY}.1.2.dcm")
+    (aside,) = (tmp_path / STUDY / "quarantine").iterdir()
+    assert {kept.ImageComments, pydicom.dcmread(aside).ImageComments} == {"1/2", "changed later"}
+    told = [one.reason.split(":")[0] for receipt in receipts.values() for one in receipt.refused]
+    assert sorted(told) == ["1/cut.dcm", "README", "x/notes.txt"]
+    assert [one.reason.split(":")[0] for one in receipts["1.2.3"].refused][-1] == "x/notes.txt"
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    accounted = sum(
+        len(one.received) + len(one.duplicates) + len(one.conflicting) + len(one.refused)
+        for one in receipts.values()
+    )
+    assert accounted == files
+
+
+def test_real_data(tmp_path: Path, corpus: Callable[[str], Path]) -> None:
+    folder = corpus("nih")
+    before = snapshot(folder)
+    heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.rglob("*.dcm")]
+    for study in {str(head.StudyInstanceUID) for head in heads}:
+        expected = {head.SOPInstanceUID for head in heads if head.StudyInstanceUID == study}
+        receipt = pull(folder, tmp_path / study, study)
+        assert {one.sop_instance_uid for one in receipt.received} == expected
+    assert snapshot(folder) == before
+
+
+def test_unknown_study(tmp_path: Path) -> None:
+    write_study(tmp_path / "in")
+    with pytest.raises(PullError, match=r"study 9\.9 in folder 'disk'.*holds no such study"):
+        pull(tmp_path / "in", tmp_path / "out", "9.9")
+
+
+def test_work_inside_the_source_is_refused(tmp_path: Path) -> None:
+    write_study(tmp_path / "in")
+    with pytest.raises(ConfigError, match="lies inside the source"):
+        pull(tmp_path / "in", tmp_path / "in" / "work")
+
+
+# ------------------------------------------------------------------------------------------ the verb
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    write_study(tmp_path / "in")
+    (tmp_path / "config.yaml").write_text(
+        f"sources:\n  disk: {{kind: folder, path: {tmp_path / 'in'}}}\n"
+        "studies: {table: by-hand.tsv}\nheuristic: h.py\ndataset: {name: test}\n"
+    )
+    table = f"study_instance_uid\tsubject\tsession\tsource\n{STUDY}\t01\t\tdisk\n1.2.3\t02\t\tdisc\n"
+    (tmp_path / "studies.tsv").write_text(table)
+    config, studies = str(tmp_path / "config.yaml"), str(tmp_path / "studies.tsv")
+    return ["pull", "--config", config, "--studies", studies, "--out", str(tmp_path / "out"), "--study"]
+
+
+def test_verb_prints_one_line(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, STUDY]) == 0
+    size = sum(path.stat().st_size for path in (tmp_path / "in").rglob("*.dcm")) / 1e6
+    expected = f"10 instances in 2 series, {size:.1f} MB, complete -> {tmp_path / 'out'}\n"
+    assert capsys.readouterr() == (expected, "")
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [("9.9", "does not list the study 9.9"), ("1.2.3", "no source is called 'disc'. Did you mean 'disk'?")],
+)
+def test_verb_explains(
+    words: list[str], capsys: pytest.CaptureFixture[str], study: str, message: str
+) -> None:
+    assert main([*words, study]) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_verb_without_a_table(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "studies.tsv").unlink()
+    assert main([*words, STUDY]) == 2
+    assert "Run 'pacs2bids query' first" in capsys.readouterr().err

@@ -25,6 +25,7 @@ GRADIENT = tuple(
     Private(creator=_ACQUISITION, group=0x19, element=element, vr="DS") for element in (0xBB, 0xBC, 0xBD)
 )
 LOCATIONS = Private(creator="GEMS_RELA_01", group=0x21, element=0x4F, vr="SS")
+ACQUISITIONS = Private(creator="GEMS_SERS_01", group=0x25, element=0x11, vr="SS")
 PROTOCOL_BLOCK = Private(creator="GEMS_SERS_01", group=0x25, element=0x1B)
 USER_DATA = Private(creator=_PARAMETERS, group=0x43, element=0x2A)
 ECHO_SPACING_US = Private(creator=_PARAMETERS, group=0x43, element=0x2C, vr="SS")
@@ -47,6 +48,7 @@ class _Epi:
     options: tuple[str, ...]
     matrix: int | None
     acceleration: float | None
+    acquisitions: int  # passes that make one volume
     multiband: int | None
     protocol: dict[str, str]
 
@@ -63,8 +65,6 @@ def facts(header: Header) -> Facts:
     epi = _epi(header, base)
     b_value = _b_value(header)
     spacing, readout = _readout(header, epi) or (None, None)
-    delay = header.private_number(GROUP_DELAY_S) or 0.0
-    repetition = base.repetition_time_s
     return replace(
         base,
         component=_component(header) or base.component,
@@ -72,8 +72,7 @@ def facts(header: Header) -> Facts:
         slice_time_s=_slice_time(header, epi),
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if base.is_diffusion_map else _gradient(header, base, b_value),
-        # RepetitionTime leaves out the group delay at the end of each volume (corpus ge/SliceTimingRT)
-        repetition_time_s=None if repetition is None else round(repetition + delay, 6),
+        repetition_time_s=_repetition_time(header, base, epi),
         multiband_factor=epi.multiband,
         effective_echo_spacing_s=spacing,
         total_readout_time_s=readout,
@@ -92,6 +91,7 @@ def _epi(header: Header, base: Facts) -> _Epi:
         matrix=standard.phase_matrix(header, base.phase_encoding),
         # the reciprocal of the factor is stored
         acceleration=round(1 / asset[0], 4) if asset and asset[0] > 0 else None,
+        acquisitions=int(header.private_number(ACQUISITIONS) or 1),
         multiband=bands if bands > 1 else None,
         protocol=_protocol(header.private_bytes(PROTOCOL_BLOCK) or b""),
     )
@@ -158,6 +158,25 @@ def _readout(header: Header, epi: _Epi) -> tuple[float, float] | None:
     return readout / (epi.matrix - 1), readout
 
 
+def _repetition_time(header: Header, base: Facts, epi: _Epi) -> float | None:
+    """From volume to volume, in s. RepetitionTime is that of one pass, without the pause after a volume.
+
+    The pause: group delay of "epiRT" (corpus ge/SliceTimingRT), DELACQ of multiphase (ge/SliceTimingMPh).
+    Multiphase may need several passes a volume (corpus trt/10, trt/12): its trigger times agree. Where
+    delays vary from volume to volume ("MPhVar", ge/SliceTimingMPh/5) there is no such time.
+    """
+    repetition = base.repetition_time_s
+    if repetition is None or "EPI_GEMS" not in epi.options:
+        return repetition
+    if "MP_GEMS" not in epi.options:
+        return round(repetition + (header.private_number(GROUP_DELAY_S) or 0.0), 6)
+    if "MPhVar" in epi.protocol.get("IOPT", ""):
+        return None
+    pause = epi.protocol.get("DELACQ", "")  # "Minimum", or seconds
+    seconds = float(pause) if re.fullmatch(r"\d+(\.\d+)?", pause) else 0.0
+    return round(repetition * max(epi.acquisitions, 1) + seconds, 6)
+
+
 def _polarity(header: Header, base: Facts, epi: _Epi) -> bool | None:
     """Whether phase is encoded towards increasing row index; None except for echo-planar along columns.
 
@@ -206,7 +225,7 @@ def _slice_time(header: Header, epi: _Epi) -> float | None:
         trigger_ms = header.number("TriggerTime")
         known = epi.multiband is None or _release(header) >= 28
         return trigger_ms / 1000 if trigger_ms and known else None
-    if epi.sequence == "epiRT":
+    if epi.sequence == "epiRT" and epi.acquisitions == 1:
         return _slot_time(header, epi)
     return None
 

@@ -34,7 +34,7 @@ CSA_IMAGE = Private(creator=_CSA, group=0x29, element=0x10, vr="UN")
 CSA_SERIES = Private(creator=_CSA, group=0x29, element=0x20, vr="UN")
 
 PROTOCOL_XA = Private(creator=_SERIES_XA, group=0x21, element=0x19, vr="UN")
-PARALLEL_TEXT_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x09, vr="LO")
+PARALLEL_TEXT_XA = Private(creator=_SERIES_XA, group=0x21, element=0x09, vr="LO")
 POLARITY_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x1C, vr="IS")
 DWELL_TIME_NS_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x42, vr="IS")
 COILS_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x4F, vr="LO")

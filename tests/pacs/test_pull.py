@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -152,6 +155,52 @@ def test_damaged_file_of_an_earlier_attempt_is_fetched_again(tmp_path: Path) -> 
         second = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
     assert second.received == first.received
     assert second.complete
+
+
+def test_killed_pull_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs", instances=150)
+    out = tmp_path / "work"
+    with embedded(tmp_path / "pacs") as peer:
+        code = (
+            "import sys, pathlib; from pacs2bids.pacs.pull import *; "
+            f"pull_from_pacs({peer!r}, {STUDY!r}, pathlib.Path({str(out)!r}))"
+        )
+        killed = subprocess.Popen([sys.executable, "-c", code])
+        wait_for(lambda: len(list(out.glob("dicom/*/*.dcm"))) > 20)
+        killed.kill()
+        killed.wait()
+        there = {path.name: path.read_bytes() for path in out.glob("dicom/*/*.dcm")}
+        assert 20 < len(there) < 300
+        assert not list(out.glob("receipt*"))
+        receipt = pull_from_pacs(peer, STUDY, out, patience=QUICK)
+    assert receipt.complete
+    assert len(receipt.received) == 300
+    asked = sum(transfer.completed or 0 for transfer in receipt.transfers)
+    assert asked == 300 - len(there)
+    assert not list(out.rglob("*.part"))
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_odd_uids_are_no_trouble(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Leading zeros are against PS3.5 section 9.1, and found in the field."""
+    study = "1.2.03"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first, *_ = write_study(tmp_path / "pacs", study=study)
+    with embedded(tmp_path / "pacs") as peer:
+        content = first.read_bytes()
+        first.unlink()
+        with pytest.raises(PullError, match=r"1\.2\.03\.1\.1"):
+            pull_from_pacs(peer, study, tmp_path / "work", patience=QUICK)
+        first.write_bytes(content)
+        assert pull_from_pacs(peer, study, tmp_path / "work", patience=QUICK).complete
+    assert [str(one.message) for one in recwarn] == []
 
 
 def test_unknown_study(tmp_path: Path) -> None:

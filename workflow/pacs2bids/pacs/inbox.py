@@ -139,10 +139,15 @@ class Inbox:
         )
         return identity if named == found else None
 
-    def refuse(self, sop_instance_uid: str, reason: str) -> None:
-        """Note an instance that was offered and is not kept; UID "" for a file that tells none."""
+    def refuse(self, sop_instance_uid: str, reason: str) -> bool:
+        """Note an instance that was offered and is not kept; UID "" for a file that tells none.
+
+        Returns whether it is the first for this reason.
+        """
         with self._changed:
+            new = all(reason != other for _, other in self._refused)
             self._refused.add((sop_instance_uid, reason))
+        return new
 
     def turn_away(self, sop_instance_uid: str) -> None:
         """Note an instance of another study, or of another station's move."""

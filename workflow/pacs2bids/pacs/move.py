@@ -23,6 +23,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 
 from pacs2bids.model import MoveStatus
 from pacs2bids.pacs.find import associated
+from pacs2bids.pacs.identifiers import identifier_of
 from pacs2bids.pacs.peers import PacsPeer
 
 # A PACS may send everything before it says a word: who watches what arrives decides when to give up
@@ -51,14 +52,14 @@ class MoveRequest:
 
     def identifier(self) -> Dataset:
         """The unique keys of all levels down to the one asked for (PS3.4 section C.4.2.1.4)."""
-        keys = Dataset()
-        keys.QueryRetrieveLevel = self.level
-        keys.StudyInstanceUID = self.study_instance_uid
-        if self.series_instance_uid:
-            keys.SeriesInstanceUID = self.series_instance_uid
-        if self.sop_instance_uids:
-            keys.SOPInstanceUID = list(self.sop_instance_uids)
-        return keys
+        keys = {
+            "StudyInstanceUID": self.study_instance_uid,
+            "SeriesInstanceUID": self.series_instance_uid,
+            "SOPInstanceUID": "\\".join(self.sop_instance_uids),
+        }
+        identifier = identifier_of(self.level, {keyword: value for keyword, value in keys.items() if value})
+        del identifier.SpecificCharacterSet  # nothing here but UIDs
+        return identifier
 
 
 class Move:

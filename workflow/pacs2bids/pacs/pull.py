@@ -72,10 +72,10 @@ def pull_from_pacs(
     started, started_s = receipts.now(), time.monotonic()
     with own_turn(address.ae_title, address.port, wait_s=patience.turn_s):
         inbox = Inbox(folder, study_instance_uid)
-        kept = inbox.resume()
-        if kept:
-            log.info("study %s: %d instances are here from an earlier attempt", study_instance_uid, kept)
         with receiving(address, inbox) as receiver:
+            kept = inbox.resume()
+            if kept:
+                log.info("study %s: %d instances are here from an earlier attempt", study_instance_uid, kept)
             talk = _Talk(peer, inbox, receiver, patience)
             talk.run()
             cause, hint = talk.explanation()

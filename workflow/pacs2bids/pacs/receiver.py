@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
+from pydicom.config import IGNORE, settings
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
@@ -79,7 +80,7 @@ def receiving(address: Address, inbox: Inbox) -> Iterator[Receiver]:
     """
     entity = _application_entity(address)
     receiver = Receiver(port=address.port)
-    with _pynetdicom_settings():
+    with _process_settings():
         try:
             handlers = _handlers(address, inbox, receiver)
             server: Any = entity.start_server(
@@ -109,16 +110,20 @@ def _application_entity(address: Address) -> AE:
 
 
 @contextmanager
-def _pynetdicom_settings() -> Iterator[None]:
-    """Settings that pynetdicom has for the whole process, for as long as we listen."""
+def _process_settings() -> Iterator[None]:
+    """Settings that pynetdicom and pydicom have for the whole process, for as long as we listen."""
     before = _config.UNRESTRICTED_STORAGE_SERVICE, _config.LOG_HANDLER_LEVEL
+    modes = settings.reading_validation_mode, settings.writing_validation_mode
     # private SOP classes too (Siemens CSA, 1.3.12.2.1107.5.9.1): one refused context ends an Orthanc move
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"  # its log of each message takes time, and names patients
+    # what a UID must be is said by is_uid; pydicom warns on standard error for each of them
+    settings.reading_validation_mode = settings.writing_validation_mode = IGNORE
     try:
         yield
     finally:
         _config.UNRESTRICTED_STORAGE_SERVICE, _config.LOG_HANDLER_LEVEL = before
+        settings.reading_validation_mode, settings.writing_validation_mode = modes
 
 
 def _cannot_listen(address: Address, error: OSError) -> PullError:
@@ -218,10 +223,10 @@ def _on_store(event: Any, inbox: Inbox, receiver: Receiver) -> int:
 
 
 def _refuse(inbox: Inbox, uid: str, refusal: _RefusalError) -> int:
-    log.warning("refused instance %.64s: %s", uid, refusal.reason)
     if refusal.status == NOT_AUTHORIZED:
         inbox.turn_away(uid)
-    inbox.refuse(uid, refusal.reason)
+    new = inbox.refuse(uid, refusal.reason)
+    log.log(logging.WARNING if new else logging.INFO, "refused instance %.64s: %s", uid, refusal.reason)
     return refusal.status
 
 
@@ -260,7 +265,7 @@ def _head(dataset: BytesIO | None, syntax: UID) -> Dataset:
     try:
         return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=after_series)
     except Exception as error:  # pydicom raises anything on what is no DICOM; the PACS wants an answer
-        raise _RefusalError(CANNOT_UNDERSTAND, f"cannot be read: {type(error).__name__}: {error}") from error
+        raise _RefusalError(CANNOT_UNDERSTAND, f"cannot be read: {type(error).__name__}") from error
 
 
 def _uid(head: Dataset, keyword: str) -> str:

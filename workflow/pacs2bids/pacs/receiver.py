@@ -210,8 +210,7 @@ def _on_store(event: Any, inbox: Inbox, receiver: Receiver) -> int:
     try:
         _check_originator(request, receiver)
         identity = _identity(request, UID(event.context.transfer_syntax))
-        if identity.study_instance_uid != inbox.study_instance_uid:
-            raise _RefusalError(NOT_AUTHORIZED, f"belongs to study {identity.study_instance_uid}")  # noqa: TRY301
+        _check_study(identity, inbox)
         kept = inbox.write(identity, [_file_head(identity), request.DataSet.getbuffer()])
     except _RefusalError as refusal:
         return _refuse(inbox, uid, refusal)
@@ -238,6 +237,11 @@ def _check_originator(request: Any, receiver: Receiver) -> None:
     station, message_id = request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID
     if station and message_id is not None and (station.strip(), message_id) not in receiver.moves:
         raise _RefusalError(NOT_AUTHORIZED, f"serves another move: message {message_id} of {station}")
+
+
+def _check_study(identity: Identity, inbox: Inbox) -> None:
+    if identity.study_instance_uid != inbox.study_instance_uid:
+        raise _RefusalError(NOT_AUTHORIZED, f"belongs to study {identity.study_instance_uid}")
 
 
 def _identity(request: Any, syntax: UID) -> Identity:

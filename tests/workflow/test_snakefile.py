@@ -1,0 +1,306 @@
+"""The workflow as a user runs it: which jobs run, when, and what is left when something fails or is killed.
+
+Which jobs ran is read from their logs: each job writes its own anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.files import read_record, read_tsv
+from pacs2bids.model import CheckResult, PlacedSession
+from pacs2bids.phantom.protocol import PhantomStudy, studies
+from pacs2bids.phantom.write import write
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+CONFIG = """\
+sources: {{disk: {{kind: folder, path: {path}}}}}
+studies: {{table: studies.tsv}}
+heuristic: heuristic.py
+dataset: {{name: Two subjects}}
+"""
+NAMING = {"plan/sub-01.log", "plan/sub-02.log", "place/sub-01.log", "place/sub-02.log"}
+ENDING = {"dataset.log", "check.log", "report.log", "verdict.log"}
+STAGES = ("query", "pull", "index", "reconstruct", "plan", "place", "dataset", "check", "report", "verdict")
+
+Made = tuple[PhantomStudy, ...]
+
+
+def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*SNAKEMAKE, *options], cwd=folder, text=True, capture_output=True, check=False, timeout=300
+    )
+
+
+def logs(folder: Path) -> dict[str, int]:
+    place = folder / "work/logs"
+    return {str(path.relative_to(place)): path.stat().st_mtime_ns for path in place.rglob("*.log")}
+
+
+def ran(folder: Path, *options: str) -> set[str]:
+    """Run to a good end; the logs of the jobs that ran."""
+    before = logs(folder)
+    result = snakemake(folder, *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return {log for log, changed in logs(folder).items() if before.get(log) != changed}
+
+
+def dataset(folder: Path) -> dict[str, str]:
+    """Each file of the dataset and the digest of its content."""
+    bids = folder / "bids"
+    return {
+        str(path.relative_to(bids)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in bids.rglob("*")
+        if path.is_file()
+    }
+
+
+def table(made: Made) -> str:
+    rows = [f"{study.uid}\t{study.subject:02d}\n" for study in made]
+    return "StudyInstanceUID\tsubject\n" + "".join(rows)
+
+
+def prepared(folder: Path, source: Path, made: Made) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(CONFIG.format(path=source))
+    (folder / "studies.tsv").write_text(table(made))
+    shutil.copy(ROOT / "heuristics/demo.py", folder / "heuristic.py")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    return studies(subjects=2, sessions=1, small=True)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, made: Made) -> Path:
+    folder = tmp_path_factory.mktemp("pacs") / "dicom"
+    write(made, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, source: Path, made: Made) -> Path:
+    folder = prepared(tmp_path_factory.mktemp("finished") / "run", source, made)
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (folder / "said").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture
+def copied(tmp_path: Path, finished: Path) -> Path:
+    folder = tmp_path / "run"
+    subprocess.run(["cp", "-a", finished, folder], check=True)  # volumes stay hard-linked to the dataset
+    return folder
+
+
+# ------------------------------------------------------------------------------------- before anything runs
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """What is in a fresh checkout: no studies.tsv."""
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    shutil.copytree(ROOT / "heuristics", tmp_path / "heuristics")
+    return tmp_path
+
+
+def the_error(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if "profile" not in line]
+    return line
+
+
+def test_bare_checkout_says_what_to_do(bare: Path) -> None:
+    line = the_error(snakemake(bare, "-n"))
+    assert "studies.table: there is no file studies.tsv. Write this table" in line
+
+
+def test_wrong_configuration_is_one_line(bare: Path) -> None:
+    path = bare / "config.yaml"
+    path.write_text(path.read_text().replace("port: 4242", "prot: 4242"))
+    assert "config.yaml: sources.scanner: unknown key 'prot'" in the_error(snakemake(bare, "-n"))
+
+
+def test_half_a_configuration_on_the_command_line_is_refused(bare: Path) -> None:
+    (bare / "studies.tsv").touch()
+    assert "no --config" in the_error(snakemake(bare, "-n", "--config", "bids=elsewhere"))
+
+
+def test_dry_run_asks_nobody_and_writes_nothing(bare: Path) -> None:
+    """The shipped configuration names a PACS that is not there."""
+    (bare / "studies.tsv").write_text("StudyInstanceUID\tsubject\n1.2.3\t01\n")
+    result = snakemake(bare, "-n")
+    assert result.returncode == 0, result.stderr
+    assert "query" in result.stdout
+    assert not (bare / "work").exists()
+
+
+# -------------------------------------------------------------------------------------------- what runs when
+
+
+def test_each_job_prints_one_line(finished: Path) -> None:
+    lines = (finished / "said").read_text().splitlines()
+    assert len(lines) == len(logs(finished)) == 1 + 2 * 5 + 4
+
+
+def test_dataset_is_valid_and_complete(finished: Path, made: Made) -> None:
+    assert read_record(finished / "work/check.json", CheckResult).ok
+    people = read_tsv(finished / "bids/participants.tsv")
+    assert [row["participant_id"] for row in people] == ["sub-01", "sub-02"]
+    for study in made:
+        placed = read_record(finished / f"work/sessions/sub-{study.subject:02d}/placed.json", PlacedSession)
+        assert any(name.endswith("_T1w.nii.gz") for name in placed.files)
+    assert (finished / "report.html").stat().st_size > 0
+
+
+def test_nothing_is_done_twice(copied: Path) -> None:
+    assert ran(copied) == set()
+
+
+def test_edit_of_the_heuristic_reruns_names_only(copied: Path) -> None:
+    heuristic = copied / "heuristic.py"
+    heuristic.write_text(heuristic.read_text().replace("_task-rest_run", "_task-eyesopen_run"))
+    assert ran(copied) == NAMING | ENDING
+    names = dataset(copied)
+    assert any("task-eyesopen" in name for name in names)
+    assert not any("task-rest" in name for name in names)
+
+
+def test_touched_heuristic_reruns_nothing(copied: Path) -> None:
+    (copied / "heuristic.py").touch()
+    assert ran(copied) == set()
+
+
+def test_new_study_leaves_the_others_alone(tmp_path: Path, source: Path, made: Made) -> None:
+    folder = prepared(tmp_path / "run", source, made[:1])
+    ran(folder)
+    (folder / "studies.tsv").write_text(table(made))
+    uid = made[1].uid
+    new = {f"{stage}/{uid}.log" for stage in ("pull", "index", "reconstruct")}
+    assert ran(folder) == {"query.log", "plan/sub-02.log", "place/sub-02.log"} | new | ENDING
+
+
+def test_table_read_again_pulls_nothing(copied: Path) -> None:
+    assert ran(copied, "--forcerun", "query") <= {"query.log", "verdict.log"}
+
+
+def test_changed_description_reruns_the_end(copied: Path) -> None:
+    path = copied / "config.yaml"
+    path.write_text(path.read_text().replace("Two subjects", "Another name"))
+    assert ran(copied) == ENDING
+
+
+# -------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_failed_session_keeps_no_other_back(tmp_path: Path, source: Path, made: Made) -> None:
+    folder = prepared(tmp_path / "run", source, made)
+    (folder / "studies.tsv").write_text(
+        table(made) + "1.2.3.4\t03\n"
+    )  # a study that the source does not have
+    result = snakemake(folder)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "1.2.3.4" in next(line for line in result.stderr.splitlines() if line.startswith("ERROR:"))
+    people = read_tsv(folder / "bids/participants.tsv")
+    assert [row["participant_id"] for row in people] == ["sub-01", "sub-02"]
+    assert (folder / "report.html").exists()
+    (folder / "studies.tsv").write_text(table(made))
+    assert ran(folder) == {"query.log"} | ENDING
+
+
+def test_invalid_dataset_fails_after_the_report(copied: Path) -> None:
+    heuristic = copied / "heuristic.py"
+    heuristic.write_text(heuristic.read_text() + "\n")
+    (copied / "bids/sub-01/anat/sub-01_stray.nii.gz").write_bytes(b"no image")
+    before = logs(copied)
+    result = snakemake(copied)
+    assert result.returncode == 1
+    assert "the dataset has" in result.stderr
+    assert logs(copied)["report.log"] > before["report.log"]
+    assert not (copied / "work/valid").exists()
+
+
+def test_one_run_at_a_time(copied: Path) -> None:
+    (copied / "heuristic.py").write_text((copied / "heuristic.py").read_text() + "\n")
+    with (copied / "work/.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        result = snakemake(copied)
+    assert result.returncode == 2
+    assert "another snakemake is at work on work" in result.stderr
+
+
+# -------------------------------------------------------------------------------------------------- killed
+
+
+def started(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        SNAKEMAKE,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for(happened: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while not happened() and run.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_killed_at_each_stage_and_started_again(
+    tmp_path: Path, source: Path, made: Made, finished: Path
+) -> None:
+    """SIGKILL to the whole run as soon as a job of a stage is at work, one stage after the other."""
+    folder = prepared(tmp_path / "run", source, made)
+    killed = []
+    for stage in STAGES:
+        before = logs(folder)
+        run = started(folder)
+
+        def at_work(stage: str = stage, before: dict[str, int] = before) -> bool:
+            return any(
+                log.startswith((f"{stage}.", f"{stage}/")) and before.get(log) != changed
+                for log, changed in logs(folder).items()
+            )
+
+        wait_for(at_work, run)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            killed.append(stage)
+        run.wait()
+    assert set(killed) >= {"query", "pull", "index", "reconstruct", "plan", "place", "dataset", "check"}
+    ran(folder)
+    assert dataset(folder) == dataset(finished)
+    assert read_record(folder / "work/check.json", CheckResult).ok
+
+
+def test_jobs_that_outlive_a_killed_run_do_no_harm(
+    tmp_path: Path, source: Path, made: Made, finished: Path
+) -> None:
+    """SIGKILL to Snakemake alone: its jobs go on while the next run does the same work."""
+    folder = prepared(tmp_path / "run", source, made)
+    run = started(folder)
+    wait_for(lambda: any(log.startswith("reconstruct/") for log in logs(folder)), run)
+    run.kill()
+    run.wait()
+    ran(folder)
+    assert dataset(folder) == dataset(finished)

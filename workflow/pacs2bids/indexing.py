@@ -315,11 +315,14 @@ def _placement(arrangement: Arrangement, images: list[ImageRef]) -> Placement:
 
 
 def _gradients(grid: tuple[tuple[Piece, ...], ...]) -> Gradients | None:
-    """Weighting of each volume; None unless some volume has a direction (a trace or ADC map has none)."""
+    """Weighting of each volume; None unless some volume has a direction (a trace or ADC map has none).
+
+    Volumes without any diffusion element in such a series are unweighted (corpus toshiba).
+    """
     b_values = [volume[0].b_value_s_per_mm2 for volume in grid]
     b_vectors = [volume[0].b_vector_lps for volume in grid]
     weighted = any(b and vector for b, vector in zip(b_values, b_vectors, strict=True))
-    if not weighted or any(b is None for b in b_values):
+    if not weighted:
         return None
     return Gradients(
         b_values_s_per_mm2=tuple(b or 0.0 for b in b_values),
@@ -349,11 +352,23 @@ def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | No
         )
     elif facts.phase_encoding is not None:
         fields["PhaseEncodingAxis"] = phase_encoding_direction(facts.phase_encoding, positive=True)[0]
-    times = [piece.slice_time_s for piece in arrangement.grid[0]]
-    known = [time for time in times if time is not None]
-    if len(known) == len(times) and max(known) > min(known):
-        fields["SliceTiming"] = [round(time - min(known), 7) for time in known]
+    times = _slice_times_s(arrangement)
+    if times and (repetition_time_s is None or max(times) < repetition_time_s):
+        fields["SliceTiming"] = [round(time, 7) for time in times]
     return fields
+
+
+def _slice_times_s(arrangement: Arrangement) -> list[float]:
+    """Onset of each slice after the first; empty if unknown or all at once.
+
+    Of the second volume where there is one: the first may be a reference whose times stand apart
+    (corpus dcm_qa/Orientation/axmb, xa30).
+    """
+    volume = arrangement.grid[min(1, len(arrangement.grid) - 1)]
+    times = [piece.slice_time_s for piece in volume if piece.slice_time_s is not None]
+    if len(times) < len(volume) or max(times) == min(times):
+        return []
+    return [time - min(times) for time in times]
 
 
 def _facts(
@@ -374,7 +389,7 @@ def _facts(
         flip_angle_deg=header.number("FlipAngle"),
         phase_encoding_direction=direction if isinstance(direction, str) else None,
         is_derived=any("derived" in value.lower() for value in image_type),
-        is_diffusion=any(volume[0].b_value_s_per_mm2 is not None for volume in grid),
+        is_diffusion=any(volume[0].b_value_s_per_mm2 for volume in grid),
         is_diffusion_map=facts.is_diffusion_map,
         is_localizer=is_localizer,
         orientation=orientation_name(template.plane),

@@ -105,7 +105,11 @@ def _component(header: Header) -> str | None:
 def _extra(header: Header) -> dict[str, Json]:
     sequence = header.private_text(PULSE_SEQUENCE)
     internal = header.private_text(INTERNAL_PULSE_SEQUENCE)
-    fields: dict[str, Json] = {"PulseSequenceDetails": sequence, "InternalPulseSequenceName": internal}
+    fields: dict[str, Json] = {
+        "SequenceName": sequence,
+        "PulseSequenceDetails": sequence,
+        "InternalPulseSequenceName": internal,
+    }
     return {name: value for name, value in fields.items() if value is not None}
 
 

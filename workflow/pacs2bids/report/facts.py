@@ -1,0 +1,324 @@
+"""Evidence in, words out: what the page says of the dataset and of each session.
+
+No markup, no pixels and no clock here: the same evidence gives the same page. Names, IDs, birth dates and
+accession numbers are never looked at; of times only the time of day is told.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pacs2bids import __version__
+from pacs2bids.model import CheckResult, Finding, Json, Leftover, MoveStatus, Reason, Receipt, StudyIndex
+from pacs2bids.report.evidence import Evidence, Log, SessionEvidence, StudyEvidence
+from pacs2bids.report.series import moment_of, series_of
+from pacs2bids.report.view import (
+    BAD,
+    FAIR,
+    GOOD,
+    PLAIN,
+    Badge,
+    Fact,
+    Group,
+    Page,
+    ReceiptView,
+    SessionView,
+    Trouble,
+    counted,
+    group,
+)
+
+# what a reason means to a person, and its tone: fair if it may concern images that somebody misses
+REASONS = {
+    Reason.NOT_DICOM: ("not a DICOM file", PLAIN),
+    Reason.UNREADABLE: ("cannot be read", FAIR),
+    Reason.NO_IMAGE: ("holds no image", PLAIN),
+    Reason.NO_GEOMETRY: ("a picture without a place in the patient", PLAIN),
+    Reason.UNSUPPORTED: ("a form that is not supported", FAIR),
+    Reason.DUPLICATE: ("a duplicate", PLAIN),
+    Reason.INCOMPLETE: ("of a volume that lacks slices", FAIR),
+    Reason.INCONSISTENT: ("contradicts the rest of its series", FAIR),
+    Reason.FOREIGN: ("belongs to another study", FAIR),
+}
+
+# what a session or study is not yet, while a stage has no result
+UNDONE = {
+    "pull": "not received",
+    "index": "not indexed",
+    "reconstruct": "not reconstructed",
+    "plan": "not planned",
+    "place": "not placed",
+}
+
+
+def page_of(evidence: Evidence) -> Page:
+    """Everything the page says."""
+    sessions = tuple(_session(session) for session in evidence.sessions)
+    check = evidence.check
+    return Page(
+        title=str(evidence.description.get("Name") or evidence.bids.resolve().name),
+        badge=_verdict(evidence),
+        counts=_counts(evidence, sessions),
+        sessions=sessions,
+        findings=_findings(check),
+        findings_note=_findings_note(check),
+        problems=evidence.problems,
+        provenance=_provenance(evidence),
+    )
+
+
+# ------------------------------------------------------------------------------------------ the whole
+
+
+def _verdict(evidence: Evidence) -> Badge:
+    sessions, check = evidence.sessions, evidence.check
+    unplaced = sum(session.placed is None for session in sessions)
+    absent = sum(len(session.placed.absent) for session in sessions if session.placed)
+    errors = sum(finding.severity == "error" for finding in check.findings) if check else 0
+    said = [
+        text
+        for number, text in (
+            (unplaced, f"{counted(unplaced, 'session')} of {len(sessions)} missing"),
+            (absent, f"{counted(absent, 'volume')} missing"),
+            (errors, counted(errors, "error")),
+        )
+        if number
+    ]
+    if check is None:
+        return Badge(tone=BAD if said else FAIR, text=", ".join([*said, "not validated"]))
+    return Badge(tone=BAD, text=", ".join(said)) if said else Badge(tone=GOOD, text="valid")
+
+
+def _counts(evidence: Evidence, sessions: Sequence[SessionView]) -> tuple[Fact, ...]:
+    indexes = [study.index for session in evidence.sessions for study in session.studies if study.index]
+    counts = {
+        "subjects": len({session.subject for session in sessions}),
+        "sessions": len(sessions),
+        "series": sum(len(index.series) for index in indexes),
+        "instances": sum(index.instances for index in indexes),
+        "left over": sum(session.left_over for session in sessions),
+        "volumes": sum(session.stacks for session in sessions),
+        "in the dataset": sum(session.named for session in sessions),
+    }
+    return tuple(Fact(label=label, value=f"{count:,}") for label, count in counts.items())
+
+
+def _findings(check: CheckResult | None) -> tuple[Group, ...]:
+    """Findings of one kind together, errors first; what follows a slash in a code goes to the line."""
+    groups: dict[tuple[bool, str, str], list[Finding]] = defaultdict(list)
+    for finding in check.findings if check else ():
+        groups[finding.severity != "error", finding.origin, finding.code.partition("/")[0]].append(finding)
+    return tuple(
+        group(
+            tone=FAIR if is_warning else BAD,
+            title=kind,
+            detail=f"{'warning' if is_warning else 'error'} of {origin}",
+            lines=[_finding_line(finding) for finding in found],
+        )
+        for (is_warning, origin, kind), found in sorted(groups.items())
+    )
+
+
+def _finding_line(finding: Finding) -> str:
+    return ": ".join(
+        part for part in (finding.location, finding.code.partition("/")[2], finding.message) if part
+    )
+
+
+def _findings_note(check: CheckResult | None) -> str:
+    if check is None:
+        return "The dataset has not been checked: the stage that does it has not run, or it failed."
+    return "" if check.findings else "Neither the official validator nor our own checks found anything."
+
+
+def _provenance(evidence: Evidence) -> tuple[Fact, ...]:
+    studies = [study for session in evidence.sessions for study in session.studies]
+    engines = {study.index.engine_version for study in studies if study.index}
+    engines |= {study.manifest.engine_version for study in studies if study.manifest}
+    facts = {
+        "This page": f"pacs2bids {__version__}",
+        "Engine": ", ".join(sorted(engines)),
+        "Dataset": str(evidence.bids),
+        "BIDS": str(evidence.description.get("BIDSVersion") or ""),
+        "bids-validator": evidence.check.validator_version if evidence.check else "",
+        "Generated by": ", ".join(_generators(evidence.description.get("GeneratedBy"))),
+    }
+    return tuple(Fact(label=label, value=value) for label, value in facts.items() if value)
+
+
+def _generators(said: Json) -> Iterator[str]:
+    for entry in said if isinstance(said, list) else []:
+        if isinstance(entry, dict):
+            yield f"{entry.get('Name', '')} {entry.get('Version', '')}".strip()
+
+
+# ------------------------------------------------------------------------------------------ a session
+
+
+def _session(session: SessionEvidence) -> SessionView:
+    indexes = [study.index for study in session.studies if study.index]
+    subject, _, label = session.key.removeprefix("sub-").partition("_ses-")
+    troubles = _troubles(session)
+    return SessionView(
+        key=session.key,
+        subject=subject,
+        session=label,
+        badge=_standing(session, troubles),
+        troubles=troubles,
+        named=len(session.placed.volumes) if session.placed else 0,
+        stacks=sum(len(index.stacks) for index in indexes),
+        left_over=sum(len(index.leftovers) for index in indexes),
+        instances=_came(session),
+        clock=_clock(indexes),
+        scanner=_scanner(indexes),
+        notes=_notes(session),
+        series=series_of(session),
+        leftovers=_leftovers(indexes),
+        receipts=tuple(_receipt(study, study.receipt) for study in session.studies if study.receipt),
+    )
+
+
+def _standing(session: SessionEvidence, troubles: Sequence[Trouble]) -> Badge:
+    """How far a session came."""
+    if session.placed is None:
+        stopped = any(trouble.log for trouble in troubles)
+        return Badge(tone=BAD if stopped else FAIR, text=UNDONE[troubles[0].stage])
+    absent = len(session.placed.absent)
+    if absent:
+        return Badge(tone=BAD, text=f"placed, {counted(absent, 'volume')} missing")
+    if not session.is_listed:
+        return Badge(tone=FAIR, text="placed, not in studies.tsv any more")
+    return Badge(tone=GOOD, text="placed")
+
+
+def _troubles(session: SessionEvidence) -> tuple[Trouble, ...]:
+    """Of a session that is not placed: every error; else the first stage that has no result."""
+    if session.placed is not None:
+        return ()
+    stages = list(_open_stages(session))
+    failed = [Trouble(stage=stage, error=log.error, log=log.path) for stage, log in stages if log.error]
+    if failed:
+        return tuple(failed)
+    stage, log = stages[0]
+    if log.exists:
+        return (Trouble(stage=stage, error="The job ended without a result or an error.", log=log.path),)
+    return (Trouble(stage=stage, error="This stage has not run yet.", log=""),)
+
+
+def _open_stages(session: SessionEvidence) -> Iterator[tuple[str, Log]]:
+    """The stages without a result, in order; the last is always among them."""
+    for study in session.studies:
+        results = {
+            "pull": study.index is not None or (study.receipt is not None and study.receipt.complete),
+            "index": study.index is not None,
+            "reconstruct": study.manifest is not None,
+        }
+        yield from ((stage, study.logs[stage]) for stage, is_done in results.items() if not is_done)
+    if session.plan is None:
+        yield "plan", session.logs["plan"]
+    yield "place", session.logs["place"]
+
+
+def _came(session: SessionEvidence) -> str:
+    """Instances received, of those announced."""
+    receipts = [study.receipt for study in session.studies if study.receipt]
+    announced = sum(len(uids) for receipt in receipts for uids in receipt.announced.values())
+    missing = sum(len(receipt.missing) for receipt in receipts)
+    if not receipts:
+        return "–"
+    return f"{announced - missing:,} of {announced:,}" if missing else f"{announced:,}"
+
+
+def _clock(indexes: Iterable[StudyIndex]) -> str:
+    """From when to when, as times of day."""
+    moments = [moment for index in indexes for info in index.series if (moment := moment_of(info.acquired))]
+    return f"{min(moments):%H:%M} to {max(moments):%H:%M}" if moments else ""
+
+
+def _scanner(indexes: Iterable[StudyIndex]) -> str:
+    models = [
+        " ".join(part for part in (info.manufacturer, info.model_name) if part)
+        for index in indexes
+        for info in index.series
+    ]
+    return ", ".join(dict.fromkeys(model for model in models if model))
+
+
+def _notes(session: SessionEvidence) -> tuple[str, ...]:
+    """Warnings of the jobs, and series of which nothing could be read, so that they are no series here."""
+    logs = [log for study in session.studies for log in study.logs.values()] + list(session.logs.values())
+    notes = [warning for log in logs for warning in log.warnings]
+    for index in (study.index for study in session.studies if study.index):
+        keys = {info.series_key for info in index.series}
+        notes += [one.error for one in index.refused if one.stack_id.partition("-")[0] not in keys]
+    return tuple(dict.fromkeys(notes))
+
+
+def _leftovers(indexes: Iterable[StudyIndex]) -> tuple[Group, ...]:
+    groups: dict[Reason, list[Leftover]] = defaultdict(list)
+    for index in indexes:
+        for leftover in index.leftovers:
+            groups[leftover.reason].append(leftover)
+    return tuple(_leftover_group(reason, groups[reason]) for reason in REASONS if reason in groups)
+
+
+def _leftover_group(reason: Reason, leftovers: Sequence[Leftover]) -> Group:
+    """What all have in common is said once."""
+    title, tone = REASONS[reason]
+    details = {leftover.detail for leftover in leftovers}
+    if len(details) == 1:
+        return group(tone=tone, title=title, detail=details.pop(), lines=[one.path for one in leftovers])
+    return group(tone=tone, title=title, lines=[f"{one.path}: {one.detail}" for one in leftovers])
+
+
+# ------------------------------------------------------------------------------------------ a receipt
+
+
+def _receipt(study: StudyEvidence, receipt: Receipt) -> ReceiptView:
+    announced = sum(len(uids) for uids in receipt.announced.values())
+    size_mb = sum(instance.bytes for instance in receipt.received) / 1e6
+    facts = {
+        "Source": f"{receipt.source} ({receipt.kind})",
+        "Announced": f"{announced:,} instances in {len(receipt.announced):,} series",
+        "Received": f"{len(receipt.received):,} instances, {size_mb:,.1f} MB",
+        "Missing": f"{len(receipt.missing):,}",
+        "Took": _duration(receipt),
+    }
+    return ReceiptView(
+        study=study.row.study_instance_uid,
+        badge=Badge(tone=GOOD, text="complete") if receipt.complete else Badge(tone=BAD, text="incomplete"),
+        facts=tuple(Fact(label=label, value=value) for label, value in facts.items() if value),
+        groups=tuple(_receipt_groups(receipt)),
+        transfers=tuple(_transfers(receipt)),
+    )
+
+
+def _receipt_groups(receipt: Receipt) -> Iterator[Group]:
+    lists: Mapping[str, tuple[str, Sequence[str]]] = {
+        "missing": (BAD, receipt.missing),
+        "refused": (FAIR, [f"{one.sop_instance_uid}: {one.reason}" for one in receipt.refused]),
+        "sent again, the same": (PLAIN, receipt.duplicates),
+        "sent again, different": (FAIR, receipt.conflicting),
+        "of another study": (FAIR, receipt.foreign),
+    }
+    for title, (tone, lines) in lists.items():
+        if lines:
+            yield group(tone=tone, title=title, lines=lines)
+
+
+def _transfers(receipt: Receipt) -> Iterator[str]:
+    """How the transfers ended, those that ended alike in one line: a study may take hundreds."""
+    endings: dict[tuple[str, str, str], list[MoveStatus]] = defaultdict(list)
+    for transfer in receipt.transfers:
+        endings[transfer.level, transfer.status, transfer.comment].append(transfer)
+    for (level, status, comment), transfers in endings.items():
+        done, failed = sum(one.completed or 0 for one in transfers), sum(one.failed or 0 for one in transfers)
+        ended = f"status {status}" if status else "no final answer"
+        said = f" ({comment})" if comment else ""
+        yield f"{len(transfers):,} × {level}: {ended}, {done:,} completed, {failed:,} failed{said}"
+
+
+def _duration(receipt: Receipt) -> str:
+    started, finished = moment_of(receipt.started), moment_of(receipt.finished)
+    return f"{(finished - started).total_seconds():.0f} s" if started and finished else ""

@@ -1,0 +1,199 @@
+"""A session's series and volumes in words: names or reasons, and the facts a person looks for first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from pacs2bids.model import PlacedSession, PlanRow, SeriesInfo, Stack
+from pacs2bids.report.evidence import SessionEvidence, StudyEvidence
+from pacs2bids.report.view import BAD, FAIR, GOOD, PLAIN, Badge, Fact, SeriesView, StackView, VolumeRef
+
+
+def series_of(session: SessionEvidence) -> tuple[SeriesView, ...]:
+    """The series of all studies of the session, in time order."""
+    entries = [(info, study) for study in session.studies if study.index for info in study.index.series]
+    entries.sort(key=lambda entry: (entry[0].acquired or "~", entry[0].series_key))
+    moments = [moment for info, _ in entries if (moment := moment_of(info.acquired))]
+    first = min(moments) if moments else None
+    return tuple(_series(info, study, session, first) for info, study in entries)
+
+
+def _series(
+    info: SeriesInfo, study: StudyEvidence, session: SessionEvidence, first: datetime | None
+) -> SeriesView:
+    failed = _failed(info, study)
+    stacks = study.index.stacks if study.index else ()
+    mine = [stack for stack in stacks if stack.stack_id in info.stack_ids]
+    views = [_stack(stack, study, session, failed.pop(stack.stack_id, "")) for stack in mine]
+    views += [_without_volume(BAD, "failed", error) for error in failed.values()]
+    if not views:
+        rows = [row for row in session.plan or () if row.series_instance_uid == info.series_instance_uid]
+        views = [_without_volume(PLAIN, "no volume", rows[0].reason if rows else "no volume in it")]
+    return SeriesView(
+        number="" if info.series_number is None else str(info.series_number),
+        description=info.series_description or info.protocol_name,
+        time=_time_of_day(info.acquired, first),
+        instances=info.instances,
+        stacks=tuple(views),
+    )
+
+
+def _failed(info: SeriesInfo, study: StudyEvidence) -> dict[str, str]:
+    """Stack id, or series key, -> error of what could not be stacked or reconstructed."""
+    refused = study.index.refused if study.index else ()
+    failed = study.manifest.failed if study.manifest else ()
+    return {
+        one.stack_id: one.error
+        for one in (*refused, *failed)
+        if one.stack_id.partition("-")[0] == info.series_key
+    }
+
+
+def _without_volume(tone: str, text: str, reason: str) -> StackView:
+    badge = Badge(tone=tone, text=text)
+    return StackView(badge=badge, names=(), reason=reason, tags=(), facts=(), warnings=(), volume=None)
+
+
+def _stack(stack: Stack, study: StudyEvidence, session: SessionEvidence, error: str) -> StackView:
+    key = (study.row.study_instance_uid, stack.stack_id)
+    rows = [row for row in session.plan or () if (row.study_instance_uid, row.stack_id) == key]
+    badge, reason = _naming(rows, session, error)
+    path = study.volumes / f"{stack.stack_id}.nii.gz"
+    b_values = stack.gradients.b_values_s_per_mm2 if stack.gradients else ()
+    drawable = path.is_file() and not error
+    return StackView(
+        badge=badge,
+        names=tuple(_folder_and_file(row.bids_name) for row in rows if row.bids_name),
+        reason=reason,
+        tags=_tags(stack),
+        facts=tuple(_stack_facts(stack)),
+        warnings=stack.warnings,
+        volume=VolumeRef(path=path, b_values_s_per_mm2=b_values) if drawable else None,
+    )
+
+
+def _naming(rows: Sequence[PlanRow], session: SessionEvidence, error: str) -> tuple[Badge, str]:
+    names = [row.bids_name for row in rows if row.bids_name]
+    if error:
+        return Badge(tone=BAD, text="failed"), error
+    if not rows:
+        return Badge(tone=FAIR, text="not planned"), "No plan says yet what it is called."
+    if not names:
+        return Badge(tone=PLAIN, text="skipped"), rows[0].reason
+    return _placing(names, session.placed)
+
+
+def _placing(names: Sequence[str], placed: PlacedSession | None) -> tuple[Badge, str]:
+    if placed is None:
+        return Badge(tone=FAIR, text="planned"), "It has a name and is not in the dataset yet."
+    absent = [placed.absent[name] for name in names if name in placed.absent]
+    if absent:
+        return Badge(tone=BAD, text="missing"), absent[0]
+    if not set(names) <= set(placed.volumes):
+        return Badge(tone=FAIR, text="planned"), "The plan changed after the session was placed."
+    return Badge(tone=GOOD, text="placed"), ""
+
+
+def _folder_and_file(bids_name: str) -> tuple[str, str]:
+    path = PurePosixPath(bids_name)
+    return path.parent.name, path.name
+
+
+def _tags(stack: Stack) -> tuple[str, ...]:
+    facts = stack.facts
+    said = {
+        "localizer": facts.is_localizer,
+        "derived": facts.is_derived,
+        "diffusion map": facts.is_diffusion_map,
+        "sheared grid": stack.shear,
+    }
+    component = facts.component if facts.component not in (None, "magnitude") else ""
+    return tuple(part for part in (facts.orientation, component) if part) + tuple(
+        tag for tag, applies in said.items() if applies
+    )
+
+
+# ------------------------------------------------------------------------------------------ key facts
+
+
+def _stack_facts(stack: Stack) -> Iterator[Fact]:
+    facts = stack.facts
+    columns, rows, slices, volumes = stack.shape
+    yield Fact(label="Matrix", value=f"{columns} × {rows} × {slices}")
+    yield Fact(label="Voxel", value=" × ".join(f"{size:.3g}" for size in voxel_sizes_mm(stack)) + " mm")
+    if volumes > 1:
+        yield Fact(label="Volumes", value=str(volumes))
+    times_s = {
+        "TR": facts.repetition_time_s,
+        "TE": facts.echo_time_s,
+        "TI": facts.inversion_time_s,
+    }
+    for label, time_s in times_s.items():
+        if time_s is not None:
+            yield Fact(label=label, value=f"{time_s * 1000:,.5g} ms")
+    if facts.flip_angle_deg is not None:
+        yield Fact(label="Flip angle", value=f"{facts.flip_angle_deg:.4g}°")
+    if facts.phase_encoding_direction:
+        yield Fact(label="Phase encoding", value=phase_encoding(stack, facts.phase_encoding_direction))
+    yield from _timing_facts(stack)
+    if stack.gradients:
+        yield Fact(label="b-values", value=b_value_summary(stack.gradients.b_values_s_per_mm2))
+
+
+def _timing_facts(stack: Stack) -> Iterator[Fact]:
+    times = stack.sidecar.get("SliceTiming")
+    if isinstance(times, list):
+        together = max(Counter(str(time) for time in times).values(), default=1)
+        multiband = f", {together} at a time" if together > 1 else ""
+        yield Fact(label="Slice times", value=f"{len(times)} slices{multiband}")
+    elif stack.shape[3] > 1 and not stack.gradients:
+        yield Fact(label="Slice times", value="unknown")
+    readout_s = stack.sidecar.get("TotalReadoutTime")
+    if isinstance(readout_s, int | float):
+        yield Fact(label="Readout", value=f"{readout_s * 1000:.4g} ms")
+
+
+def voxel_sizes_mm(stack: Stack) -> tuple[float, ...]:
+    """Lengths of the three steps of the grid, mm."""
+    return tuple(float(size) for size in np.linalg.norm(np.array(stack.affine_ras)[:3, :3], axis=0))
+
+
+def phase_encoding(stack: Stack, letters: str) -> str:
+    """BIDS letters and what they mean in the patient, as in "j- (anterior to posterior)"."""
+    step = np.array(stack.affine_ras)[:3, "ijk".index(letters[0])]
+    if letters.endswith("-"):
+        step = -step
+    axis = int(np.argmax(np.abs(step)))
+    ends = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))[axis]
+    start, end = ends if step[axis] > 0 else ends[::-1]
+    return f"{letters} ({start} to {end})"
+
+
+def b_value_summary(b_values_s_per_mm2: Sequence[float]) -> str:
+    """How many volumes have which weighting, weakest first: "2 × 0, 64 × 1000 s/mm²"."""
+    counts = Counter(round(value) for value in b_values_s_per_mm2)
+    listed = [f"{count} × {value}" for value, count in sorted(counts.items())]
+    text = ", ".join(listed if len(listed) <= 6 else [*listed[:3], "…", *listed[-2:]])
+    return f"{text} s/mm²"
+
+
+def moment_of(acquired: str | None) -> datetime | None:
+    """An ISO date and time, without its time zone; None if it is none."""
+    try:
+        return datetime.fromisoformat(acquired or "").replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
+def _time_of_day(acquired: str | None, first: datetime | None) -> str:
+    """The clock, and the day of the session from its second on; never the date."""
+    moment = moment_of(acquired)
+    if moment is None or first is None or "T" not in (acquired or ""):
+        return ""
+    days = (moment.date() - first.date()).days
+    return f"{moment:%H:%M:%S}" if days == 0 else f"day {days + 1}, {moment:%H:%M:%S}"

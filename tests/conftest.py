@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+# failed assertions in helpers tell their values, too
+pytest.register_assert_rewrite("peers", "truth")
+
+pytest_plugins = ["peers.orthanc"]
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 IN_CI = os.environ.get("CI", "").lower() == "true"

@@ -12,6 +12,7 @@ import argparse
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ log = logging.getLogger("pacs2bids")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # libraries warn of odd values of headers, with the values: what matters of it we say ourselves
+    warnings.simplefilter("ignore")
     parser = _parser(words)
     arguments = parser.parse_args(words)
     if not arguments.verb:

@@ -352,23 +352,25 @@ def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | No
         )
     elif facts.phase_encoding is not None:
         fields["PhaseEncodingAxis"] = phase_encoding_direction(facts.phase_encoding, positive=True)[0]
-    times = _slice_times_s(arrangement)
-    if times and (repetition_time_s is None or max(times) < repetition_time_s):
+    times = _slice_times_s(arrangement, repetition_time_s)
+    if times:
         fields["SliceTiming"] = [round(time, 7) for time in times]
     return fields
 
 
-def _slice_times_s(arrangement: Arrangement) -> list[float]:
+def _slice_times_s(arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:
     """Onset of each slice after the first; empty if unknown or all at once.
 
-    Of the second volume where there is one: the first may be a reference whose times stand apart
-    (corpus dcm_qa/Orientation/axmb, xa30).
+    Of the first volume that has them within one repetition: a single-band reference may stand in front, whose
+    times span several (corpus dcm_qa/Orientation/axmb).
     """
-    volume = arrangement.grid[min(1, len(arrangement.grid) - 1)]
-    times = [piece.slice_time_s for piece in volume if piece.slice_time_s is not None]
-    if len(times) < len(volume) or max(times) == min(times):
-        return []
-    return [time - min(times) for time in times]
+    for volume in arrangement.grid:
+        times = [piece.slice_time_s for piece in volume if piece.slice_time_s is not None]
+        if len(times) < len(volume) or max(times) == min(times):
+            continue
+        if repetition_time_s is None or max(times) - min(times) < repetition_time_s:
+            return [time - min(times) for time in times]
+    return []
 
 
 def _facts(

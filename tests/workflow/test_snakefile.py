@@ -1,4 +1,4 @@
-"""The workflow as a user runs it: which jobs run, when, and what is left when something fails or is killed.
+"""The workflow on the command line: one clear line when it cannot start, one line a job, what runs when.
 
 Which jobs ran is read from their logs: each job writes its own anew.
 """
@@ -6,14 +6,9 @@ Which jobs ran is read from their logs: each job writes its own anew.
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,9 +26,7 @@ studies: {{table: studies.tsv}}
 heuristic: heuristic.py
 dataset: {{name: Two subjects}}
 """
-NAMING = {"plan/sub-01.log", "plan/sub-02.log", "place/sub-01.log", "place/sub-02.log"}
 ENDING = {"dataset.log", "check.log", "report.log", "verdict.log"}
-STAGES = ("query", "pull", "index", "reconstruct", "plan", "place", "dataset", "check", "report", "verdict")
 
 Made = tuple[PhantomStudy, ...]
 
@@ -55,16 +48,6 @@ def ran(folder: Path, *options: str) -> set[str]:
     result = snakemake(folder, *options)
     assert result.returncode == 0, result.stdout + result.stderr
     return {log for log, changed in logs(folder).items() if before.get(log) != changed}
-
-
-def dataset(folder: Path) -> dict[str, str]:
-    """Each file of the dataset and the digest of its content."""
-    bids = folder / "bids"
-    return {
-        str(path.relative_to(bids)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in bids.rglob("*")
-        if path.is_file()
-    }
 
 
 def table(made: Made) -> str:
@@ -173,29 +156,6 @@ def test_nothing_is_done_twice(copied: Path) -> None:
     assert ran(copied) == set()
 
 
-def test_edit_of_the_heuristic_reruns_names_only(copied: Path) -> None:
-    heuristic = copied / "heuristic.py"
-    heuristic.write_text(heuristic.read_text().replace("_task-rest_run", "_task-eyesopen_run"))
-    assert ran(copied) == NAMING | ENDING
-    names = dataset(copied)
-    assert any("task-eyesopen" in name for name in names)
-    assert not any("task-rest" in name for name in names)
-
-
-def test_touched_heuristic_reruns_nothing(copied: Path) -> None:
-    (copied / "heuristic.py").touch()
-    assert ran(copied) == set()
-
-
-def test_new_study_leaves_the_others_alone(tmp_path: Path, source: Path, made: Made) -> None:
-    folder = prepared(tmp_path / "run", source, made[:1])
-    ran(folder)
-    (folder / "studies.tsv").write_text(table(made))
-    uid = made[1].uid
-    new = {f"{stage}/{uid}.log" for stage in ("pull", "index", "reconstruct")}
-    assert ran(folder) == {"query.log", "plan/sub-02.log", "place/sub-02.log"} | new | ENDING
-
-
 def test_table_read_again_pulls_nothing(copied: Path) -> None:
     assert ran(copied, "--forcerun", "query") <= {"query.log", "verdict.log"}
 
@@ -244,63 +204,3 @@ def test_one_run_at_a_time(copied: Path) -> None:
         result = snakemake(copied)
     assert result.returncode == 2
     assert "another snakemake is at work on work" in result.stderr
-
-
-# -------------------------------------------------------------------------------------------------- killed
-
-
-def started(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        SNAKEMAKE,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def wait_for(happened: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
-    while not happened() and run.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def test_killed_at_each_stage_and_started_again(
-    tmp_path: Path, source: Path, made: Made, finished: Path
-) -> None:
-    """SIGKILL to the whole run as soon as a job of a stage is at work, one stage after the other."""
-    folder = prepared(tmp_path / "run", source, made)
-    killed = []
-    for stage in STAGES:
-        before = logs(folder)
-        run = started(folder)
-
-        def at_work(stage: str = stage, before: dict[str, int] = before) -> bool:
-            return any(
-                log.startswith((f"{stage}.", f"{stage}/")) and before.get(log) != changed
-                for log, changed in logs(folder).items()
-            )
-
-        wait_for(at_work, run)
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-            killed.append(stage)
-        run.wait()
-    assert set(killed) >= {"query", "pull", "index", "reconstruct", "plan", "place", "dataset", "check"}
-    ran(folder)
-    assert dataset(folder) == dataset(finished)
-    assert read_record(folder / "work/check.json", CheckResult).ok
-
-
-def test_jobs_that_outlive_a_killed_run_do_no_harm(
-    tmp_path: Path, source: Path, made: Made, finished: Path
-) -> None:
-    """SIGKILL to Snakemake alone: its jobs go on while the next run does the same work."""
-    folder = prepared(tmp_path / "run", source, made)
-    run = started(folder)
-    wait_for(lambda: any(log.startswith("reconstruct/") for log in logs(folder)), run)
-    run.kill()
-    run.wait()
-    ran(folder)
-    assert dataset(folder) == dataset(finished)

@@ -1,6 +1,11 @@
 # Which studies, and whose: the one checkpoint. Everything after it depends on the table it writes.
 
 
+# on this host, which the PACS knows
+localrules:
+    query,
+
+
 checkpoint query:
     input:
         CONFIG.table or [],

@@ -9,6 +9,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 INSTALLED := .venv/.installed
 export UV_CACHE_DIR ?= $(CURDIR)/.tooling/uv-cache
 export PIP_CACHE_DIR ?= $(CURDIR)/.tooling/pip-cache
+# of Snakemake and the validator, which otherwise want a home that can be written
+export XDG_CACHE_HOME ?= $(CURDIR)/.tooling/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # the certificates of this machine, as pip has them: hospitals put their own there
 export UV_SYSTEM_CERTS := 1

@@ -74,6 +74,7 @@ def test_demo_in_a_fresh_clone(clone: Path, environment: dict[str, str]) -> None
         ["git", "status", "--porcelain"], cwd=clone, text=True, capture_output=True, check=True
     )
     assert status.stdout == ""
+    assert not list(Path(environment["HOME"]).iterdir())
     assert seconds < DEMO_SECONDS
 
 

@@ -14,7 +14,8 @@ rule dataset:
         LOGS / "dataset.log",
     params:
         release=RELEASE,
-        told=repr(CONFIG.dataset),
+        # a function, as braces in a plain text would be wildcards
+        told=lambda wildcards: repr(CONFIG.dataset),
         config=CONFIG_FILE,
         bids=BIDS,
     shell:

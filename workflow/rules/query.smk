@@ -14,7 +14,8 @@ checkpoint query:
     log:
         LOGS / "query.log",
     params:
-        asked=repr((CONFIG.table, CONFIG.queries)),
+        # a function, as braces in a plain text (a pattern's "[0-9]{6}") would be wildcards
+        asked=lambda wildcards: repr((CONFIG.table, CONFIG.queries)),
         config=CONFIG_FILE,
     shell:
         "{PACS2BIDS} query --config {params.config:q} --out {output:q} --log {log:q}"

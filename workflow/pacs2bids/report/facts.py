@@ -33,7 +33,7 @@ from pacs2bids.report.view import (
 REASONS = {
     Reason.NOT_DICOM: ("not a DICOM file", PLAIN),
     Reason.UNREADABLE: ("cannot be read", FAIR),
-    Reason.NO_IMAGE: ("holds no image", PLAIN),
+    Reason.NO_IMAGE: ("without an image", PLAIN),
     Reason.NO_GEOMETRY: ("a picture without a place in the patient", PLAIN),
     Reason.UNSUPPORTED: ("a form that is not supported", FAIR),
     Reason.DUPLICATE: ("a duplicate", PLAIN),
@@ -79,7 +79,7 @@ def _verdict(evidence: Evidence) -> Badge:
     said = [
         text
         for number, text in (
-            (unplaced, f"{counted(unplaced, 'session')} of {len(sessions)} missing"),
+            (unplaced, f"{unplaced} of {counted(len(sessions), 'session')} missing"),
             (absent, f"{counted(absent, 'volume')} missing"),
             (errors, counted(errors, "error")),
         )
@@ -121,15 +121,16 @@ def _findings(check: CheckResult | None) -> tuple[Group, ...]:
 
 
 def _finding_line(finding: Finding) -> str:
-    return ": ".join(
-        part for part in (finding.location, finding.code.partition("/")[2], finding.message) if part
-    )
+    parts = (finding.code.partition("/")[2], finding.location, finding.message)
+    return ": ".join(part for part in parts if part)
 
 
 def _findings_note(check: CheckResult | None) -> str:
     if check is None:
         return "The dataset has not been checked: the stage that does it has not run, or it failed."
-    return "" if check.findings else "Neither the official validator nor our own checks found anything."
+    errors = sum(finding.severity == "error" for finding in check.findings)
+    found = f"{counted(errors, 'error')} and {counted(len(check.findings) - errors, 'warning')}"
+    return f"{found} from bids-validator {check.validator_version} and the checks of pacs2bids."
 
 
 def _provenance(evidence: Evidence) -> tuple[Fact, ...]:
@@ -193,9 +194,10 @@ def _standing(session: SessionEvidence, troubles: Sequence[Trouble]) -> Badge:
 
 
 def _troubles(session: SessionEvidence) -> tuple[Trouble, ...]:
-    """Of a session that is not placed: every error; else the first stage that has no result."""
+    """Every error; else, of a session that is not placed, the first stage that has no result."""
     if session.placed is not None:
-        return ()
+        absent = session.placed.absent.items()
+        return tuple(Trouble(stage=name.rpartition("/")[2], error=why, log="") for name, why in absent)
     stages = list(_open_stages(session))
     failed = [Trouble(stage=stage, error=log.error, log=log.path) for stage, log in stages if log.error]
     if failed:

@@ -20,6 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Header
 from nibabel.orientations import apply_orientation, io_orientation
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -29,7 +30,7 @@ Floats = NDArray[np.float32]
 Voxels = NDArray[Any]
 
 PANEL_PIXELS = 200
-GAP_PIXELS = 4
+GAP_PIXELS = 8
 LETTER_PIXELS, MARGIN_PIXELS = 16, 5
 JPEG_QUALITY = 78
 AVERAGED = 10  # volumes of a series; enough to see it, and early in the file
@@ -94,7 +95,7 @@ def pictures_of(path: Path, b_values_s_per_mm2: Sequence[float] = ()) -> tuple[P
     try:
         with igzip.IGzipFile(path, "rb") as stream:  # type: ignore[no-untyped-call]
             return _draw(stream, b_values_s_per_mm2)
-    except (OSError, EOFError, ImageFileError, HeaderDataError) as error:
+    except (OSError, EOFError, ImageFileError, HeaderDataError, WrapStructError) as error:
         raise ConversionError(f"cannot be drawn: {error}", where=str(path)) from error
     except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub is wrong
         raise ConversionError(f"is damaged: {error}", where=str(path)) from error

@@ -84,7 +84,7 @@ class ReceiptView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Why a stage has no result. ``log``: where more is told, "" if there is none."""
+    """Why a stage, or a planned volume, has no result. ``log``: where more is told, "" if nowhere."""
 
     stage: str
     error: str

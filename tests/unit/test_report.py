@@ -1,0 +1,672 @@
+"""The report: what it says of runs that went well or not, and what its pictures show."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from pacs2bids.__main__ import main
+from pacs2bids.files import write_record, write_tsv
+from pacs2bids.model import (
+    CheckResult,
+    ConversionError,
+    FailedStack,
+    Finding,
+    Leftover,
+    Manifest,
+    MoveStatus,
+    PlacedSession,
+    Placement,
+    PlanRow,
+    Reason,
+    Receipt,
+    SeriesInfo,
+    Stack,
+    StackFacts,
+    StudyIndex,
+    VolumeFile,
+)
+from pacs2bids.plan_table import read_plan, write_plan
+from pacs2bids.report.evidence import gather
+from pacs2bids.report.facts import REASONS, page_of
+from pacs2bids.report.pictures import PANEL_PIXELS, Picture, pictures_of
+from pacs2bids.report.series import b_value_summary, phase_encoding
+from pacs2bids.report.view import Page, SessionView
+
+KEY = "sub-01_ses-a"
+NAME = "sub-01/ses-a/anat/sub-01_ses-a_T1w"
+EVIL = "<script>alert('t1')</script> & \"mprage\""
+
+# ---------------------------------------------------------------------------------------------- a work folder
+
+
+def stack(stack_id: str = "002-1", **changes: Any) -> Stack:
+    # array axes: i to the left, j to posterior, k to superior; 2 x 3 x 4 mm
+    affine = ((-2.0, 0, 0, 0), (0, -3.0, 0, 0), (0, 0, 4.0, 0), (0, 0, 0, 1.0))
+    made = Stack(
+        stack_id=stack_id,
+        series_instance_uid=f"1.2.{int(stack_id[:3])}",
+        sop_instance_uids=("1.2.2.1", "1.2.2.2"),
+        shape=(16, 18, 20, 1),
+        affine_ras=affine,  # type: ignore[arg-type]
+        repetition_time_s=2.3,
+        images=(),
+        placement=Placement(image=(), tile_row=(), tile_column=(), slice=(), volume=()),
+        rescale=((1.0, 0.0),),
+        gradients=None,
+        facts=StackFacts(
+            acquired="2026-03-14T09:26:53",
+            repetition_time_s=2.3,
+            echo_time_s=0.00298,
+            inversion_time_s=0.9,
+            flip_angle_deg=9,
+            phase_encoding_direction="j-",
+        ),
+        sidecar={},
+    )
+    return replace(made, **changes)
+
+
+def series(key: str = "002", stack_ids: tuple[str, ...] = ("002-1",), **changes: Any) -> SeriesInfo:
+    made = SeriesInfo(
+        series_key=key,
+        study_instance_uid="1.2",
+        series_instance_uid=f"1.2.{int(key)}",
+        series_number=int(key),
+        modality="MR",
+        acquired="2026-03-14T09:26:53",
+        instances=2,
+        stack_ids=stack_ids,
+        example_path="x.dcm",
+        dims=(18, 16, 20, 1),
+        series_files=2,
+        series_description=EVIL,
+        referring_physician_name="Phantom^Doctor",
+        accession_number="ACC-0815",
+        patient_id="PATIENT-4711",
+        patient_age="042Y",
+        date="20260314",
+        time="092653",
+        manufacturer="SIEMENS",
+        model_name="Prisma",
+    )
+    return replace(made, **changes)
+
+
+def leftover(path: str, reason: Reason, detail: str = "why") -> Leftover:
+    return Leftover(path=path, reason=reason, detail=detail, series_instance_uid="1.2.2")
+
+
+class Work:
+    """A work folder of one session with one study, as the stages leave it; each part can be left out."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.bids, self.page = root / "work", root / "bids", root / "report.html"
+        self.study, self.session = self.root / "studies/1.2", self.root / "sessions" / KEY
+        self.root.mkdir()
+
+    def table(self) -> None:
+        row = {"study_instance_uid": "1.2", "subject": "01", "session": "a", "source": "scanner"}
+        write_tsv(self.root / "studies.tsv", list(row), [row])
+
+    def receipt(self, *, missing: tuple[str, ...] = ()) -> None:
+        receipt = Receipt(
+            study_instance_uid="1.2",
+            source="scanner",
+            kind="pacs",
+            complete=not missing,
+            started="2026-03-15T10:00:00+00:00",
+            finished="2026-03-15T10:00:42+00:00",
+            announced={"1.2.2": ("1.2.2.1", "1.2.2.2", *missing)},
+            received=(),
+            missing=missing,
+            transfers=(
+                MoveStatus(level="SERIES", message_id=1, status="0000", completed=2, failed=0),
+                MoveStatus(level="SERIES", message_id=2, status="B000", completed=1, failed=3),
+            ),
+        )
+        name = "receipt.incomplete.json" if missing else "receipt.json"
+        write_record(self.study / name, receipt)
+
+    def index(self, **changes: Any) -> None:
+        made = StudyIndex(
+            engine_version="0.1.0+abc",
+            study_instance_uid="1.2",
+            instances=2,
+            series=(series(),),
+            stacks=(stack(),),
+            leftovers=(),
+        )
+        write_record(self.study / "index.json", replace(made, **changes))
+
+    def volumes(self, failed: tuple[FailedStack, ...] = ()) -> None:
+        (self.study / "volumes").mkdir(parents=True, exist_ok=True)
+        image = nib.nifti1.Nifti1Image(np.arange(16 * 18 * 20, dtype=np.int16).reshape(16, 18, 20), np.eye(4))
+        image.to_filename(self.study / "volumes/002-1.nii.gz")
+        files = VolumeFile(stack_id="002-1", input_digest="", files={})
+        write_record(
+            self.study / "volumes/manifest.json",
+            Manifest(engine_version="0.1.0+abc", study_instance_uid="1.2", volumes=(files,), failed=failed),
+        )
+
+    def plan(self, name: str = NAME, reason: str = "") -> None:
+        row = PlanRow(
+            study_instance_uid="1.2",
+            series_instance_uid="1.2.2",
+            series_number=2,
+            series_description=EVIL,
+            stack_id="002-1",
+            acquired="2026-03-14T09:26:53",
+            dims="16x18x20x1",
+            instances=2,
+            bids_name=name,
+            reason=reason,
+        )
+        write_plan(self.session / "plan.tsv", [row])
+
+    def placed(self, absent: dict[str, str] | None = None) -> None:
+        placed = PlacedSession(
+            session_key=KEY,
+            subject="01",
+            session="a",
+            files={},
+            volumes={} if absent else {NAME: "1.2/002-1"},
+            absent=absent or {},
+        )
+        write_record(self.session / "placed.json", placed)
+
+    def check(self, *findings: Finding) -> None:
+        write_record(
+            self.root / "check.json", CheckResult(ok=True, validator_version="9.8.7", findings=findings)
+        )
+
+    def log(self, stage: str, key: str, text: str) -> None:
+        path = self.root / "logs" / stage / f"{key}.log"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+
+    def everything(self) -> Work:
+        for part in (self.table, self.receipt, self.index, self.volumes, self.plan, self.placed, self.check):
+            part()  # type: ignore[operator]
+        return self
+
+    def view(self) -> Page:
+        return page_of(gather(self.root, self.bids, read_plan=read_plan))
+
+    def only_session(self) -> SessionView:
+        (session,) = self.view().sessions
+        return session
+
+    def html(self) -> str:
+        words = ["--workdir", str(self.root), "--bids", str(self.bids), "--out", str(self.page)]
+        assert main(["report", *words]) == 0
+        return self.page.read_text()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------- what it says
+
+
+def test_session_that_went_well(work: Work) -> None:
+    page = work.everything().view()
+    assert (page.badge.tone, page.badge.text) == ("good", "valid")
+    (session,) = page.sessions
+    assert (session.badge.text, session.troubles, session.named, session.stacks) == ("placed", (), 1, 1)
+    (shown,) = session.series[0].stacks
+    assert shown.names == (("anat", "sub-01_ses-a_T1w"),)
+    assert {fact.label: fact.value for fact in shown.facts} == {
+        "Matrix": "16 × 18 × 20",
+        "Voxel": "2 × 3 × 4 mm",
+        "TR": "2,300 ms",
+        "TE": "2.98 ms",
+        "TI": "900 ms",
+        "Flip angle": "9°",
+        "Phase encoding": "j- (posterior to anterior)",  # the array's j runs to posterior, j- against it
+    }
+
+
+def test_result_line(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    work.everything().html()
+    assert capsys.readouterr().out == f"report of 1 sessions, 1 series -> {work.page}\n"
+
+
+def test_stage_that_failed_tells_the_last_error_of_its_log(work: Work) -> None:
+    work.table()
+    work.receipt(missing=("1.2.2.9",))
+    work.log(
+        "pull",
+        "1.2",
+        "2026-03-15 10:00:00,000 ERROR   pacs2bids: an earlier one\n"
+        "2026-03-15 10:00:01,000 INFO    pacs2bids.pull: asked again\n"
+        "2026-03-15 10:00:02,000 ERROR   pacs2bids: 1 instance is missing:\n  1.2.2.9. Run again\n"
+        "Traceback (most recent call last):\n  somewhere\n",
+    )
+    page = work.view()
+    assert page.badge.text == "1 of 1 session missing, not validated"
+    (session,) = page.sessions
+    assert (session.badge.tone, session.badge.text) == ("bad", "not received")
+    (trouble,) = session.troubles
+    assert (trouble.stage, trouble.error) == ("pull", "1 instance is missing:\n  1.2.2.9. Run again")
+    assert trouble.log.endswith("logs/pull/1.2.log")
+    assert session.instances == "2 of 3"
+    (receipt,) = session.receipts
+    assert receipt.badge.text == "incomplete"
+    assert [(group.title, group.lines) for group in receipt.groups] == [("missing", ("1.2.2.9",))]
+    assert receipt.transfers[1] == "1 × SERIES: status B000, 1 completed, 3 failed"
+
+
+@pytest.mark.parametrize(
+    ("parts", "state"),
+    [
+        ((), "not received"),
+        (("receipt",), "not indexed"),
+        (("receipt", "index"), "not reconstructed"),
+        (("receipt", "index", "volumes"), "not planned"),
+        (("receipt", "index", "volumes", "plan"), "not placed"),
+    ],
+)
+def test_session_says_where_it_stands(work: Work, parts: tuple[str, ...], state: str) -> None:
+    work.table()
+    for part in parts:
+        getattr(work, part)()
+    session = work.only_session()
+    assert (session.badge.tone, session.badge.text) == ("fair", state)
+    assert session.troubles[0].error == "This stage has not run yet."
+    assert state in work.html()
+
+
+def test_job_that_was_killed_has_no_error_and_is_said_to_have_ended(work: Work) -> None:
+    work.table()
+    work.receipt()
+    work.log("index", "1.2", "2026-03-15 10:00:00,000 INFO    pacs2bids: at work\n")
+    session = work.only_session()
+    assert (session.badge.tone, session.badge.text) == ("bad", "not indexed")
+    assert "ended without" in session.troubles[0].error
+
+
+def test_empty_work_folder_makes_a_page(work: Work) -> None:
+    assert "There is no session yet" in work.html()
+
+
+def test_no_work_folder_is_an_error(tmp_path: Path) -> None:
+    words = ["--workdir", str(tmp_path / "none"), "--bids", str(tmp_path), "--out", str(tmp_path / "r.html")]
+    assert main(["report", *words]) == 2
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "studies.tsv",
+        "check.json",
+        f"sessions/{KEY}/plan.tsv",
+        f"sessions/{KEY}/placed.json",
+        "studies/1.2/index.json",
+    ],
+)
+def test_broken_record_is_named_and_the_rest_is_shown(work: Work, broken: str) -> None:
+    work.everything()
+    (work.root / broken).write_text("not\ta record\nx\ty\n")
+    assert any(broken in problem for problem in work.view().problems)
+    page = work.html()
+    assert broken in page
+    assert "sub-01" in page
+
+
+def test_session_without_table_is_found_by_its_plan(work: Work) -> None:
+    work.everything()
+    (work.root / "studies.tsv").unlink()
+    session = work.only_session()
+    assert session.badge.text == "placed, not in studies.tsv any more"
+    assert len(session.series) == 1
+
+
+def test_skipped_series_says_why(work: Work) -> None:
+    work.everything()
+    work.plan(name="", reason="the heuristic does not name this series")
+    (shown,) = work.only_session().series[0].stacks
+    assert (shown.badge.text, shown.reason) == ("skipped", "the heuristic does not name this series")
+    assert shown.volume is not None
+
+
+def test_volume_that_failed_says_why_and_counts_as_missing(work: Work) -> None:
+    work.everything()
+    work.volumes(failed=(FailedStack(stack_id="002-1", error="slices are uneven"),))
+    work.placed(absent={NAME: "slices are uneven"})
+    page = work.view()
+    assert page.badge.text == "1 volume missing"
+    assert page.sessions[0].badge.text == "placed, 1 volume missing"
+    assert page.sessions[0].troubles[0].error == "slices are uneven"
+    (shown,) = page.sessions[0].series[0].stacks
+    assert (shown.badge.tone, shown.reason, shown.volume) == ("bad", "slices are uneven", None)
+
+
+def test_series_that_could_not_be_stacked_says_why(work: Work) -> None:
+    work.everything()
+    refused = FailedStack(stack_id="003-1", error="a slice is missing")
+    other = FailedStack(stack_id="1.2.77", error="77.dcm: cannot be read")
+    work.index(series=(series(), series("003", ())), refused=(refused, other), instances=4)
+    session = work.only_session()
+    (shown,) = session.series[1].stacks
+    assert (shown.badge.text, shown.reason) == ("failed", "a slice is missing")
+    assert "77.dcm: cannot be read" in session.notes
+
+
+def test_series_come_in_time_order_with_the_time_of_day_alone(work: Work) -> None:
+    work.everything()
+    late = series("001", (), acquired="2026-03-15T00:10:00")
+    work.index(series=(late, series(acquired="2026-03-14T23:50:00.123000")))
+    assert [one.time for one in work.only_session().series] == ["23:50:00", "day 2, 00:10:00"]
+
+
+def test_leftovers_are_counted_by_reason(work: Work) -> None:
+    work.everything()
+    report = [leftover(f"{number}.dcm", Reason.NO_IMAGE) for number in range(300)]
+    twins = [leftover("a.dcm", Reason.DUPLICATE, "like b"), leftover("c.dcm", Reason.DUPLICATE, "like d")]
+    work.index(leftovers=(*report, *twins), instances=304)
+    groups = {group.title: group for group in work.only_session().leftovers}
+    assert (groups["without an image"].count, groups["without an image"].detail) == (300, "why")
+    assert len(groups["without an image"].lines) + groups["without an image"].more == 300
+    assert groups["a duplicate"].lines == ("a.dcm: like b", "c.dcm: like d")
+
+
+def test_every_reason_has_words() -> None:
+    assert set(REASONS) == set(Reason)
+
+
+def test_findings_are_grouped_errors_first(work: Work) -> None:
+    work.everything()
+
+    def finding(severity: str, code: str, location: str) -> Finding:
+        return Finding(severity=severity, code=code, location=location, message="m", origin="bids-validator")
+
+    work.check(
+        finding("warning", "KEY_RECOMMENDED/A", "x.json"),
+        finding("error", "Z_BAD", "y.json"),
+        finding("warning", "KEY_RECOMMENDED/B", "z.json"),
+    )
+    page = work.view()
+    assert page.badge.text == "1 error"
+    assert [(group.tone, group.title, group.count) for group in page.findings] == [
+        ("bad", "Z_BAD", 1),
+        ("fair", "KEY_RECOMMENDED", 2),
+    ]
+    assert page.findings[1].lines == ("A: x.json: m", "B: z.json: m")
+
+
+def test_warnings_of_jobs_are_shown_once(work: Work) -> None:
+    work.everything()
+    line = "2026-03-15 10:00:00,000 WARNING pacs2bids.plan: series 2: an odd answer\n"
+    work.log("plan", KEY, line + line)
+    assert work.only_session().notes == ("series 2: an odd answer",)
+
+
+def test_b_values_are_summed_up() -> None:
+    assert b_value_summary((0, 0, 1000, 1000.2, 2000)) == "2 × 0, 2 × 1000, 1 × 2000 s/mm²"
+    assert "…" in b_value_summary(tuple(range(0, 3000, 100)))
+
+
+@pytest.mark.parametrize(
+    ("letters", "meaning"),
+    [
+        ("i", "right to left"),
+        ("i-", "left to right"),
+        ("j", "anterior to posterior"),
+        ("k", "inferior to superior"),
+    ],
+)
+def test_phase_encoding_is_told_by_the_affine(letters: str, meaning: str) -> None:
+    assert phase_encoding(stack(), letters) == f"{letters} ({meaning})"
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+class Reader(HTMLParser):
+    """Collects tags and what may point elsewhere; checks that tags close in order."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "!doctype"})
+    POINTERS = frozenset({"src", "href", "srcset", "action", "data", "poster", "style", "background"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.pointers: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), f"{tag} {name}"
+            if name in self.POINTERS:
+                self.pointers.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_page_is_whole_and_points_nowhere(work: Work) -> None:
+    html = work.everything().html()
+    reader = read(html)
+    assert reader.seen.count("img") == 1
+    targets = {f"#{one}" for one in reader.ids}
+    for pointer in reader.pointers:
+        assert pointer.startswith(("data:image/jpeg;base64,", "data:,")) or pointer in targets, pointer[:80]
+    css = html[html.index("<style>") : html.index("</style>")]
+    assert not re.search(r"url\(|@import|//", css)
+
+
+def test_texts_are_escaped(work: Work) -> None:
+    html = work.everything().html()
+    assert "script" not in read(html).seen
+    assert "&lt;script&gt;alert(&#39;t1&#39;)&lt;/script&gt; &amp; &#34;mprage&#34;" in html
+
+
+def test_page_tells_no_identity_and_no_date(work: Work) -> None:
+    html = work.everything().html()
+    for private in ("4711", "0815", "Phantom^Doctor", "042Y", "2026-03-14", "20260314", "2026-03-15"):
+        assert private not in html
+    assert "09:26:53" in html
+    assert work.page.stat().st_mode & 0o077 == 0
+
+
+def test_same_input_same_page(work: Work) -> None:
+    assert work.everything().html() == work.html()
+
+
+def test_damaged_volume_has_no_picture_and_says_so(work: Work) -> None:
+    work.everything()
+    path = work.study / "volumes/002-1.nii.gz"
+    os.truncate(path, 500)
+    html = work.html()
+    assert "No picture: " in html
+    assert "img" not in read(html).seen
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+SHAPE = (30, 36, 24)  # RAS: to the right, to anterior, to superior
+
+
+def save(path: Path, voxels: np.ndarray[Any, Any], affine: np.ndarray[Any, Any] | None = None) -> Path:
+    nib.nifti1.Nifti1Image(voxels, np.eye(4) if affine is None else affine).to_filename(path)
+    return path
+
+
+def marked() -> np.ndarray[Any, Any]:
+    """A dim box and, within the middle slices, a bright block to the patient's right, in front, above."""
+    voxels = np.full(SHAPE, 100, np.int16)
+    voxels[21:27, 24:32, 10:20] = 1000  # in the axial slice 12
+    voxels[21:27, 16:20, 14:20] = 1000  # in the coronal slice 18
+    voxels[14:17, 26:32, 15:20] = 1000  # in the sagittal slice 15
+    return voxels
+
+
+def panels(picture: Picture) -> list[np.ndarray[Any, Any]]:
+    pixels = np.asarray(Image.open(BytesIO(picture.jpeg)))
+    assert pixels.shape[:2] == (picture.height, picture.width)
+    count = round(picture.width / PANEL_PIXELS)
+    step = (picture.width + 8) // count
+    return [pixels[:, step * number : step * number + PANEL_PIXELS].astype(float) for number in range(count)]
+
+
+def centre_of_light(panel: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Mean column and row of bright pixels, from -1 to 1, without the letters at the lower edge."""
+    rows, columns = np.nonzero(panel[:170] > 200)
+    half = PANEL_PIXELS / 2
+    return float(columns.mean()) / half - 1, float(rows.mean()) / half - 1
+
+
+def test_picture_is_the_same_however_a_volume_is_stored(tmp_path: Path) -> None:
+    plain = nib.nifti1.Nifti1Image(marked(), np.diag([2.0, 2.0, 3.0, 1.0]))
+    pictures = set()
+    for axes, flips in itertools.product(
+        itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)
+    ):
+        stored = plain.as_reoriented(np.array(list(zip(axes, flips, strict=True))))
+        path = tmp_path / "stored.nii.gz"
+        stored.to_filename(path)
+        (picture,) = pictures_of(path)
+        pictures.add(picture.jpeg)
+    assert len(pictures) == 1
+    axial, coronal, sagittal = panels(picture)
+    for panel in (axial, coronal, sagittal):
+        across, down = centre_of_light(panel)
+        assert across > 0.2  # right of the middle: the patient's right; in the sagittal slice, anterior
+        assert down < -0.05  # above the middle: anterior; superior
+
+
+def test_letters_tell_the_sides(tmp_path: Path) -> None:
+    (picture,) = pictures_of(save(tmp_path / "black.nii.gz", np.zeros(SHAPE, np.int16)))
+
+    def ink(panel: np.ndarray[Any, Any], *, left: bool) -> tuple[float, float]:
+        """Of the letter in that corner: how bright the upper right and the lower right quarters are."""
+        half = panel[:, :100] if left else panel[:, 100:]
+        rows, columns = np.nonzero(half > 128)
+        letter = half[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        right = letter[:, letter.shape[1] // 2 :]
+        middle = letter.shape[0] // 2
+        return float(right[:middle].mean()), float(right[middle + 2 : -3].mean())
+
+    axial, coronal, sagittal = panels(picture)
+    for panel in (axial, coronal):
+        assert ink(panel, left=True)[0] < 30  # an L has nothing there
+        assert ink(panel, left=False)[0] > 60  # an R has its bow there
+        assert ink(panel, left=False)[1] > 60  # and its leg
+    assert ink(sagittal, left=True)[0] > 60  # a P has its bow
+    assert ink(sagittal, left=True)[1] < 30  # and no leg
+    assert ink(sagittal, left=False)[1] > 60  # an A has a leg
+
+
+def test_proportions_are_those_of_the_patient(tmp_path: Path) -> None:
+    voxels = np.full((40, 20, 20), 7, np.int16)
+    voxels[20, 10, 10] = 0
+    (picture,) = pictures_of(save(tmp_path / "v.nii.gz", voxels, np.diag([1.0, 2.0, 4.0, 1.0])))
+    boxes = []
+    for panel in panels(picture):
+        bright = np.nonzero(panel[:170] > 128)
+        boxes.append((np.ptp(bright[1]) + 1, len(set(bright[0].tolist()))))
+    # 40 mm across, 40 mm to the front, 80 mm up: at 80 mm = 200 pixels
+    assert abs(boxes[0][0] - 100) <= 2
+    assert abs(boxes[1][0] - 100) <= 2
+    assert boxes[0][1] in range(98, 103)
+    assert boxes[1][1] == 170  # cut by us
+
+
+def test_mean_of_the_first_volumes(tmp_path: Path) -> None:
+    voxels = np.repeat(np.full((*SHAPE, 1), 100, np.int16), 12, axis=3)
+    voxels[:10] = 50
+    (before,) = pictures_of(save(tmp_path / "a.nii.gz", voxels))
+    assert before.caption == "mean of the first 10 of 12 volumes"
+    voxels[..., 11] = 30000
+    (after,) = pictures_of(save(tmp_path / "b.nii.gz", voxels))
+    assert after.jpeg == before.jpeg
+    voxels[20:, ..., 9] = 30000
+    (other,) = pictures_of(save(tmp_path / "c.nii.gz", voxels))
+    assert other.jpeg != before.jpeg
+
+
+def test_diffusion_shows_the_weakest_and_the_strongest_weighting(tmp_path: Path) -> None:
+    voxels = np.zeros((*SHAPE, 4), np.int16)
+    for volume, half in enumerate((slice(0, 0), slice(0, 15), slice(0, 0), slice(15, 30))):
+        voxels[half, ..., volume] = 1000
+    weak, strong = pictures_of(save(tmp_path / "dwi.nii.gz", voxels), (1000, 0, 700, 2000))
+    assert (weak.caption, strong.caption) == ("b = 0 s/mm²", "b = 2000 s/mm²")
+    assert centre_of_light(panels(weak)[0])[0] < -0.2
+    assert centre_of_light(panels(strong)[0])[0] > 0.2
+
+
+def test_colour_stays_colour(tmp_path: Path) -> None:
+    voxels = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    voxels["R"][15:] = 250
+    voxels["B"][:15] = 250
+    (picture,) = pictures_of(save(tmp_path / "rgb.nii.gz", voxels))
+    axial = panels(picture)[0]
+    for column, strong, weak in ((150, 0, 2), (50, 2, 0)):
+        assert axial[100, column, strong] > 200
+        assert axial[100, column, weak] < 60
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 8])
+def test_thin_stack_shows_slices(tmp_path: Path, slices: int) -> None:
+    voxels = np.random.default_rng(0).integers(0, 99, (30, 40, slices)).astype(np.int16)
+    (picture,) = pictures_of(save(tmp_path / "thin.nii.gz", voxels))
+    assert picture.planes.split(", ") == ["axial"] * min(slices, 3)
+
+
+def test_values_that_are_no_numbers_do_no_harm(tmp_path: Path) -> None:
+    voxels = marked().astype(np.float32)
+    voxels[:3] = np.nan
+    voxels[3, :, 12] = np.inf
+    (picture,) = pictures_of(save(tmp_path / "nan.nii.gz", voxels))
+    assert centre_of_light(panels(picture)[0])[0] > 0.2
+
+
+def test_negative_slope_does_not_invert(tmp_path: Path) -> None:
+    header = nib.nifti1.Nifti1Image(marked(), np.eye(4)).header.copy()
+    header.set_slope_inter(-1, 0)
+    header["vox_offset"] = 352
+    path = tmp_path / "v.nii.gz"
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + (-marked()).tobytes(order="F")))
+    assert np.array_equal(np.asarray(nib.nifti1.load(path).dataobj), marked())
+    straight = save(tmp_path / "w.nii.gz", marked())
+    assert pictures_of(path)[0].jpeg == pictures_of(straight)[0].jpeg
+
+
+@pytest.mark.parametrize("damage", ["header", "middle", "nothing", "noise"])
+def test_damaged_file_is_a_clear_error(tmp_path: Path, damage: str) -> None:
+    path = save(tmp_path / "v.nii.gz", np.random.default_rng(0).integers(0, 99, SHAPE).astype(np.int16))
+    whole = path.read_bytes()
+    noise = whole[:2000] + bytes(200) + whole[2200:]
+    path.write_bytes({"header": whole[:60], "middle": whole[:5000], "nothing": b"", "noise": noise}[damage])
+    with pytest.raises(ConversionError, match=r"v\.nii\.gz"):
+        pictures_of(path)

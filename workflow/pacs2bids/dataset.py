@@ -21,7 +21,15 @@ from pathlib import Path
 import msgspec
 
 from pacs2bids import __version__
-from pacs2bids.files import read_record, read_tsv, write_json, write_record, write_text, write_tsv
+from pacs2bids.files import (
+    read_record,
+    read_tsv,
+    remove_unfinished,
+    write_json,
+    write_record,
+    write_text,
+    write_tsv,
+)
 from pacs2bids.model import DatasetError, Json, PlacedSession
 
 log = logging.getLogger("pacs2bids.dataset")
@@ -32,6 +40,7 @@ BIDS_VERSION = "1.10.1"
 # BIDS, Participants file: "participant ages should be capped at 89 years"
 OLDEST_AGE_YEARS = 89
 
+EDITED = ("dataset_description.json", "participants.tsv", "participants.json")
 COLUMNS: dict[str, Json] = {
     "age": {"Description": "Age at the first session that is in the dataset", "Units": "year"},
     "sex": {
@@ -88,6 +97,8 @@ def write_dataset(
     read any more.
     """
     _remove_empty_subjects(bids)
+    for name in (*EDITED, "README.md", "CHANGES", ".bidsignore"):
+        remove_unfinished(bids / name)
     sessions = sorted((session for session in placed if session.files), key=lambda each: each.session_key)
     base_path = out.with_suffix(".base.json")
     base = read_record(base_path, Base) if base_path.exists() else Base()
@@ -101,7 +112,7 @@ def write_dataset(
     changes = _write_once(bids, ("CHANGES",), "CHANGES", CHANGES)
     ignore = _write_once(bids, (".bidsignore",), ".bidsignore", BIDSIGNORE)
     write_record(base_path, wanted)
-    names = ["dataset_description.json", "participants.tsv", "participants.json", readme, changes, ignore]
+    names = [*EDITED, readme, changes, ignore]
     record = DatasetRecord(
         bids_version=BIDS_VERSION,
         participants=tuple(wanted.participants),

@@ -7,6 +7,7 @@ reader, a crash or a full disk never meets half a file.
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import os
@@ -39,6 +40,12 @@ def atomic(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed writers of ``path`` left beside it. For a job to call before it writes anything."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -160,11 +160,12 @@ def reconstruct(
 
 
 def remove_stale(volumes: Path, index: StudyIndex) -> None:
-    """Remove what earlier runs left for stacks that the index does not know any more."""
+    """Remove what earlier runs left: of stacks that the index does not know any more, and half-written."""
     known = {stack.stack_id for stack in index.stacks}
     for path in volumes.iterdir():
         stem = path.name.lstrip(".").split(".")[0]
-        if path.is_file() and stem not in known and path.name != "manifest.json":
+        is_known = stem in known or path.name == "manifest.json"
+        if path.is_file() and (not is_known or path.suffix == ".part"):
             path.unlink()
 
 

@@ -1,0 +1,304 @@
+"""The whole line as a person runs it: a folder with a configuration, a PACS that answers, and `snakemake`.
+
+A plugin, not a conftest, so that tests of several folders share one finished run: say
+``pytest_plugins = ["peers.line"]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pacs2bids.pacs.sender import Destination
+from pacs2bids.pacs.server import serving
+from pacs2bids.phantom.protocol import PhantomStudy, studies
+from pacs2bids.phantom.write import write
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+RECEIVER = "PACS2BIDS"
+PATIENCE_S = 300
+# without bytecode on disk a start takes 4 s instead of 1 s
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+QUERY = {
+    "source": "pacs",
+    "match": {"ModalitiesInStudy": "MR"},
+    "subject": {"from": "PatientID", "pattern": "^PHANTOM(?P<subject>[0-9]+)$"},
+    "session": {"from": "StudyDescription", "pattern": "ses-(?P<session>[a-z]+)$"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pacs:
+    """A PACS that is up. ``source``: what ``config.yaml`` says of it."""
+
+    folder: Path
+    source: Mapping[str, object]
+
+
+@contextmanager
+def pacs_of(folder: Path) -> Iterator[Pacs]:
+    """Serve ``folder`` at ports that the operating system chooses."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    destinations = {RECEIVER: Destination(host="127.0.0.1", port=port)}
+    with serving(folder, destinations=destinations) as server:
+        source = {
+            "kind": "pacs",
+            "host": server.host,
+            "port": server.port,
+            "ae_title": server.ae_title,
+            "receive_ae_title": RECEIVER,
+            "receive_host": "127.0.0.1",
+            "receive_port": port,
+        }
+        yield Pacs(folder=folder, source=source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job that Snakemake ran to its end."""
+
+    rule: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One call of `snakemake`. ``terminal``: all that a person saw, both streams in order.
+
+    ``jobs``: what Snakemake itself recorded as done. ``started``: names of the logs that stages opened
+    ("plan/sub-01_ses-a"); a stage opens its log first of all, so failed and killed jobs are among them.
+    """
+
+    code: int
+    terminal: str
+    seconds: float
+    jobs: tuple[Job, ...]
+    started: frozenset[str]
+
+    @property
+    def rules(self) -> set[str]:
+        """Which rules ran: of the jobs done, and of the logs opened."""
+        return {job.rule for job in self.jobs} | {name.partition("/")[0] for name in self.started}
+
+    def of(self, rule: str) -> list[str]:
+        """What the jobs of a rule wrote."""
+        return sorted(job.output for job in self.jobs if job.rule == rule)
+
+    def succeeded(self) -> Run:
+        """This run, which must have ended well."""
+        assert self.code == 0, self.terminal
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A folder in which `snakemake` runs on all studies that a PACS has."""
+
+    folder: Path
+    pacs: Pacs
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def bids(self) -> Path:
+        return self.folder / "bids"
+
+    @property
+    def heuristic(self) -> Path:
+        return self.folder / "heuristic.py"
+
+    def prepared(self) -> Line:
+        """The folder with all that a person writes: configuration and heuristic."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "heuristics" / "demo.py", self.heuristic)
+        self.configure()
+        return self
+
+    def configure(self, **settings: object) -> None:
+        """Write ``config.yaml``; ``settings`` are keys besides the usual."""
+        config = {
+            "sources": {"pacs": dict(self.pacs.source)},
+            "studies": {"query": [QUERY]},
+            "heuristic": "heuristic.py",
+            "dataset": {"name": "Phantoms", "authors": ["Author One"], "license": "CC0"},
+            **settings,
+        }
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def copied(self, folder: Path, pacs: Pacs | None = None) -> Line:
+        """The same in another folder, times of files kept, so that nothing has to be done anew."""
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)
+        line = replace(self, folder=folder, pacs=pacs or self.pacs)
+        line.configure()
+        return line
+
+    def run(self, *options: str) -> Run:
+        """Call `snakemake` and wait for its end."""
+        with self._running(*options) as run:
+            run.process.wait(PATIENCE_S)
+        return run.ended()
+
+    def killed(self, when: Callable[[float], bool]) -> Run:
+        """Call `snakemake` and kill it with all its jobs as soon as ``when(started)`` is true.
+
+        ``started``: seconds since the epoch, as files have their times.
+        """
+        with self._running() as run:
+            deadline = time.monotonic() + PATIENCE_S
+            while not when(run.started_at):
+                assert run.process.poll() is None, f"it ended before it was killed:\n{run.terminal()}"
+                assert time.monotonic() < deadline, run.terminal()
+                time.sleep(0.002)
+            run.kill()
+        return run.ended()
+
+    @contextmanager
+    def _running(self, *options: str) -> Iterator[_Process]:
+        with (self.folder.parent / f"{self.folder.name}.terminal").open("w+b") as screen:
+            started_at = time.time()
+            process = subprocess.Popen(
+                [*SNAKEMAKE, *options],
+                cwd=self.folder,
+                env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a process group of its own: snakemake and all its jobs
+            )
+            run = _Process(line=self, process=process, screen=Path(screen.name), started_at=started_at)
+            try:
+                yield run
+            finally:
+                if process.poll() is None:
+                    run.kill()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    line: Line
+    process: subprocess.Popen[bytes]
+    screen: Path
+    started_at: float
+
+    def terminal(self) -> str:
+        return self.screen.read_text(encoding="utf-8", errors="replace")
+
+    def kill(self) -> None:
+        """SIGKILL to the whole process group, and wait until none of it runs."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE_S)
+        while members(self.process.pid):
+            time.sleep(0.01)
+
+    def ended(self) -> Run:
+        return Run(
+            code=self.process.returncode,
+            terminal=self.terminal(),
+            seconds=time.time() - self.started_at,
+            jobs=recorded(self.line.folder, self.started_at),
+            started=opened(self.line.work / "logs", self.started_at),
+        )
+
+
+def members(group: int) -> list[psutil.Process]:
+    """The processes of a group that still run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def recorded(folder: Path, since: float) -> tuple[Job, ...]:
+    """The jobs that Snakemake recorded as done: one record an output, named by its path in base 64."""
+    jobs = []
+    for path in (folder / ".snakemake" / "metadata").glob("*"):
+        record = json.loads(path.read_text())
+        if record["starttime"] >= since and not record["incomplete"]:
+            jobs.append(Job(rule=record["rule"], output=base64.b64decode(path.name).decode()))
+    return tuple(sorted(jobs, key=lambda job: (job.rule, job.output)))
+
+
+def opened(logs: Path, since: float) -> frozenset[str]:
+    """The logs that were written to: "query", "pull/1.2.3", ..."""
+    paths = logs.rglob("*.log") if logs.exists() else ()
+    return frozenset(
+        str(path.relative_to(logs).with_suffix("")) for path in paths if path.stat().st_mtime >= since
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def session_key(study: PhantomStudy) -> str:
+    """As the workflow calls a session: "sub-01_ses-a"."""
+    return f"sub-{study.subject:02d}_ses-{'abcdefghi'[study.session - 1]}"
+
+
+# ---------------------------------------------------------------------------------------------- fixtures
+
+PHANTOMS = studies(small=True)
+NEW = PHANTOMS[2]  # comes to the PACS later
+KNOWN = tuple(study for study in PHANTOMS if study is not NEW)
+
+
+@pytest.fixture(scope="session")
+def phantom_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a study, named by its StudyInstanceUID."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write(PHANTOMS, folder / "all")
+    for number, study in enumerate(PHANTOMS, start=1):
+        (folder / "all" / f"study{number}").rename(folder / study.uid)
+    (folder / "all").rmdir()
+    return folder
+
+
+def hospital(phantom_files: Path, folder: Path, phantoms: Sequence[PhantomStudy]) -> Path:
+    """A folder for a PACS to serve, with these studies."""
+    for study in phantoms:
+        shutil.copytree(phantom_files / study.uid, folder / study.uid)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pacs(phantom_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
+    """A PACS that has the ``KNOWN`` studies: both forms of storage, slices upwards and downwards."""
+    with pacs_of(hospital(phantom_files, tmp_path_factory.mktemp("pacs"), KNOWN)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def finished(pacs: Pacs, tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """A run on all that ``pacs`` has, undisturbed. Not to be changed: take a copy."""
+    line = Line(folder=tmp_path_factory.mktemp("line") / "finished", pacs=pacs)
+    line.prepared().run().succeeded()
+    return line

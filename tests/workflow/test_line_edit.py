@@ -1,0 +1,80 @@
+"""After an edit: what `snakemake` does again, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from peers.line import KNOWN, NEW, PHANTOMS, Line, digests, hospital, pacs_of, session_key
+
+pytest_plugins = ["peers.line"]
+
+NAMING = {"plan", "place", "dataset", "check", "report", "verdict"}
+TEMPLATE = "{PREFIX}_run-{{item}}_T1w"
+
+
+@pytest.fixture
+def line(finished: Line, tmp_path: Path) -> Line:
+    return finished.copied(tmp_path / "line")
+
+
+def edited(line: Line) -> str:
+    """Put acq-mprage into the name of the T1w; returns the heuristic as it was."""
+    before = line.heuristic.read_text()
+    assert before.count(TEMPLATE) == 1
+    line.heuristic.write_text(before.replace(TEMPLATE, "{PREFIX}_acq-mprage_run-{{item}}_T1w"))
+    return before
+
+
+def images(bids: Path) -> dict[str, int]:
+    """Path in the dataset -> inode."""
+    return {str(path.relative_to(bids)): path.stat().st_ino for path in bids.rglob("*.nii.gz")}
+
+
+def test_edit_renames_and_converts_nothing(line: Line) -> None:
+    assert line.run().succeeded().rules == set()
+    before = images(line.bids)
+    edited(line)
+    run = line.run().succeeded()
+    print(f"\nfrom an edit of the heuristic to the checked dataset: {run.seconds:.1f} s")
+    assert run.rules == NAMING
+    assert len(run.of("plan")) == len(run.of("place")) == len(KNOWN)
+    new_name = {name: name.replace("_run-1_T1w", "_acq-mprage_run-1_T1w") for name in before}
+    after = images(line.bids)
+    # the very same files under new names; the old names are gone
+    assert after == {new_name[name]: inode for name, inode in before.items()}
+    assert sum(name != new for name, new in new_name.items()) == len(KNOWN)
+    renamed = [name for name in digests(line.bids) if "T1w" in name]
+    assert len(renamed) == len(KNOWN) * len((".nii.gz", ".json"))
+    assert all("_acq-mprage_" in name for name in renamed)
+    for table in line.bids.glob("sub-*/**/*_scans.tsv"):
+        assert "_acq-mprage_run-1_T1w.nii.gz" in table.read_text()
+
+
+def test_reverted_edit_reruns_nothing(line: Line) -> None:
+    line.heuristic.write_text(edited(line))  # newer than the plans, and the same
+    assert line.run().succeeded().rules == set()
+
+
+def test_new_study_runs_its_own_jobs_only(finished: Line, phantom_files: Path, tmp_path: Path) -> None:
+    known = {key: digests(finished.bids / key.replace("_", "/")) for key in map(session_key, KNOWN)}
+    with pacs_of(hospital(phantom_files, tmp_path / "pacs", PHANTOMS)) as pacs:
+        run = finished.copied(tmp_path / "later", pacs).run("--forcerun", "query").succeeded()
+    study, session = f"work/studies/{NEW.uid}", f"work/sessions/{session_key(NEW)}"
+    assert [(job.rule, job.output) for job in run.jobs] == [
+        ("check", "work/check.json"),
+        ("dataset", "work/dataset.json"),
+        ("index", f"{study}/index.json"),
+        ("place", f"{session}/placed.json"),
+        ("plan", f"{session}/plan.tsv"),
+        ("pull", f"{study}/receipt.json"),
+        ("query", "work/studies.tsv"),
+        ("reconstruct", f"{study}/volumes/manifest.json"),
+        ("report", "report.html"),
+        ("verdict", "work/valid"),
+    ]
+    assert len(run.started) == len(run.jobs)
+    later = tmp_path / "later" / "bids"
+    assert {key: digests(later / key.replace("_", "/")) for key in known} == known
+    assert images(later / session_key(NEW).replace("_", "/"))

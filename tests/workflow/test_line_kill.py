@@ -1,0 +1,97 @@
+"""Killed at any moment and started again, the workflow makes the same dataset, byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peers.line import KNOWN, Line, Pacs, digests, opened, session_key
+
+pytest_plugins = ["peers.line"]
+
+STUDY = KNOWN[-1]
+VOLUMES = f"work/studies/{STUDY.uid}/volumes"
+SESSION = f"work/sessions/{session_key(STUDY)}"
+IN_BIDS = "bids/" + session_key(STUDY).replace("_", "/")
+
+# in the order of the stages: what each leaves, as far as ``STUDY`` is concerned
+PRODUCTS = {
+    "query": "work/studies.tsv",
+    "pull": f"work/studies/{STUDY.uid}",
+    "index": f"work/studies/{STUDY.uid}/index.json",
+    "reconstruct": VOLUMES,
+    "plan": SESSION,
+    "place": IN_BIDS,
+    "dataset": "work/dataset.json",
+    "check": "work/check.json",
+    "report": "report.html",
+}
+TOP_LEVEL = "bids/dataset_description.json"
+
+# where a stage writes many files: the first of them is there. Elsewhere: the job has opened its log
+MIDWAY = {
+    "pull": f"work/studies/{STUDY.uid}/dicom/*/*",
+    "reconstruct": f"{VOLUMES}/*.nii.gz",
+    "place": f"{IN_BIDS}/*/*",
+    "dataset": TOP_LEVEL,
+}
+
+
+def undone_from(line: Line, stage: str) -> None:
+    """As if ``STUDY`` had never come to this stage; the other studies are done."""
+    stages = list(PRODUCTS)
+    doomed = [PRODUCTS[later] for later in stages[stages.index(stage) :]]
+    doomed.append("work/valid")
+    if stage not in ("check", "report"):
+        doomed.append(TOP_LEVEL)
+    if stage in ("place", *stages[: stages.index("place")]):
+        doomed += [f"{SESSION}/placed.json", f"{SESSION}/owned.json"]
+    for path in (line.folder / product for product in doomed):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def begun(line: Line, stage: str) -> Callable[[float], bool]:
+    """A job of the stage has opened its log."""
+    logs = line.work / "logs"
+    return lambda started: any(name.partition("/")[0] == stage for name in opened(logs, started))
+
+
+def appeared(line: Line, pattern: str) -> Callable[[float], bool]:
+    return lambda _started: any(line.folder.glob(pattern))
+
+
+def delivers_the_same(line: Line, finished: Line) -> None:
+    run = line.run().succeeded()
+    assert "lock" not in run.terminal.lower()
+    assert digests(line.bids) == digests(finished.bids)
+    assert (line.folder / "report.html").stat().st_size > 0
+    for place in (line.bids, *line.work.glob("studies/*/*")):
+        assert not list(place.rglob("*.part"))
+
+
+@pytest.mark.parametrize("stage", PRODUCTS)
+def test_killed_in_a_stage(finished: Line, tmp_path: Path, stage: str) -> None:
+    line = finished.copied(tmp_path / "line")
+    undone_from(line, stage)
+    run = line.killed(appeared(line, MIDWAY[stage]) if stage in MIDWAY else begun(line, stage))
+    assert run.code == -signal.SIGKILL
+    assert stage in run.rules
+    assert not run.of(stage)  # Snakemake did not see it end
+    delivers_the_same(line, finished)
+
+
+def test_killed_again_and_again(finished: Line, pacs: Pacs, tmp_path: Path) -> None:
+    """From nothing, killed at moments that nobody chose, each time a little later."""
+    line = Line(folder=tmp_path / "line", pacs=pacs).prepared()
+    for seconds in (2.0, 2.5, 3.2, 4.1):
+        moment = time.time() + seconds
+        line.killed(lambda _started, moment=moment: time.time() > moment)  # type: ignore[misc]
+    delivers_the_same(line, finished)

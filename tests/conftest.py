@@ -70,3 +70,12 @@ def compare() -> Path:
     if not program.exists():
         unavailable("the comparison tool is not beside this checkout")
     return program
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        unavailable("chromium is not installed (apt-get install --no-install-recommends chromium)")
+    return str(program)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import ROOT, unavailable
 from pacs2bids.__main__ import main
 from pacs2bids.files import write_tsv
+
+HEURISTIC = Path(__file__).parents[2] / "heuristics/demo.py"
 
 OPTIONS = (
     "--headless",
@@ -47,14 +48,6 @@ onload = () => {{
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        unavailable("chromium is not installed")
-    return str(program)
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a small phantom study that went through every stage but the validator."""
     folder = tmp_path_factory.mktemp("report")
@@ -66,7 +59,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(source, study / "dicom/all")
     for verb in ("index", "reconstruct"):
         assert main([verb, str(study)]) == 0
-    names = ["--heuristic", str(ROOT / "heuristics/demo.py"), "--subject", "01", "--session", "a"]
+    names = ["--heuristic", str(HEURISTIC), "--subject", "01", "--session", "a"]
     assert main(["plan", *names, "--out", str(session), str(study)]) == 0
     bids = ["--bids", str(folder / "bids")]
     assert main(["place", "--session-dir", str(session), "--studies-dir", str(study.parent), *bids]) == 0

@@ -223,12 +223,13 @@ def _open_stages(session: SessionEvidence) -> Iterator[tuple[str, Log]]:
 
 
 def _came(session: SessionEvidence) -> str:
-    """Instances received, of those announced."""
+    """Instances received, of those announced; without a receipt, those that were indexed."""
     receipts = [study.receipt for study in session.studies if study.receipt]
     announced = sum(len(uids) for receipt in receipts for uids in receipt.announced.values())
     missing = sum(len(receipt.missing) for receipt in receipts)
     if not receipts:
-        return "–"
+        indexed = sum(study.index.instances for study in session.studies if study.index)
+        return f"{indexed:,}" if indexed else ""
     return f"{announced - missing:,} of {announced:,}" if missing else f"{announced:,}"
 
 

@@ -22,6 +22,7 @@ SOURCES = (
     "sidecar.py",
     "stack.py",
     "store.py",
+    "template.py",
     "vendors/*.py",
     "volume.py",
 )

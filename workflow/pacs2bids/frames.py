@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pacs2bids import vendors
 from pacs2bids.geometry import mosaic_planes
-from pacs2bids.header import Header, ParsedFile, frame_headers
-from pacs2bids.model import Facts, ImageRef, Pacs2BidsError, Plane, Reason, Vector
+from pacs2bids.header import Header, ParsedFile, frame_headers, recall
+from pacs2bids.model import Facts, ImageRef, Mosaic, Pacs2BidsError, Plane, Reason, Vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +65,20 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     if (header.integer("NumberOfFrames") or 1) > 1:
         what = f"has {header.integer('NumberOfFrames')} frames without functional groups"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
-    facts = vendors.facts(header)
-    # UIH's grids have no position of their own: only that of their first tile (corpus uih)
-    plane = _plane(header, path, position=facts.mosaic.first_position_lps if facts.mosaic else None)
-    image = _image(parsed, path, frame=0)
-    if facts.mosaic is None:
-        yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
+    facts = recall(vendors.facts, header)
+    if facts.mosaic is not None:
+        yield from _mosaic(parsed, facts, facts.mosaic, path)
         return
-    for tile, (tile_plane, row, column) in enumerate(mosaic_planes(plane, facts.mosaic)):
+    plane, image = recall(_plane, header), _image(parsed, path, frame=0)
+    yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
+
+
+def _mosaic(parsed: ParsedFile, facts: Facts, mosaic: Mosaic, path: str) -> Iterator[Frame]:
+    header = parsed.header
+    # UIH's grids have no position of their own: only that of their first tile (corpus uih)
+    plane = _plane(header, position=mosaic.first_position_lps)
+    image = _image(parsed, path, frame=0)
+    for tile, (tile_plane, row, column) in enumerate(mosaic_planes(plane, mosaic)):
         yield Frame(
             header=header,
             instance=header,
@@ -95,13 +101,13 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
         yield Frame(
             header=header,
             instance=parsed.header,
-            facts=vendors.facts(header),
-            plane=_plane(header, path),
+            facts=recall(vendors.facts, header),
+            plane=recall(_plane, header),
             image=_image(parsed, path, frame=number),
         )
 
 
-def _plane(header: Header, path: str, *, position: tuple[float, ...] | None = None) -> Plane:
+def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plane:
     position = position or header.numbers("ImagePositionPatient")
     orientation = header.numbers("ImageOrientationPatient")
     spacing = header.numbers("PixelSpacing")
@@ -111,13 +117,13 @@ def _plane(header: Header, path: str, *, position: tuple[float, ...] | None = No
         ("PixelSpacing", spacing, 2),
     ):
         if len(values) != size:
-            raise UnusableError(Reason.NO_GEOMETRY, f"has no usable {keyword}", where=path)
+            raise UnusableError(Reason.NO_GEOMETRY, f"has no usable {keyword}", where="")
     row, column = _unit(orientation[:3]), _unit(orientation[3:])
     if row is None or column is None or abs(sum(a * b for a, b in zip(row, column, strict=True))) > 1e-2:
         what = "has direction cosines that are no right angle (ImageOrientationPatient)"
-        raise UnusableError(Reason.NO_GEOMETRY, what, where=path)
+        raise UnusableError(Reason.NO_GEOMETRY, what, where="")
     if min(spacing) <= 0:
-        raise UnusableError(Reason.NO_GEOMETRY, f"has a PixelSpacing of {spacing}", where=path)
+        raise UnusableError(Reason.NO_GEOMETRY, f"has a PixelSpacing of {spacing}", where="")
     return Plane(
         position_lps=(position[0], position[1], position[2]),
         row_cosines_lps=row,
@@ -137,38 +143,71 @@ def _unit(vector: tuple[float, ...]) -> Vector | None:
     return (vector[0] / length, vector[1] / length, vector[2] / length)
 
 
-def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
-    header, pixels = parsed.header, parsed.pixels
-    if pixels is None:
-        raise UnusableError(Reason.NO_IMAGE, "holds no image", where=path)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    """How the pixels of an instance are stored (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    samples: int
+    planar_configuration: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric_interpretation: str
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+
+
+def _format(header: Header) -> _Format:
     rows, columns = header.integer("Rows") or 0, header.integer("Columns") or 0
-    samples, allocated = header.integer("SamplesPerPixel") or 1, header.integer("BitsAllocated") or 0
+    allocated = header.integer("BitsAllocated") or 0
     if min(rows, columns) <= 0 or allocated not in (8, 16, 32, 64):
         what = f"has an image of {columns} x {rows} pixels of {allocated} bits, which this engine cannot read"
-        raise UnusableError(Reason.UNSUPPORTED, what, where=path)
-    size = rows * columns * samples * allocated // 8
-    if pixels.length is not None and pixels.length < size * (frame + 1):
-        what = (
-            f"is cut short: pixel data of {pixels.length} bytes, frame {frame + 1} needs {size * (frame + 1)}"
-        )
-        raise UnusableError(Reason.UNREADABLE, what, where=path)
+        raise UnusableError(Reason.UNSUPPORTED, what, where="")
     stored = header.integer("BitsStored") or allocated
+    return _Format(
+        rows=rows,
+        columns=columns,
+        samples=header.integer("SamplesPerPixel") or 1,
+        planar_configuration=header.integer("PlanarConfiguration") or 0,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=header.integer("HighBit") or stored - 1,
+        signed=header.integer("PixelRepresentation") == 1,
+        photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
+    )
+
+
+def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
+    pixels = parsed.pixels
+    if pixels is None:
+        raise UnusableError(Reason.NO_IMAGE, "holds no image", where=path)
+    form = recall(_format, parsed.header)
+    size = form.frame_bytes
+    if pixels.length is not None and pixels.length < size * (frame + 1):
+        need = size * (frame + 1)
+        what = f"is cut short: pixel data of {pixels.length} bytes where frame {frame + 1} ends at {need}"
+        raise UnusableError(Reason.UNREADABLE, what, where=path)
     return ImageRef(
         path=path,
         frame=frame,
         transfer_syntax_uid=parsed.transfer_syntax_uid,
         offset=None if pixels.offset is None else pixels.offset + size * frame,
         length=None if pixels.offset is None else size,
-        rows=rows,
-        columns=columns,
-        samples_per_pixel=samples,
-        planar_configuration=header.integer("PlanarConfiguration") or 0,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=header.integer("HighBit") or stored - 1,
-        signed=header.integer("PixelRepresentation") == 1,
+        rows=form.rows,
+        columns=form.columns,
+        samples_per_pixel=form.samples,
+        planar_configuration=form.planar_configuration,
+        bits_allocated=form.bits_allocated,
+        bits_stored=form.bits_stored,
+        high_bit=form.high_bit,
+        signed=form.signed,
         is_float=pixels.keyword != "PixelData",
-        photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
+        photometric_interpretation=form.photometric_interpretation,
         big_endian=parsed.transfer_syntax_uid == "1.2.840.10008.1.2.2",
     )
 

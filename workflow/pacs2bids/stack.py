@@ -19,6 +19,7 @@ import numpy as np
 
 from pacs2bids.frames import Frame
 from pacs2bids.geometry import Floats, slice_normal
+from pacs2bids.header import Header, recall
 from pacs2bids.model import ConversionError, ImageRef, Plane, Vector
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
@@ -84,7 +85,7 @@ def piece_of(frame: Frame) -> Piece:
         b_value_s_per_mm2=facts.b_value_s_per_mm2,
         b_vector_lps=facts.b_vector_lps,
         slice_time_s=slice_time_s,
-        rescale=_rescale(frame),
+        rescale=frame.facts.rescale or recall(_rescale, header),
     )
 
 
@@ -111,11 +112,8 @@ def iso_date_time(stamp: str) -> str:
     return f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}.{fraction}"
 
 
-def _rescale(frame: Frame) -> tuple[float, float]:
-    if frame.facts.rescale is not None:
-        return frame.facts.rescale
-    slope, intercept = frame.header.number("RescaleSlope"), frame.header.number("RescaleIntercept")
-    return (slope if slope else 1.0, intercept or 0.0)
+def _rescale(header: Header) -> tuple[float, float]:
+    return (header.number("RescaleSlope") or 1.0, header.number("RescaleIntercept") or 0.0)
 
 
 # ---------------------------------------------------------------------------------------------- split
@@ -129,13 +127,17 @@ def _cosines(frame: Frame) -> Hashable:
     return tuple(round(value / 0.002) for value in values)
 
 
-def _echo_time(frame: Frame) -> Hashable:
-    echo_time_ms = frame.header.number("EffectiveEchoTime") or frame.header.number("EchoTime")
+def _echo_time(header: Header) -> Hashable:
+    echo_time_ms = header.number("EffectiveEchoTime") or header.number("EchoTime")
     return None if echo_time_ms is None else round(echo_time_ms, 3)
 
 
-def _image_type(frame: Frame) -> Hashable:
-    return frame.header.texts("FrameType") or frame.header.texts("ImageType")
+def _echo_number(header: Header) -> Hashable:
+    return header.integer("EchoNumbers")
+
+
+def _image_type(header: Header) -> Hashable:
+    return header.texts("FrameType") or header.texts("ImageType")
 
 
 def _has_direction(frame: Frame) -> Hashable:
@@ -151,10 +153,10 @@ SPLIT: dict[str, Split] = {
         round(frame.plane.column_spacing_mm, 4),
     ),
     "ImageOrientationPatient": _cosines,
-    "ImageType": _image_type,
+    "ImageType": lambda frame: recall(_image_type, frame.header),
     "complex component": lambda frame: frame.facts.component,
-    "EchoTime": _echo_time,
-    "EchoNumbers": lambda frame: frame.header.integer("EchoNumbers"),
+    "EchoTime": lambda frame: recall(_echo_time, frame.header),
+    "EchoNumbers": lambda frame: recall(_echo_number, frame.header),
     "diffusion map": lambda frame: frame.facts.is_diffusion_map,
     "diffusion direction": _has_direction,
     "samples": lambda frame: (frame.image.samples_per_pixel, frame.image.photometric_interpretation),

@@ -24,7 +24,7 @@ from nibabel.nifti1 import Nifti1Header
 from pacs2bids.engine import engine_version
 from pacs2bids.files import atomic, read_record, sha256, write_json, write_record, write_text
 from pacs2bids.geometry import fsl_b_vectors
-from pacs2bids.header import ParsedFile, parse
+from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.indexing import Indexer
 from pacs2bids.model import (
     ConversionError,
@@ -58,12 +58,12 @@ def files_below(folder: Path) -> Iterator[str]:
                 yield str((Path(parent) / name).relative_to(folder))
 
 
-def parse_file(folder: Path, path: str) -> ParsedFile:
+def parse_file(reader: Reader, folder: Path, path: str) -> ParsedFile:
     """The header of one file. Raises HeaderError if it cannot be read."""
     try:
         # pydicom warns of each odd value of each file; what matters of it we find ourselves
-        with warnings.catch_warnings(action="ignore"), (folder / path).open("rb") as stream:
-            return parse(stream, path)
+        with open(f"{folder}/{path}", "rb", buffering=0) as stream:  # noqa: PTH123 - microseconds count here
+            return reader.parse(stream, path)
     except OSError as error:
         raise HeaderError(f"cannot be read: {error.strerror}", where=path) from error
 
@@ -71,9 +71,10 @@ def parse_file(folder: Path, path: str) -> ParsedFile:
 def index_study(dicom: Path, study_instance_uid: str) -> StudyIndex:
     """Read every header below ``dicom`` (folders named by SeriesInstanceUID) once, and index the study."""
     indexer = Indexer(study_instance_uid=study_instance_uid, engine_version=engine_version())
+    reader = Reader()
     for path in files_below(dicom):
         try:
-            indexer.add(path, parse_file(dicom, path))
+            indexer.add(path, parse_file(reader, dicom, path))
         except HeaderError as error:
             indexer.add_unreadable(path, error, Path(path).parent.name or None)
     return indexer.finish()
@@ -83,9 +84,10 @@ def index_folder(folder: Path) -> tuple[list[StudyIndex], list[str]]:
     """Index all studies of any folder; also the paths of files that are not DICOM."""
     indexers: dict[str, Indexer] = {}
     others: list[str] = []
+    reader = Reader()
     for path in files_below(folder):
         try:
-            parsed = parse_file(folder, path)
+            parsed = parse_file(reader, folder, path)
         except HeaderError as error:
             log.info("%s", error)
             others.append(path)

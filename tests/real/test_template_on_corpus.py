@@ -1,0 +1,36 @@
+"""Indexing by template gives the same as with every header parsed by pydicom, on real scanner data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from pacs2bids.engine import engine_version
+from pacs2bids.header import parse_slowly
+from pacs2bids.indexing import Indexer
+from pacs2bids.model import HeaderError
+from pacs2bids.store import files_below, index_folder
+
+# Siemens mosaic and GE; XA enhanced; Philips classic, enhanced and compressed; UIH grids; implicit VR
+SETS = ("nih", "xa60", "philips_asl", "uih", "ts", "table")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_same_index(corpus: Callable[[str], Path], name: str) -> None:
+    folder = corpus(name)
+    fast, _ = index_folder(folder)
+    assert fast
+    for index in fast:
+        slow = Indexer(study_instance_uid=index.study_instance_uid, engine_version=engine_version())
+        for path in files_below(folder):
+            with warnings.catch_warnings(action="ignore"), (folder / path).open("rb") as stream:
+                try:
+                    parsed = parse_slowly(stream, path)
+                except HeaderError:
+                    continue
+            if parsed.header.text("StudyInstanceUID") == index.study_instance_uid:
+                slow.add(path, parsed)
+        assert msgspec.json.encode(slow.finish()) == msgspec.json.encode(index)

@@ -221,7 +221,7 @@ def test_files_have_the_names_of_the_protocol(asked: Line) -> None:
 
 
 def test_named_volumes_are_the_reconstructed_ones(asked: Line) -> None:
-    placed = {}
+    placed: dict[str, str] = {}
     for session in SESSIONS:
         placed |= read_record(
             asked.folder / "work" / "sessions" / session / "placed.json", PlacedSession

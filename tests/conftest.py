@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from peers.available import unavailable
 
 # failed assertions in helpers tell their values, too
 pytest.register_assert_rewrite("peers", "truth")
@@ -19,7 +20,6 @@ pytest_plugins = ["peers.orthanc"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-IN_CI = os.environ.get("CI", "").lower() == "true"
 
 # folders of tests in the order in which they run
 ORDER = ("unit", "phantom", "pacs", "real", "workflow", "readme")
@@ -31,13 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return ORDER.index(parts[0]) if parts[0] in ORDER else len(ORDER)
 
     items.sort(key=rank)
-
-
-def unavailable(reason: str) -> None:
-    """Skip on a user's machine; fail in CI, where everything must be there."""
-    if IN_CI:
-        pytest.fail(f"needed in CI: {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

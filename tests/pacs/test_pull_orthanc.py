@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from pydicom.filereader import read_file_meta_info, read_partial
 
-from conftest import unavailable
+from peers.available import unavailable
 from pacs2bids.files import read_record
 from pacs2bids.model import Receipt
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance

@@ -29,7 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from conftest import unavailable
+from peers.available import unavailable
 from pacs2bids.model import ConfigError
 from pacs2bids.pacs.identifiers import identifier_of
 from pacs2bids.pacs.sender import Destination

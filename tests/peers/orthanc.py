@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import unavailable
+from peers.available import unavailable
 
 AE_TITLE = "ORTHANC"
 DICOM_PORT = 4242

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from pacs2bids.engine import engine_version
 from pacs2bids.header import parse_slowly
 from pacs2bids.indexing import Indexer

@@ -293,7 +293,8 @@ class SeriesInfo:
 
     ``series_key``: short, unique in the study, sortable: "005", or "005b" where a number repeats.
     ``dims``: (rows, columns, ...) of the representative instance as heudiconv counts them, then the number of
-    files, padded with 1. ``repetition_time_s``/``echo_time_ms``: units as heudiconv's TR and TE; None if missing.
+    files, padded with 1. ``repetition_time_s``/``echo_time_ms``: units as heudiconv's TR and TE; None if
+    missing.
     """
 
     series_key: str

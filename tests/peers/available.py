@@ -1,0 +1,17 @@
+"""What a test does when something that it needs is not on this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip on a user's machine; fail in CI, where everything must be there."""
+    if IN_CI:
+        pytest.fail(f"needed in CI: {reason}")
+    pytest.skip(reason)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from peers.available import unavailable
 
 # failed assertions in helpers tell their values, too

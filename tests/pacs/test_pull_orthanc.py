@@ -15,9 +15,9 @@ import pydicom
 import pytest
 from pydicom.filereader import read_file_meta_info, read_partial
 
-from peers.available import unavailable
 from pacs2bids.files import read_record
 from pacs2bids.model import Receipt
+from peers.available import unavailable
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance
 from peers.orthanc import AE_TITLE, DICOM_PORT, OUR_PORT, Orthanc, is_dicom
 

@@ -18,10 +18,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, MRImageStorage
 from pynetdicom import AE, _config
 
-from peers.available import unavailable
 from pacs2bids.model import PullError
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
+from peers.available import unavailable
 from peers.instances import CSA_NON_IMAGE, SERIES, STUDY, data_set_bytes, first_of, instance
 
 

@@ -29,12 +29,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from peers.available import unavailable
 from pacs2bids.model import ConfigError
 from pacs2bids.pacs.identifiers import identifier_of
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import EmbeddedPacs, serving
 from pacs2bids.verbs import serve
+from peers.available import unavailable
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance, write_study
 
 OTHER = f"{STUDY}.99"

@@ -354,7 +354,8 @@ def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | No
         fields["PhaseEncodingAxis"] = phase_encoding_direction(facts.phase_encoding, positive=True)[0]
     times = _slice_times_s(arrangement, repetition_time_s)
     if times:
-        fields["SliceTiming"] = [round(time, 7) for time in times]
+        # DICOM times have six decimals (PS3.5 section 6.2); the rest is what a float of the clock cannot hold
+        fields["SliceTiming"] = [round(time, 6) for time in times]
     return fields
 
 

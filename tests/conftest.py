@@ -15,9 +15,9 @@ import pytest
 from peers.available import unavailable
 
 # failed assertions in helpers tell their values, too
-pytest.register_assert_rewrite("peers", "truth")
+pytest.register_assert_rewrite("truth")
 
-pytest_plugins = ["peers.orthanc"]
+pytest_plugins = ["peers.orthanc", "peers.line"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -1,7 +1,6 @@
 """The whole line as a person runs it: a folder with a configuration, a PACS that answers, and `snakemake`.
 
-A plugin, not a conftest, so that tests of several folders share one finished run: say
-``pytest_plugins = ["peers.line"]``.
+A plugin of all tests, so that those of several folders share one finished run.
 """
 
 from __future__ import annotations

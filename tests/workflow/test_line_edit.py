@@ -8,8 +8,6 @@ import pytest
 
 from peers.line import KNOWN, NEW, PHANTOMS, Line, digests, hospital, pacs_of, session_key
 
-pytest_plugins = ["peers.line"]
-
 NAMING = {"plan", "place", "dataset", "check", "report", "verdict"}
 TEMPLATE = "{PREFIX}_run-{{item}}_T1w"
 

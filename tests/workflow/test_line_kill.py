@@ -12,8 +12,6 @@ import pytest
 
 from peers.line import KNOWN, Line, Pacs, digests, opened, session_key
 
-pytest_plugins = ["peers.line"]
-
 STUDY = KNOWN[-1]
 VOLUMES = f"work/studies/{STUDY.uid}/volumes"
 SESSION = f"work/sessions/{session_key(STUDY)}"

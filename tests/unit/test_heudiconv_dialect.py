@@ -377,6 +377,79 @@ def test_a_good_file_is_loaded_once(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "loaded\n"
 
 
+# ---------------------------------------------------------------------------------------------- privacy
+
+WHO = {
+    "patient_id": "0012345",
+    "accession_number": "ACC\\7788",
+    "referring_physician_name": "Phantom^Physician",
+}
+KNOWN = index(series(1, "T1w", **WHO), series(2, "bold", **WHO))  # type: ignore[arg-type]
+
+
+def nobody(text: str) -> bool:
+    words = ("12345", "7788", "phantom", "physician^", "^physician")
+    return not any(word in text.lower() for word in words)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("{}[s.patient_id]", "KeyError: '<patient_id>' (mine.py, line 4)"),
+        ("{}[int(s.patient_id)]", "KeyError: <patient_id> (mine.py, line 4)"),
+        ("{}[s.accession_number]", "KeyError: '<accession_number>' (mine.py, line 4)"),
+        (
+            "raise ValueError(s.referring_physician_name.lower().split('^')[0])",
+            "ValueError: <referring_physician_name> (mine.py, line 4)",
+        ),
+        ("assert s.patient_age, s", "AssertionError: SeqInfo("),
+        ("eval(f'sub{s.patient_id} x')", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_an_exception_shows_its_kind_and_line_and_no_identity(tmp_path: Path, line: str, shown: str) -> None:
+    text = said(heuristic(tmp_path, f"for s in seqinfo:\n    {line}"), KNOWN)
+    assert shown in text
+    assert nobody(text)
+
+
+def test_a_series_set_aside_shows_no_identity(tmp_path: Path) -> None:
+    body = "ages = {'': 3}\nfor s in seqinfo:\n    ages[s.patient_id]\nreturn {}"
+    (odd,) = asked(heuristic(tmp_path, body), index(series(1, "T1w"), *KNOWN.series[1:])).unanswered
+    assert "KeyError: '<patient_id>' (mine.py, line 5)" in odd.reason
+    assert nobody(odd.reason)
+
+
+def test_a_short_id_is_blanked_as_a_word_of_its_own(tmp_path: Path) -> None:
+    one = index(series(1, "T1w", patient_id="E1"))
+    text = said(heuristic(tmp_path, "raise KeyError(seqinfo[0].patient_id, 'E10')"), one)
+    assert "KeyError: ('<patient_id>', 'E10') (mine.py, line 3)" in text
+
+
+def test_what_a_file_prints_or_logs_shows_no_identity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = """
+import logging, sys
+print("who:", seqinfo[0].patient_id, seqinfo[0].referring_physician_name)
+sys.stderr.write(seqinfo[0].accession_number[:4])
+sys.stderr.write(seqinfo[0].accession_number[4:] + "!")
+logging.getLogger("mine").warning("of %s", seqinfo[0].patient_id)
+return {}
+"""
+    asked(heuristic(tmp_path, body), KNOWN)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "who: <patient_id> <referring_physician_name>" in captured.err
+    assert "<accession_number>!" in captured.err
+    assert nobody(captured.err)
+
+
+def test_an_answer_that_cannot_be_used_shows_no_identity(tmp_path: Path) -> None:
+    text = said(heuristic(tmp_path, 'return {("a", "nii.gz"): [s.patient_id for s in seqinfo]}'), KNOWN)
+    assert "unknown series id '<patient_id>' (known: 1-T1w, 2-bold)" in text
+    assert nobody(text)
+
+
 # ------------------------------------------------------------------------------------------- our heuristics
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from pacs2bids.dialects.blanking import Blank, BlankedStream
 from pacs2bids.dialects.standins import SeqInfo, install
 from pacs2bids.model import HeuristicError, Reason, SeriesInfo, StudyIndex
 from pacs2bids.plan import Answer, Answers, Unanswered
@@ -53,7 +54,8 @@ def ask(path: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str
     outside its contract.
     """
     shown = series_to_show(indexes)
-    heuristic = _Heuristic(path)
+    blank = Blank(info for _, info in shown)
+    heuristic = _Heuristic(path, blank)
     returned, odd = _returned(heuristic, [info for _, info in shown])
     names = {
         "subject": subject,
@@ -65,7 +67,8 @@ def ask(path: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str
     reader.read(returned)
     if reader.problems:
         listed = "\n  - ".join(dict.fromkeys(reader.problems))
-        raise HeuristicError(f"infotodict gives answers that cannot be used:\n  - {listed}", where=str(path))
+        what = f"infotodict gives answers that cannot be used:\n  - {blank(listed)}"
+        raise HeuristicError(what, where=str(path))
     set_aside = [_unanswered(series, odd[info]) for series, info in shown if info in odd]
     return Answers(
         named=tuple(reader.named),
@@ -173,10 +176,13 @@ class _FailedError(Exception):
 
 
 class _Heuristic:
-    """A user's file. It is loaded afresh for every call: none sees what another left behind."""
+    """A user's file. It is loaded afresh for every call: none sees what another left behind.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
+    What it says, printed or in exceptions, goes through ``blank``.
+    """
+
+    def __init__(self, path: Path, blank: Blank) -> None:
+        self.path, self.blank = path.resolve(), blank
         self.where = str(path)
         if not self.path.is_file():
             raise HeuristicError("no such heuristic file", where=self.where)
@@ -192,7 +198,7 @@ class _Heuristic:
         """Return what ``infotodict`` returns. Raises _FailedError if the user's code raises anything."""
         module, self._fresh = self._fresh or self._load(), None
         try:
-            with self._importing(), _stdout_to_stderr():
+            with self._importing(), self._talking():
                 return module.infotodict(list(infos))
         except (Exception, SystemExit) as error:  # user code may raise anything
             raise _FailedError(self._failure(error)) from error
@@ -212,7 +218,7 @@ class _Heuristic:
         loader = SourceFileLoader(stem, str(self.path))
         sys.modules[stem] = module
         try:
-            with self._importing(), _stdout_to_stderr():
+            with self._importing(), self._talking():
                 code = loader.source_to_code(loader.get_data(str(self.path)), str(self.path))
                 exec(code, vars(module))
         except (Exception, SystemExit) as error:  # user code may raise anything
@@ -235,16 +241,26 @@ class _Heuristic:
         finally:
             sys.path[:], sys.dont_write_bytecode = path, flag
 
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Users print to debug; standard output is for the one line of result."""
+        stream = BlankedStream(sys.stderr, self.blank)
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+            try:
+                yield
+            finally:
+                stream.flush()
+
     def _failure(self, error: BaseException) -> _Failure:
         if isinstance(error, SyntaxError):
             place = (error.filename or str(self.path), error.lineno or 0)
-            return _Failure(f"{type(error).__name__}: {error.msg} ({_spoken(place)})", place, ())
+            return _Failure(f"{type(error).__name__}: {self.blank(error.msg)} ({_spoken(place)})", place, ())
         frames = [frame for frame in traceback.walk_tb(error.__traceback__) if self._is_users(frame[0])]
         frame, line = frames[-1] if frames else (None, 0)
         place = (frame.f_code.co_filename if frame else str(self.path), line)
-        what = "".join(traceback.format_exception_only(error)).strip()
+        kind, colon, said = "".join(traceback.format_exception_only(error)).strip().partition(":")
         seen = [info for inner, _ in reversed(frames) for info in _seqinfos(inner)]
-        return _Failure(f"{what} ({_spoken(place)})", place, tuple(seen))
+        return _Failure(f"{kind}{colon}{self.blank(said)} ({_spoken(place)})", place, tuple(seen))
 
     def _is_users(self, frame: FrameType) -> bool:
         return Path(frame.f_code.co_filename).is_relative_to(self.path.parent)
@@ -256,13 +272,6 @@ def _spoken(place: tuple[str, int]) -> str:
 
 def _seqinfos(frame: FrameType) -> list[SeqInfo]:
     return [value for value in frame.f_locals.values() if isinstance(value, SeqInfo)]
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Users print to debug; standard output is for the one line of result."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 # --------------------------------------------------------------------------------------------- odd series

@@ -1,0 +1,71 @@
+"""What a user's code says, without the persons it speaks of.
+
+A heuristic sees patient IDs, accession numbers and names of physicians. Its names may be made of them, that
+is its author's decision; the texts of its exceptions and what it prints end in logs, tables and the report,
+where no identity belongs.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from pacs2bids.dialects.standins import SeqInfo
+
+IDENTITIES = ("patient_id", "accession_number", "referring_physician_name")
+ALONE = 4  # shorter values are blanked as whole words only: an ID "1" is in half of all words and numbers
+
+
+class Blank:
+    """A function of a text: each value of ``IDENTITIES`` in these series becomes ``<field>``."""
+
+    def __init__(self, infos: Iterable[SeqInfo]) -> None:
+        self._fields: dict[str, str] = {}
+        for info in infos:
+            for field in IDENTITIES:
+                for spelling in _spellings(field, str(getattr(info, field) or "")):
+                    self._fields.setdefault(spelling.lower(), field)
+        longest_first = sorted(self._fields, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(_found_as, longest_first)) or r"(?!)", re.IGNORECASE)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without identities."""
+        return self._pattern.sub(lambda match: f"<{self._fields.get(match[0].lower(), 'identity')}>", text)
+
+
+def _spellings(field: str, value: str) -> Iterator[str]:
+    """As it stands, as ``repr`` escapes it, as a number, and the parts of a name (PS3.5 6.2, PN)."""
+    parts = re.split(r"[\^=\s]+", value) if field == "referring_physician_name" else []
+    for spelling in (value, repr(value)[1:-1], value.lstrip("0"), *(one for one in parts if len(one) > 1)):
+        if spelling.strip():
+            yield spelling
+
+
+def _found_as(value: str) -> str:
+    literal = re.escape(value)
+    return literal if len(value) >= ALONE else rf"(?<![^\W_]){literal}(?![^\W_])"
+
+
+class BlankedStream(io.TextIOBase):
+    """A text stream that passes whole lines on to another, without identities."""
+
+    def __init__(self, stream: TextIO, blank: Blank) -> None:
+        self._stream, self._blank, self._begun = stream, blank, ""
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Pass on what is complete; a line may come in pieces."""
+        whole, newline, self._begun = (self._begun + text).rpartition("\n")
+        self._stream.write(self._blank(whole + newline))
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on a begun line, too."""
+        begun, self._begun = self._begun, ""
+        self._stream.write(self._blank(begun))
+        self._stream.flush()

@@ -157,10 +157,10 @@ class Line:
             run.process.wait(PATIENCE_S)
         return run.ended()
 
-    def killed(self, when: Callable[[float], bool]) -> Run:
+    def killed(self, when: Callable[[float], bool], *, alone: bool = False) -> Run:
         """Call `snakemake` and kill it with all its jobs as soon as ``when(started)`` is true.
 
-        ``started``: seconds since the epoch, as files have their times.
+        ``started``: seconds since the epoch, as files have their times. ``alone``: its jobs live on.
         """
         with self._running() as run:
             deadline = time.monotonic() + PATIENCE_S
@@ -168,7 +168,11 @@ class Line:
                 assert run.process.poll() is None, f"it ended before it was killed:\n{run.terminal()}"
                 assert time.monotonic() < deadline, run.terminal()
                 time.sleep(0.002)
-            run.kill()
+            if alone:
+                run.process.kill()
+                run.process.wait(PATIENCE_S)
+            else:
+                run.kill()
         return run.ended()
 
     @contextmanager

@@ -86,10 +86,18 @@ def test_killed_in_a_stage(finished: Line, tmp_path: Path, stage: str) -> None:
     delivers_the_same(line, finished)
 
 
+def test_jobs_that_outlive_their_run_do_no_harm(finished: Line, tmp_path: Path) -> None:
+    """Snakemake alone is killed: its job goes on while the next run does the same work."""
+    line = finished.copied(tmp_path / "line")
+    undone_from(line, "reconstruct")
+    run = line.killed(begun(line, "reconstruct"), alone=True)
+    assert not run.of("reconstruct")
+    delivers_the_same(line, finished)
+
+
 def test_killed_again_and_again(finished: Line, pacs: Pacs, tmp_path: Path) -> None:
     """From nothing, killed at moments that nobody chose, each time a little later."""
     line = Line(folder=tmp_path / "line", pacs=pacs).prepared()
     for seconds in (2.0, 2.5, 3.2, 4.1):
-        moment = time.time() + seconds
-        line.killed(lambda _started, moment=moment: time.time() > moment)  # type: ignore[misc]
+        line.killed(lambda started, seconds=seconds: time.time() > started + seconds)
     delivers_the_same(line, finished)

@@ -293,6 +293,89 @@ def test_a_series_that_the_engine_refused_says_why() -> None:
     assert planned(study).rows[0].reason == "no volume in it: slices are unevenly spaced"
 
 
+def refused(study: StudyIndex, *stack_ids: str) -> StudyIndex:
+    lost = tuple(FailedStack(stack_id=one, error="slices are unevenly spaced") for one in stack_ids)
+    return replace(study, refused=lost)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "lost", "expected"),
+    [
+        ("fmap/magnitude", [(2, "magnitude")], ["005-1"], ["magnitude2"]),
+        ("func/task-a_bold", [(1, None), (3, None)], ["005-2"], ["task-a_echo-1_bold", "task-a_echo-3_bold"]),
+        (
+            "anat/MEGRE",
+            [(1, "magnitude"), (2, "phase")],
+            ["005-3", "005-4"],
+            ["echo-1_part-mag_MEGRE", "echo-2_part-phase_MEGRE"],
+        ),
+    ],
+)
+def test_what_is_left_of_a_series_is_named_as_if_it_were_whole(
+    name: str, left: list[tuple[int, str | None]], lost: list[str], expected: list[str]
+) -> None:
+    free = [n for n in range(1, 5) if f"005-{n}" not in lost]
+    stacks = [
+        stack(5, ordinal, echo_number=echo, echo_time_s=echo / 100, component=component)
+        for ordinal, (echo, component) in zip(free, left, strict=False)
+    ]
+    plan = planned(refused(index(stacks), *lost), answer(5, name))
+    found = names(plan)
+    assert [found[one.stack_id] for one in stacks] == expected
+    for row in (row for row in plan.rows if row.stack_id in lost):
+        assert (row.bids_name, row.reason) == ("", "refused: slices are unevenly spaced")
+        assert row.instances == 0
+    assert {row.stack_id for row in plan.rows} == {*lost, *(one.stack_id for one in stacks)}
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        [(1, "magnitude")],  # the other may be echo 2 or a phase
+        [(None, "magnitude")],
+        [(1, "magnitude"), (1, "phase")],
+        [(1, None), (2, "phase")],
+        [(2, "magnitude"), (2, "magnitude")],
+    ],
+)
+def test_no_name_is_guessed_beside_a_refused_stack(left: list[tuple[int | None, str | None]]) -> None:
+    stacks = [
+        stack(5, n, echo_number=echo, component=component)
+        for n, (echo, component) in enumerate(left, start=1)
+    ]
+    plan = planned(refused(index(stacks), "005-9"), answer(5, "fmap/magnitude"))
+    assert not any(row.bids_name for row in plan.rows)
+    for row in plan.rows:
+        assert "refused: slices are unevenly spaced" in row.reason
+    assert "series 005 (protocol 5): stack 005-9 was refused" in plan.warnings[0]
+    assert 'choose it, as in {"item": s.series_id, "stack": 1}' in plan.warnings[0]
+
+
+def test_a_stack_is_chosen_beside_a_refused_one() -> None:
+    study = refused(index([stack(5, 1, echo_number=1)]), "005-2")
+    plan = planned(study, answer(5, "fmap/magnitude1", chosen=1), answer(5, "fmap/magnitude2", chosen=2))
+    assert names(plan) == {"005-1": "magnitude1", "005-2": ""}
+    assert "named is stack 005-2, which was refused: slices are unevenly spaced" in plan.warnings[0]
+
+
+def test_a_chosen_stack_of_a_series_without_any_is_a_warning() -> None:
+    study = replace(refused(index([stack(1)]), "009-1"), series=(series(9, []),), stacks=())
+    plan = planned(study, answer(9, "anat/T1w", chosen=1))
+    assert plan.rows[0].reason == "no volume in it: slices are unevenly spaced"
+    assert "is named sub-01/ses-a/anat/sub-01_ses-a_T1w, but there is no volume in it" in plan.warnings[0]
+
+
+def test_a_series_of_which_no_header_can_be_read_has_a_row() -> None:
+    uid = f"{STUDY}.77"
+    files = tuple(
+        Leftover(path=name, reason=Reason.UNREADABLE, detail="", series_instance_uid=uid) for name in "ab"
+    )
+    plan = planned(refused(index([stack(1)], leftovers=files), uid))
+    row = plan.rows[1]
+    assert (row.study_instance_uid, row.series_instance_uid, row.stack_id) == (STUDY, uid, "")
+    assert (row.instances, row.reason) == (2, "no volume in it: slices are unevenly spaced")
+
+
 def test_a_series_on_which_the_heuristic_failed_says_why() -> None:
     odd = Unanswered(study_instance_uid=STUDY, series_instance_uid=f"{STUDY}.1", reason="IndexError, line 7")
     answers = Answers(named=(), unanswered=(odd,), warnings=("beware",))

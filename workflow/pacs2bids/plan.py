@@ -3,18 +3,30 @@
 Theory of operation. A heuristic names *series* (``Answer``: a path without extension for a series); an index
 holds *stacks*, and one series may hold several: echoes, magnitude and phase, maps beside diffusion volumes.
 ``plan_session`` gives every stack its own name from what tells the stacks of a series apart, checks all names
-against BIDS and against each other, and reports everything that is wrong at once. Every stack, and every
-series without stacks, ends in a row.
+against BIDS and against each other, and reports everything that is wrong at once. Every stack, refused or
+not, and every series without stacks, ends in a row. A refused stack counts when the others are named: what
+is left of two echoes is still one of two echoes.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from pacs2bids.bids import BidsName
-from pacs2bids.model import Json, Leftover, PlanError, PlanRow, SeriesInfo, Stack, StackFacts, StudyIndex
+from pacs2bids.model import (
+    FailedStack,
+    Json,
+    Leftover,
+    PlanError,
+    PlanRow,
+    SeriesInfo,
+    Stack,
+    StackFacts,
+    StudyIndex,
+)
 
 NOT_NAMED = "the heuristic does not name this series"
 BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
@@ -71,7 +83,7 @@ class _Series:
     info: SeriesInfo
     stacks: tuple[Stack, ...]
     leftovers: tuple[Leftover, ...]
-    refused: str | None  # why the engine could not stack it
+    refused: tuple[FailedStack, ...]  # single stacks, or the series as a whole
 
     @property
     def key(self) -> tuple[str, str]:
@@ -103,6 +115,7 @@ def plan_session(
     stacks share.
     """
     all_series = [series for index in indexes for series in _series_of(index)]
+    answers = _without_open_names(all_series, answers)
     named, problems = _name_all(all_series, answers.named, subject, session)
     problems += _collisions(named)
     if problems:
@@ -111,6 +124,7 @@ def plan_session(
     rows = [_row(one.series, one.stack, name=one.name.path, metadata=_metadata(one, named)) for one in named]
     named_stacks = {(one.series.key, one.stack.stack_id) for one in named}
     rows += _skipped(all_series, named_stacks, answers)
+    rows += [row for index in indexes for row in _unread(index)]
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
     return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, named, answers))
 
@@ -121,15 +135,21 @@ def _series_of(index: StudyIndex) -> Iterable[_Series]:
         stacks[stack.series_instance_uid].append(stack)
     for leftover in index.leftovers:
         leftovers[leftover.series_instance_uid].append(leftover)
-    refused = {failed.stack_id: failed.error for failed in index.refused}
+    refused = defaultdict(list)
+    for failed in index.refused:
+        refused[_series_key(failed)].append(failed)
     for info in index.series:
         uid = info.series_instance_uid
         yield _Series(
             info=info,
             stacks=tuple(stacks[uid]),
             leftovers=tuple(leftovers[uid]),
-            refused=refused.get(info.series_key),
+            refused=tuple(refused[info.series_key]),
         )
+
+
+def _series_key(failed: FailedStack) -> str:
+    return failed.stack_id.partition("-")[0]
 
 
 # ------------------------------------------------------------------------------------------------ names
@@ -155,7 +175,8 @@ def _name_series(series: _Series, answer: Answer, subject: str, session: str) ->
         wanted = f"sub-{subject}" + (f"_ses-{session}" if session else " without a session")
         raise PlanError(f"is not a name of {wanted}", where=answer.path)
     stacks = _chosen(series, answer)
-    names = _tell_apart(base, stacks)
+    gone = () if answer.stack is not None else _facts_of_refused(series, stacks)
+    names = _tell_apart(base, stacks, gone or ())
     for name in names:
         if problems := name.problems():
             raise PlanError("; ".join(problems), where=name.path)
@@ -166,8 +187,8 @@ def _name_series(series: _Series, answer: Answer, subject: str, session: str) ->
 
 
 def _chosen(series: _Series, answer: Answer) -> tuple[Stack, ...]:
-    """The stacks that an answer means."""
-    if answer.stack is not None:
+    """The stacks that an answer means; none of a series that has none."""
+    if series.stacks and answer.stack is not None:
         chosen = tuple(stack for stack in series.stacks if _ordinal(stack) == answer.stack)
         if not chosen:
             known = ", ".join(str(_ordinal(stack)) for stack in series.stacks) or "none"
@@ -181,15 +202,16 @@ def _ordinal(stack: Stack) -> int:
     return int(stack.stack_id.rpartition("-")[2])
 
 
-def _tell_apart(base: BidsName, stacks: Sequence[Stack]) -> list[BidsName]:
-    """One name a stack, from what tells the stacks of one series apart.
+def _tell_apart(base: BidsName, stacks: Sequence[Stack], gone: Sequence[StackFacts]) -> list[BidsName]:
+    """One name a stack, from what tells the stacks of one series apart, those that are ``gone`` included.
 
     Raises PlanError if nothing that BIDS has a word for does.
     """
-    if len(stacks) < 2:
+    facts = [*(stack.facts for stack in stacks), *gone]
+    if not stacks or len(facts) < 2:
         return [base for _ in stacks]
-    facts = [stack.facts for stack in stacks]
-    names = _field_map_names(base, facts) or _with_echo(_with_part([base] * len(stacks), facts), facts)
+    names = _field_map_names(base, facts) or _with_echo(_with_part([base] * len(facts), facts), facts)
+    names = names[: len(stacks)]
     if len(set(names)) < len(names):
         held = "; ".join(f"stack {_ordinal(stack)}: {_described(stack)}" for stack in stacks)
         hint = (
@@ -198,6 +220,56 @@ def _tell_apart(base: BidsName, stacks: Sequence[Stack]) -> list[BidsName]:
         )
         raise PlanError(f"one name for {len(stacks)} stacks ({held})", where=base.path, hint=hint)
     return names
+
+
+def _without_open_names(all_series: Sequence[_Series], answers: Answers) -> Answers:
+    """Answers that mean a refused stack, or whose names hang on what it was, become reasons."""
+    by_key = {series.key: series for series in all_series}
+    sure, unsure = [], []
+    for answer in answers.named:
+        reason = _open(by_key[answer.study_instance_uid, answer.series_instance_uid], answer)
+        if reason:
+            uids = (answer.study_instance_uid, answer.series_instance_uid)
+            unsure.append(Unanswered(study_instance_uid=uids[0], series_instance_uid=uids[1], reason=reason))
+        else:
+            sure.append(answer)
+    return replace(answers, named=tuple(sure), unanswered=(*answers.unanswered, *dict.fromkeys(unsure)))
+
+
+def _open(series: _Series, answer: Answer) -> str:
+    """Why refused stacks leave a name open; "" if they do not."""
+    if not (series.refused and series.stacks):
+        return ""
+    if answer.stack is not None:
+        meant = [one for one in series.refused if one.stack_id == f"{series.info.series_key}-{answer.stack}"]
+        return f"named is stack {meant[0].stack_id}, which was refused: {meant[0].error}" if meant else ""
+    if _facts_of_refused(series, _chosen(series, answer)) is not None:
+        return ""
+    refused = "; ".join(f"stack {one.stack_id} was refused: {one.error}" for one in series.refused)
+    example = f'{{"item": s.series_id, "stack": {_ordinal(series.stacks[0])}}}'
+    return (
+        f"{refused}. The name of the others depends on what it was (an echo, a part, a map). "
+        f"To name one all the same, choose it, as in {example}"
+    )
+
+
+def _facts_of_refused(series: _Series, stacks: Sequence[Stack]) -> list[StackFacts] | None:
+    """Echo and component of the refused stacks; None if they cannot be told.
+
+    They can if the series is then whole: all components of the others, each with all echoes from 1
+    to the highest EchoNumbers (0018,0086) among the others.
+    """
+    facts = [stack.facts for stack in stacks]
+    there = {(one.echo_number, one.component) for one in facts}
+    components = dict.fromkeys(one.component for one in facts)
+    numbers = [one.echo_number for one in facts if one.echo_number is not None]
+    if len(numbers) < len(facts) or (None in components and len(components) > 1):
+        return None
+    whole = product(range(1, max(numbers, default=0) + 1), components)
+    gone = [one for one in whole if one not in there]
+    if len(there) < len(facts) or len(gone) != len(series.refused):
+        return None
+    return [StackFacts(echo_number=number, component=component) for number, component in gone]
 
 
 def _field_map_names(base: BidsName, facts: Sequence[StackFacts]) -> list[BidsName]:
@@ -340,6 +412,8 @@ def _skipped(
     for series in all_series:
         if not series.stacks:
             yield _row(series, None, reason=_no_volume(series))
+        else:
+            yield from (_refused_row(series, one) for one in series.refused)
         for stack in series.stacks:
             if (series.key, stack.stack_id) in named_stacks:
                 continue
@@ -352,9 +426,35 @@ def _skipped(
                 yield _row(series, stack, reason=reasons.get(series.key, NOT_NAMED))
 
 
+def _refused_row(series: _Series, refused: FailedStack) -> PlanRow:
+    """Of a series that has other stacks. Its instances are leftovers, as in ``index.json``."""
+    row = _row(series, None, reason=f"refused: {refused.error}")
+    return replace(row, stack_id=refused.stack_id, instances=0)
+
+
+def _unread(index: StudyIndex) -> Iterable[PlanRow]:
+    """Series of which no header could be read: the index knows them by their UID alone."""
+    keys = {info.series_key for info in index.series}
+    for failed in index.refused:
+        if _series_key(failed) not in keys:
+            files = sum(leftover.series_instance_uid == failed.stack_id for leftover in index.leftovers)
+            yield PlanRow(
+                study_instance_uid=index.study_instance_uid,
+                series_instance_uid=failed.stack_id,
+                series_number=None,
+                series_description="",
+                stack_id="",
+                acquired="",
+                dims="",
+                instances=files,
+                bids_name="",
+                reason=f"no volume in it: {failed.error}",
+            )
+
+
 def _no_volume(series: _Series) -> str:
     if series.refused:
-        return f"no volume in it: {series.refused}"
+        return "no volume in it: " + "; ".join(failed.error for failed in series.refused)
     counts = Counter(leftover.reason.value for leftover in series.leftovers)
     listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     first = next((leftover.detail for leftover in series.leftovers if leftover.detail), "")

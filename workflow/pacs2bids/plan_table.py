@@ -1,9 +1,10 @@
 """``plan.tsv``: the plan of one session as a table that a person can read, compare and keep.
 
 Columns are the fields of ``model.PlanRow``, in the order of ``COLUMNS``; what is empty is written "n/a" as
-in BIDS tables. ``acquired``: ISO date and time. ``dims``: columns x rows x slices x volumes. ``metadata``: a
-JSON object. ``instances``: DICOM instances of the stack, or of a series that has none. The table may hold
-free text of the console (``series_description``), so that only its owner may read it.
+in BIDS tables. ``acquired``: ISO date and time. ``dims``: columns x rows x slices x volumes. ``metadata``:
+a JSON object. ``instances``: DICOM instances of the stack (0: it was refused), or of a series that has
+none. The table may hold free text of the console (``series_description``), so that only its owner may read
+it.
 """
 
 from __future__ import annotations

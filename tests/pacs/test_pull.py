@@ -32,7 +32,7 @@ from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.turns import own_turn
-from peers.instances import STUDY, data_set_bytes, instance, write_study
+from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
 
 QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5)
 
@@ -298,7 +298,8 @@ class ScriptedPacs:
 
     def __init__(self, on_move: Callable[[ScriptedPacs, int, list[str]], int]) -> None:
         self.on_move = on_move
-        self.numbers = [1, 2, 3]  # the instances that it announces
+        self.numbers = [1, 2, 3]  # the instances that it lists
+        self.counted: int | None = None  # what it says of their number
         self.moves = 0
         self.receive_port = free_port()
         self.background: list[threading.Thread] = []
@@ -329,6 +330,8 @@ class ScriptedPacs:
             answer = Dataset()
             answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
             answer.SeriesInstanceUID = uid
+            if not number and self.counted is not None:
+                answer.NumberOfSeriesRelatedInstances = self.counted
             if number:
                 answer.SOPInstanceUID = instance(number).SOPInstanceUID
             yield 0xFF00, answer
@@ -480,6 +483,66 @@ def test_originator_is_relayed_and_strangers_are_turned_away(tmp_path: Path) -> 
     assert receipt.complete
     assert receipt.foreign == uids(1, 2)
     assert receipt.refused == ()  # they came after all
+
+
+@pytest.mark.parametrize("listed", [[], [1, 2]], ids=["lists none", "cuts its list"])
+def test_count_is_believed_where_the_list_is_short(tmp_path: Path, listed: list[int]) -> None:
+    """A pause in the midst of the move, longer than we wait when all that is listed has come."""
+
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2])
+        time.sleep(4 * QUICK.quiet_after_failure_s)
+        pacs.send([3, 4])
+        return 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        pacs.numbers, pacs.counted = listed, 4
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert receipt.complete
+    assert [one.sop_instance_uid for one in receipt.received] == list(uids(1, 2, 3, 4))
+    assert receipt.counted == {SERIES: 4}
+    assert [(one.level, one.status) for one in receipt.transfers] == [("STUDY", "0000")]
+
+
+def test_series_that_is_short_is_asked_for_as_a_whole(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        pacs.send([1] if number == 1 else [1, 2, 3, 4])
+        return 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        pacs.numbers, pacs.counted = [1, 2], 4
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert receipt.complete
+    assert len(receipt.received) == 4
+    # the second instance, which is listed and was missing, came with its series
+    assert [one.level for one in receipt.transfers] == ["STUDY", "SERIES"]
+
+
+def test_count_that_is_never_fulfilled_fails_with_the_numbers(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2, 3])
+        return 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        pacs.counted = 5
+        told = rf"series {SERIES}: the PACS counts 5 instances, lists 3 and sent 3"
+        with pytest.raises(PullError, match=told) as caught:
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert "ask those who run the PACS" in str(caught.value)
+    assert pacs.moves == 2
+    incomplete = read_record(tmp_path / "receipt.incomplete.json", Receipt)
+    assert (incomplete.complete, incomplete.missing, len(incomplete.received)) == (False, (), 3)
+    assert not (tmp_path / "receipt.json").exists()
+
+
+def test_count_below_the_list_does_not_hurt(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2, 3])
+        return 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        pacs.counted = 0
+        assert pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK).complete
 
 
 def test_second_content_is_flagged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

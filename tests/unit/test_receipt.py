@@ -26,10 +26,17 @@ def inbox_with(folder: Path, *numbers: int) -> Inbox:
     return inbox
 
 
-def made_out(inbox: Inbox, announced: int, *, stable: bool = True) -> Receipt:
+def made_out(
+    inbox: Inbox, announced: int, *, stable: bool = True, counted: dict[str, int] | None = None
+) -> Receipt:
     uids = tuple(f"1.2.1.{number}" for number in range(announced))
     return receipts.made_out(
-        inbox, source="s", kind="pacs", started=receipts.now(), announced={"1.2.1": uids}, stable=stable
+        inbox,
+        source="s",
+        kind="pacs",
+        started=receipts.now(),
+        announced=receipts.Announcement(listed={"1.2.1": uids}, counted=counted or {}),
+        stable=stable,
     )
 
 
@@ -45,6 +52,25 @@ def test_complete_only_if_the_source_says_the_same_twice(tmp_path: Path) -> None
     receipt = made_out(inbox_with(tmp_path, 0, 1), 2, stable=False)
     assert receipt.missing == ()
     assert not receipt.complete
+
+
+@pytest.mark.parametrize(
+    ("listed", "count", "complete"), [(2, 2, True), (2, 3, False), (0, 2, True), (0, 3, False)]
+)
+def test_complete_only_if_no_count_is_missed(tmp_path: Path, listed: int, count: int, complete: bool) -> None:
+    receipt = made_out(inbox_with(tmp_path, 0, 1), listed, counted={"1.2.1": count})
+    assert receipt.missing == ()
+    assert receipt.complete is complete
+
+
+def test_error_gives_the_numbers_of_short_series(tmp_path: Path) -> None:
+    receipt = made_out(inbox_with(tmp_path, 0, 1), 2, counted={"1.2.1": 1200})
+    error = receipts.missing_error(receipt, where=Path("w/receipt"), cause="", hint="Ask")
+    assert str(error) == (
+        "study 1.2: all 2 listed instances came; series 1.2.1: the PACS counts 1,200 instances, lists 2 and "
+        "sent 2. Ask. The whole list: w/receipt"
+    )
+    assert "not complete" in receipts.summary(receipt, tmp_path)
 
 
 def test_incomplete_replaces_complete_and_the_other_way_round(tmp_path: Path) -> None:

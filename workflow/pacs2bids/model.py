@@ -403,7 +403,8 @@ class MoveStatus:
 class Receipt:
     """``receipt.json``: what the source announced for a study, what came, what is missing.
 
-    ``announced`` maps SeriesInstanceUID to SOPInstanceUIDs. ``complete``: nothing announced is missing.
+    ``announced`` maps SeriesInstanceUID to SOPInstanceUIDs; ``counted`` to how many the source says it has,
+    where it does. ``complete``: nothing announced is missing, and no series falls short of its count.
     """
 
     study_instance_uid: str
@@ -420,6 +421,7 @@ class Receipt:
     conflicting: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     transfers: tuple[MoveStatus, ...] = ()
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 from pacs2bids.model import PullError
 from pacs2bids.pacs.find import find
 from pacs2bids.pacs.inbox import is_uid
 from pacs2bids.pacs.peers import Attributes, PacsPeer
+from pacs2bids.pacs.receipt import Announcement
 
 log = logging.getLogger("pacs2bids.pull")
 
 
-def announce(peer: PacsPeer, study_instance_uid: str) -> Mapping[str, tuple[str, ...]]:
-    """SeriesInstanceUID -> SOPInstanceUIDs, both sorted; empty if the PACS does not know the study.
+def announce(peer: PacsPeer, study_instance_uid: str) -> Announcement:
+    """Ask for the series of a study and their instances; of an unknown study nothing is listed.
 
     Raises QueryError if it cannot be asked, PullError if its answer is not usable.
     """
-    announced = {}
+    listed, counted = {}, {}
     study = {"StudyInstanceUID": study_instance_uid}
     for series in find(
         peer, "SERIES", study | {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
@@ -26,11 +26,17 @@ def announce(peer: PacsPeer, study_instance_uid: str) -> Mapping[str, tuple[str,
         uid = _uid(series, "SeriesInstanceUID", peer)
         images = find(peer, "IMAGE", study | {"SeriesInstanceUID": uid, "SOPInstanceUID": ""})
         uids = {_uid(image, "SOPInstanceUID", peer) for image in images}
-        announced[uid] = tuple(sorted(uids))
         count = series.get("NumberOfSeriesRelatedInstances", "")
-        if count.isdigit() and int(count) != len(uids):
-            log.warning("series %s: the PACS counts %s instances and lists %d", uid, count, len(uids))
-    return {uid: announced[uid] for uid in sorted(announced) if announced[uid]}
+        if count.isdecimal():
+            counted[uid] = int(count)
+            if int(count) != len(uids):
+                log.info("series %s: the PACS counts %s instances and lists %d", uid, count, len(uids))
+        if uids or counted.get(uid):
+            listed[uid] = tuple(sorted(uids))
+    return Announcement(
+        listed={uid: listed[uid] for uid in sorted(listed)},
+        counted={uid: counted[uid] for uid in sorted(listed) if uid in counted},
+    )
 
 
 def _uid(answer: Attributes, keyword: str, peer: PacsPeer) -> str:

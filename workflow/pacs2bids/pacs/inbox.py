@@ -15,6 +15,7 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -216,6 +217,12 @@ class Inbox:
 
     def __len__(self) -> int:
         return len(self._received)
+
+    @property
+    def sizes(self) -> Counter[str]:
+        """SeriesInstanceUID -> how many instances of it are there."""
+        with self._changed:
+            return Counter(one.series_instance_uid for one in self._received.values())
 
     @property
     def received(self) -> tuple[ReceivedInstance, ...]:

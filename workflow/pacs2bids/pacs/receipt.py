@@ -8,7 +8,9 @@ Snakemake, which removes the outputs of a job that failed, does not remove the l
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +21,30 @@ from pacs2bids.pacs.inbox import Inbox
 COMPLETE = "receipt.json"
 INCOMPLETE = "receipt.incomplete.json"
 _MOST_UIDS = 10
+_MOST_SERIES = 3
 
 log = logging.getLogger("pacs2bids.pull")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What a source says it has of one study.
+
+    ``listed``: SeriesInstanceUID -> SOPInstanceUIDs, both sorted. ``counted``: SeriesInstanceUID ->
+    NumberOfSeriesRelatedInstances, for those series where the source tells it. A count may exceed the list:
+    not every PACS answers at IMAGE level, and some cut long answers.
+    """
+
+    listed: Mapping[str, tuple[str, ...]]
+    counted: Mapping[str, int]
+
+    def short(self, received: Mapping[str, int]) -> dict[str, int]:
+        """SeriesInstanceUID -> count, where neither the list nor what was ``received`` comes up to it."""
+        return {
+            series: count
+            for series, count in self.counted.items()
+            if count > max(len(self.listed.get(series, ())), received.get(series, 0))
+        }
 
 
 def now() -> str:
@@ -34,20 +58,20 @@ def made_out(
     source: str,
     kind: str,
     started: str,
-    announced: Mapping[str, tuple[str, ...]],
+    announced: Announcement,
     transfers: tuple[MoveStatus, ...] = (),
     stable: bool = True,
 ) -> Receipt:
     """The receipt for what an inbox holds. ``stable``: the source's last two answers announced the same."""
-    missing = tuple(uid for uids in announced.values() for uid in uids if not inbox.holds(uid))
+    missing = tuple(uid for uids in announced.listed.values() for uid in uids if not inbox.holds(uid))
     return Receipt(
         study_instance_uid=inbox.study_instance_uid,
         source=source,
         kind=kind,
-        complete=stable and not missing,
+        complete=stable and not missing and not announced.short(inbox.sizes),
         started=started,
         finished=now(),
-        announced=dict(announced),
+        announced=dict(announced.listed),
         received=inbox.received,
         missing=missing,
         refused=inbox.refused,
@@ -55,6 +79,7 @@ def made_out(
         conflicting=inbox.conflicting,
         foreign=inbox.foreign,
         transfers=transfers,
+        counted=dict(announced.counted),
     )
 
 
@@ -70,7 +95,9 @@ def summary(receipt: Receipt, folder: Path) -> str:
     """One line: "1,203 instances in 14 series, 512 MB, complete -> work/studies/1.2.3"."""
     series = {instance.series_instance_uid for instance in receipt.received}
     size = megabytes(sum(instance.bytes for instance in receipt.received))
-    state = "complete" if receipt.complete else f"{len(receipt.missing):,} missing"
+    state = "complete" if receipt.complete else "not complete"
+    if receipt.missing:
+        state = f"{len(receipt.missing):,} missing"
     return f"{len(receipt.received):,} instances in {len(series):,} series, {size}, {state} -> {folder}"
 
 
@@ -85,7 +112,8 @@ def log_series(receipt: Receipt) -> None:
     for series, announced in receipt.announced.items():
         here = [one for one in receipt.received if one.series_instance_uid == series]
         size = megabytes(sum(one.bytes for one in here))
-        log.info("series %s: %d of %d instances, %s", series, len(here), len(announced), size)
+        total = max(len(announced), receipt.counted.get(series, 0))
+        log.info("series %s: %d of %d instances, %s", series, len(here), total, size)
 
 
 def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> PullError:
@@ -94,9 +122,14 @@ def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> Pu
     ``where``: the receipt.
     """
     total = sum(map(len, receipt.announced.values()))
+    short = _short(receipt)
     what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {_first(receipt.missing)}"
     if not receipt.missing:
-        what = f"all {total:,} announced instances came, but the PACS announces more with each answer"
+        what = f"all {total:,} listed instances came"
+        what += "" if short else ", but the PACS announces more with each answer"
+    what += "".join(f"; {one}" for one in short[:_MOST_SERIES])
+    if len(short) > _MOST_SERIES:
+        what += f"; so for {len(short) - _MOST_SERIES:,} more series"
     reasons = sorted({one.reason for one in receipt.refused if one.sop_instance_uid in receipt.missing})
     what += "".join(f"; refused: {reason}" for reason in reasons[:3])
     if cause:
@@ -104,6 +137,17 @@ def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> Pu
     return PullError(
         what, where=f"study {receipt.study_instance_uid}", hint=f"{hint}. The whole list: {where}"
     )
+
+
+def _short(receipt: Receipt) -> list[str]:
+    """A sentence for each series that falls short of its count."""
+    announced = Announcement(listed=receipt.announced, counted=receipt.counted)
+    here = Counter(one.series_instance_uid for one in receipt.received)
+    return [
+        f"series {uid}: the PACS counts {count:,} instances, lists {len(announced.listed[uid]):,} "
+        f"and sent {here[uid]:,}"
+        for uid, count in announced.short(here).items()
+    ]
 
 
 def _first(uids: tuple[str, ...]) -> str:

@@ -40,10 +40,7 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
         source=source.name,
         kind="folder",
         started=started,
-        announced={
-            series.series_instance_uid: tuple(sorted(one.sop_instance_uid for one in series.instances))
-            for series in study.series
-        },
+        announced=_announcement(study),
     )
     receipts.log_series(receipt)
     path = receipts.put(receipt, folder)
@@ -52,6 +49,14 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
             receipt, where=path, cause="", hint="Mend or remove those files in the source, then run again"
         )
     return receipt
+
+
+def _announcement(study: Study) -> receipts.Announcement:
+    listed = {
+        series.series_instance_uid: tuple(sorted(one.sop_instance_uid for one in series.instances))
+        for series in study.series
+    }
+    return receipts.Announcement(listed=listed, counted={})
 
 
 def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) -> Study:

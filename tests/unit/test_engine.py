@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 
 from pacs2bids.__main__ import main
 from pacs2bids.model import Reason, StudyIndex
@@ -19,8 +21,10 @@ from synthetic import Series
 
 
 def only(folder: Path) -> StudyIndex:
-    (index,), others = index_folder(folder)
-    assert not others
+    found = index_folder(folder)
+    assert not found.others
+    assert not found.damaged
+    (index,) = found.indices
     return index
 
 
@@ -109,6 +113,16 @@ def test_repeated_run_keeps_files(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "001-1.nii.gz").stat().st_mtime_ns != before.st_mtime_ns
 
 
+def test_a_damaged_volume_is_made_again(tmp_path: Path) -> None:
+    series = Series()
+    series.write(tmp_path / "in")
+    convert(tmp_path / "in", tmp_path / "out")
+    volume = tmp_path / "out" / "001-1.nii.gz"
+    volume.write_bytes(volume.read_bytes()[:-20])
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    assert_exact(image, series)
+
+
 def test_header_and_sidecar(tmp_path: Path) -> None:
     series = Series(volumes=2)
     series.write(tmp_path / "in")
@@ -133,14 +147,197 @@ def test_missing_slice_is_refused_and_named(tmp_path: Path) -> None:
     assert index.instances == 4
 
 
-def test_slice_missing_from_one_volume_leaves_that_volume_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "missing",
+    [
+        [(1, 1)],  # (volume, slice)
+        [(1, 0)],
+        [(0, 3)],
+        [(0, 0), (1, 1), (2, 2), (0, 3)],  # as many of each slice: counting alone would notice nothing
+        [(0, 0), (0, 1), (1, 2), (1, 3)],
+    ],
+)
+def test_missing_slices_are_refused_where_nothing_tells_their_volume(
+    tmp_path: Path, missing: list[tuple[int, int]]
+) -> None:
     series = Series(slices=4, volumes=3)
-    paths = series.write(tmp_path / "in")
-    paths[4 + 1].unlink()  # second slice of the second volume
-    index = only(tmp_path / "in")
-    if index.stacks:  # kept volumes must be exactly the first and the third
-        pytest.fail("nothing in these headers tells which volume lacks the slice: it must be refused")
+    paths = series.write(tmp_path)
+    for volume, slice_ in missing:
+        paths[4 * volume + slice_].unlink()
+    index = only(tmp_path)
+    assert not index.stacks
     assert "nothing tells" in index.refused[0].error
+
+
+def write_with(series: Series, folder: Path, change: Callable[[Dataset, int, int], None]) -> None:
+    """Write a series with each instance changed by ``change(data, volume, slice)``."""
+    folder.mkdir()
+    rng = random.Random(3)
+    for volume in range(series.volumes):
+        for slice_ in range(series.slices):
+            data = series.dataset(slice_, volume)
+            change(data, volume, slice_)
+            data.save_as(folder / f"{rng.random()}", enforce_file_format=True)
+
+
+def numbered_anew(data: Dataset, volume: int, slice_: int) -> None:
+    data.InstanceNumber, data.AcquisitionNumber = slice_ + 1, volume + 1
+
+
+def numbered_anew_but_timed(data: Dataset, volume: int, slice_: int) -> None:
+    data.InstanceNumber, data.AcquisitionTime = slice_ + 1, f"10{volume:02d}{slice_:02d}"
+
+
+def without_numbers(data: Dataset, volume: int, slice_: int) -> None:
+    del data.InstanceNumber
+    data.AcquisitionTime = f"10{volume:02d}{slice_:02d}"
+
+
+def slice_by_slice(data: Dataset, volume: int, slice_: int) -> None:
+    data.InstanceNumber = 1 + volume + 3 * slice_
+
+
+def in_other_order_each_volume(data: Dataset, volume: int, slice_: int) -> None:
+    data.InstanceNumber = 1 + 4 * volume + (slice_ * (1 + 2 * (volume % 2))) % 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [numbered_anew, numbered_anew_but_timed, without_numbers, slice_by_slice, in_other_order_each_volume],
+)
+def test_volumes_are_told_apart_however_instances_are_numbered(
+    tmp_path: Path, change: Callable[[Dataset, int, int], None]
+) -> None:
+    series = Series(slices=4, volumes=3)
+    write_with(series, tmp_path / "in", change)
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    assert_exact(image, series)
+
+
+def test_planes_that_nothing_orders_are_refused(tmp_path: Path) -> None:
+    def all_alike(data: Dataset, _volume: int, _slice: int) -> None:
+        data.InstanceNumber, data.AcquisitionTime = 1, "100000"
+
+    write_with(Series(slices=4, volumes=3), tmp_path / "in", all_alike)
+    index = only(tmp_path / "in")
+    assert not index.stacks
+    assert "nothing orders them" in index.refused[0].error
+
+
+def test_noise_in_the_last_digits_splits_nothing(tmp_path: Path) -> None:
+    def noisy(data: Dataset, _volume: int, slice_: int) -> None:
+        noise = 1e-7 * (-1) ** slice_
+        data.ImageOrientationPatient = [1.0, 0.001 + noise, 0.0, -(0.001 + noise), 1.0, 0.0]
+        data.PixelSpacing = [3.00005 + noise, 2.00005 + noise]
+        data.EchoTime = 30.0005 + noise
+
+    write_with(Series(slices=4), tmp_path / "in", noisy)
+    (stack,) = only(tmp_path / "in").stacks
+    assert stack.shape == (5, 4, 4, 1)
+
+
+def test_one_odd_slice_is_pointed_out(tmp_path: Path) -> None:
+    def odd(data: Dataset, _volume: int, slice_: int) -> None:
+        data.EchoTime = 31.0 if slice_ == 1 else 30.0
+
+    write_with(Series(slices=3), tmp_path / "in", odd)
+    warnings = [warning for stack in only(tmp_path / "in").stacks for warning in stack.warnings]
+    assert len(warnings) == 2
+    assert all("one volume" in warning and "EchoTime" in warning for warning in warnings)
+
+
+def without_position(data: Dataset) -> None:
+    del data.ImagePositionPatient
+
+
+def with_position_nan(data: Dataset) -> None:
+    data["ImagePositionPatient"]._value = None  # type: ignore[attr-defined]
+
+
+def without_rows(data: Dataset) -> None:
+    del data.Rows
+
+
+def without_pixels(data: Dataset) -> None:
+    del data.PixelData
+
+
+def of_seven_frames(data: Dataset) -> None:
+    data.NumberOfFrames = 7
+
+
+def of_no_rows(data: Dataset) -> None:
+    data.Rows = 0
+
+
+@pytest.mark.parametrize(
+    "harm", [without_position, with_position_nan, without_rows, without_pixels, of_seven_frames, of_no_rows]
+)
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_slice_that_cannot_be_used_spoils_its_series(
+    tmp_path: Path, harm: Callable[[Dataset], None], place: int
+) -> None:
+    def change(data: Dataset, _volume: int, slice_: int) -> None:
+        if slice_ == place:
+            harm(data)
+
+    write_with(Series(slices=4), tmp_path / "in", change)
+    index = only(tmp_path / "in")
+    assert not index.stacks, "an end slice less would go unnoticed"
+    assert len(index.leftovers) == index.instances == 4
+    assert index.refused
+
+
+def test_two_contents_under_one_uid_spoil_their_series(tmp_path: Path) -> None:
+    paths = Series().write(tmp_path)
+    data = Series().dataset(0)
+    data.PixelData = bytes(len(data.PixelData))
+    data.save_as(tmp_path / "zz", enforce_file_format=True)
+    index = only(tmp_path)
+    assert not index.stacks
+    assert "another content" in index.refused[0].error
+    assert len(index.leftovers) == len(paths) + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"BitsStored": 17, "HighBit": 16}, "BitsStored 17 of 16"),
+        ({"BitsStored": 12, "HighBit": 20}, "HighBit 20"),
+        ({"BitsStored": 12, "HighBit": 3}, "HighBit 3"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
+        ({"SamplesPerPixel": 2}, "2 samples of 16 bits"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "3 samples of 16 bits"),
+    ],
+)
+def test_pixels_of_no_known_form_are_refused(tmp_path: Path, fields: dict[str, object], says: str) -> None:
+    def change(data: Dataset, _volume: int, _slice: int) -> None:
+        for keyword, value in fields.items():
+            setattr(data, keyword, value)
+
+    write_with(Series(), tmp_path / "in", change)
+    index = only(tmp_path / "in")
+    assert not index.stacks
+    assert {leftover.reason for leftover in index.leftovers} == {Reason.UNSUPPORTED}
+    assert all(says in leftover.detail for leftover in index.leftovers)
+
+
+def test_colour_reaches_the_file(tmp_path: Path) -> None:
+    colours = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+
+    def coloured(data: Dataset, _volume: int, slice_: int) -> None:
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+        data.RescaleSlope = 1.0 + slice_  # means nothing for colours
+        data.PixelData = (colours + 60 * slice_).tobytes()
+
+    write_with(Series(), tmp_path / "in", coloured)
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    voxels = np.asanyarray(image.dataobj)
+    stored = np.stack([voxels[name] for name in ("R", "G", "B")], axis=-1)
+    for slice_ in range(3):
+        expected = np.transpose((colours + 60 * slice_)[::-1], (1, 0, 2))
+        assert np.array_equal(stored[:, :, slice_], expected)
 
 
 def test_acquisition_numbers_tell_which_volume_lacks_a_slice(tmp_path: Path) -> None:
@@ -225,6 +422,42 @@ def test_convert_of_nothing_says_so(
         (tmp_path / "in" / "x").write_bytes(content)
     assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
     assert says in capsys.readouterr().err
+
+
+def test_damaged_file_is_named_and_the_exit_code_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = Series().write(tmp_path / "in")
+    paths[2].write_bytes(paths[2].read_bytes()[:400])
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    message = capsys.readouterr().err
+    assert paths[2].name in message
+    assert "1 left over" in message or "3 left over" in message
+    assert paths[2].name in (tmp_path / "out" / "leftovers.tsv").read_text()
+
+
+def test_a_study_uid_is_no_path(tmp_path: Path) -> None:
+    Series(name="one").write(tmp_path / "in")
+
+    def elsewhere(data: Dataset, _volume: int, _slice: int) -> None:
+        data.StudyInstanceUID = "../../escaped"
+
+    write_with(Series(name="two"), tmp_path / "in" / "two", elsewhere)
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "a" / "b" / "out")]) == 0
+    assert not list(tmp_path.glob("**/escaped"))
+    assert len(list((tmp_path / "a" / "b" / "out").glob("*/001-1*.nii.gz"))) == 2
+
+
+def test_out_of_another_study_is_not_written_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def other_study(data: Dataset, _volume: int, _slice: int) -> None:
+        data.StudyInstanceUID = "1.2.3"
+
+    Series().write(tmp_path / "one")
+    write_with(Series(name="two"), tmp_path / "two", other_study)
+    assert main(["convert", str(tmp_path / "one"), str(tmp_path / "out")]) == 0
+    assert main(["convert", str(tmp_path / "two"), str(tmp_path / "out")]) == 2
+    assert "another study" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "one"), str(tmp_path / "out")]) == 0
 
 
 def test_objects_without_image_are_left_over_with_a_reason(tmp_path: Path) -> None:

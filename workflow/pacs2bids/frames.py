@@ -51,10 +51,13 @@ def frames_of(parsed: ParsedFile, path: str) -> list[Frame]:
     Raises UnusableError with the reason if there are none.
     """
     sop_class = parsed.header.text("SOPClassUID") or ""
+    form = FORMS.get(sop_class)
     if parsed.pixels is None or parsed.header.integer("Rows") is None:
+        if form is not None:
+            missing = "pixel data: the file is cut short" if parsed.pixels is None else "Rows"
+            raise UnusableError(Reason.UNREADABLE, f"is an image without {missing}", where=path)
         kind = SOP_CLASSES_WITHOUT_IMAGE.get(sop_class, f"SOP class {sop_class or 'unknown'}")
         raise UnusableError(Reason.NO_IMAGE, f"holds no image ({kind})", where=path)
-    form = FORMS.get(sop_class)
     if form is None:
         form = _enhanced if parsed.header.items("PerFrameFunctionalGroupsSequence") else _classic
     return list(form(parsed, path))
@@ -168,18 +171,39 @@ def _format(header: Header) -> _Format:
     if min(rows, columns) <= 0 or allocated not in (8, 16, 32, 64):
         what = f"has an image of {columns} x {rows} pixels of {allocated} bits, which this engine cannot read"
         raise UnusableError(Reason.UNSUPPORTED, what, where="")
-    stored = header.integer("BitsStored") or allocated
-    return _Format(
+    form = _Format(
         rows=rows,
         columns=columns,
         samples=header.integer("SamplesPerPixel") or 1,
         planar_configuration=header.integer("PlanarConfiguration") or 0,
         bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=header.integer("HighBit") or stored - 1,
+        bits_stored=_given(header.integer("BitsStored"), allocated),
+        high_bit=_given(header.integer("HighBit"), _given(header.integer("BitsStored"), allocated) - 1),
         signed=header.integer("PixelRepresentation") == 1,
         photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
     )
+    problem = _unreadable(form)
+    if problem:
+        raise UnusableError(Reason.UNSUPPORTED, f"has {problem}, which this engine cannot read", where="")
+    return form
+
+
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _unreadable(form: _Format) -> str:
+    """What of a format is against the standard (PS3.5 8.1.1, PS3.3 C.7.6.3) or not built; "" if fine."""
+    if not 0 < form.bits_stored <= form.bits_allocated:
+        return f"BitsStored {form.bits_stored} of {form.bits_allocated}"
+    if not form.bits_stored - 1 <= form.high_bit < form.bits_allocated:
+        return f"HighBit {form.high_bit} with BitsStored {form.bits_stored} of {form.bits_allocated}"
+    if form.photometric_interpretation == "PALETTE COLOR":
+        return "a colour palette"
+    colour = form.samples == 3 and form.bits_allocated == 8 and not form.signed
+    if form.samples != 1 and not colour:
+        return f"{form.samples} samples of {form.bits_allocated} bits a pixel"
+    return ""
 
 
 def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
@@ -187,6 +211,9 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
     if pixels is None:
         raise UnusableError(Reason.NO_IMAGE, "holds no image", where=path)
     form = recall(_format, parsed.header)
+    if form.bits_allocated == 64 and pixels.keyword == "PixelData":
+        what = "has integers of 64 bits, which this engine cannot read"
+        raise UnusableError(Reason.UNSUPPORTED, what, where=path)
     size = form.frame_bytes
     if pixels.length is not None and pixels.length < size * (frame + 1):
         need = size * (frame + 1)

@@ -32,7 +32,7 @@ from pydicom.uid import (
 )
 from pydicom.values import convert_SQ
 
-from pacs2bids.model import HeaderError
+from pacs2bids.model import HeaderError, NotDicomError
 from pacs2bids.template import (
     ITEM,
     PIXEL_DATA,
@@ -189,7 +189,7 @@ class RawLayer:
         template: Template,
         varying: dict[int, bytes],
         *,
-        encodings: Sequence[str] = (),
+        encodings: tuple[str, ...] = (),
         index: int = 0,
         path: Path = (),
     ) -> None:
@@ -237,10 +237,12 @@ class RawLayer:
             return ()
         if number in self.varying:
             return self._decoded(number)
+        # items of functional groups do not tell their character set: files of several may share a template
+        key = (number, self.encodings) if self.encodings else number
         decoded = self.template.decoded
-        if number not in decoded:
-            decoded[number] = self._decoded(number)
-        values: tuple[Any, ...] = decoded[number]
+        if key not in decoded:
+            decoded[key] = self._decoded(number)
+        values: tuple[Any, ...] = decoded[key]
         return values
 
     def _decoded(self, number: int) -> tuple[Any, ...]:
@@ -678,9 +680,10 @@ def parse_slowly(stream: BinaryIO, path: str) -> ParsedFile:
         with pydicom_config.disable_value_validation():
             dataset = dcmread(stream, stop_before_pixels=True, force=_looks_bare(stream))
     except InvalidDicomError:
-        raise HeaderError("is not a DICOM file", where=path) from None
-    except (*MALFORMED, EOFError, OSError) as error:
-        raise HeaderError(f"header is damaged: {error}", where=path) from error
+        raise NotDicomError("is not a DICOM file", where=path) from None
+    except (*MALFORMED, EOFError, OSError, MemoryError) as error:
+        # not the library's words: they may quote values
+        raise HeaderError(f"header is damaged ({type(error).__name__})", where=path) from error
     if "SOPInstanceUID" not in dataset:
         raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))

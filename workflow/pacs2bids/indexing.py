@@ -1,18 +1,19 @@
 """Instances to a study index: every instance ends in a stack or among the leftovers, and the count closes.
 
 ``Indexer`` takes one parsed file after another and lets its header go at once, except for one template a
-stack; so memory grows with a few hundred bytes a frame, not with the headers.
+stack; so memory grows with less than a kilobyte a plane, not with the headers.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 from pacs2bids.frames import Frame, UnusableError, frames_of
 from pacs2bids.geometry import grid_affine_ras, is_sheared, orientation_name, phase_encoding_direction
-from pacs2bids.header import Header, ParsedFile
+from pacs2bids.header import Header, ParsedFile, recall
 from pacs2bids.model import (
     ConversionError,
     FailedStack,
@@ -30,9 +31,27 @@ from pacs2bids.model import (
     StudyIndex,
 )
 from pacs2bids.sidecar import sidecar
-from pacs2bids.stack import Arrangement, Piece, arrange, iso_date_time, piece_of, sequence, split_key
+from pacs2bids.stack import (
+    Arrangement,
+    Key,
+    Piece,
+    arrange,
+    differing,
+    iso_date_time,
+    merged,
+    piece_of,
+    sequence,
+    split_key,
+)
 
-Key = tuple[Hashable, ...]
+SameContent = Callable[[str, str], bool]
+
+GEOMETRY = {
+    "matrix",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+}  # rules of ``stack`` that say where voxels lie
+MANY_PARTS = 8
 
 
 @dataclass(slots=True)
@@ -60,20 +79,25 @@ class _Series:
     files: int = 0
     pictures: int = 0
     parts: dict[Key, _Part] = field(default_factory=dict)
+    kinds: set[tuple[str | None, ...]] = field(default_factory=set)
+    unusable: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Indexer:
     """Collects the instances of one study.
 
-    ``add`` and ``add_unreadable`` once a file, in any order; then ``finish``.
+    ``add`` and ``add_unreadable`` once a file, in any order; then ``finish``. ``same_content`` compares two
+    files: copies of an instance are left out, but two that differ under one UID spoil their series.
     """
 
     study_instance_uid: str
     engine_version: str
+    same_content: SameContent
     _series: dict[str, _Series] = field(default_factory=dict)
     _seen: dict[str, str] = field(default_factory=dict)
     _leftovers: list[Leftover] = field(default_factory=list)
+    _misfits: dict[str, set[str]] = field(default_factory=dict)
     _files: int = 0
 
     def add(self, path: str, parsed: ParsedFile) -> None:
@@ -87,8 +111,11 @@ class Indexer:
             self._leave(path, Reason.UNREADABLE, f"has no {missing}", header)
         elif study != self.study_instance_uid:
             self._leave(path, Reason.FOREIGN, f"belongs to study {study}", header)
+        elif sop in self._seen and self.same_content(path, self._seen[sop]):
+            self._leave(path, Reason.DUPLICATE, f"is a copy of {self._seen[sop]}", header)
         elif sop in self._seen:
-            self._leave(path, Reason.DUPLICATE, f"same SOPInstanceUID as {self._seen[sop]}", header)
+            what = f"has the SOPInstanceUID of {self._seen[sop]}, but another content"
+            self._leave(path, Reason.INCONSISTENT, what, header)
         else:
             self._seen[sop] = path
             self._take(path, parsed, uid)
@@ -127,11 +154,14 @@ class Indexer:
             frames = frames_of(parsed, path)
         except UnusableError as error:
             self._leave(path, error.reason, error.what, header)
+            if error.reason in (Reason.NO_GEOMETRY, Reason.UNSUPPORTED):
+                series.unusable[path] = _kind(header)
             return
         except HeaderError as error:
             self._leave(path, Reason.UNREADABLE, error.what, header)
             return
         series.pictures += 1
+        series.kinds.add(recall(_kind, header))
         for frame in frames:
             key = split_key(frame)
             part = series.parts.get(key)
@@ -142,6 +172,7 @@ class Indexer:
     def finish(self) -> StudyIndex:
         """Split, arrange, describe. Raises ConversionError only if the count of instances does not close."""
         keys = _series_keys(self._series)
+        self._misfits = {uid: _misfits(series) for uid, series in self._series.items()}
         stacks: list[Stack] = []
         infos: list[SeriesInfo] = []
         damaged = self._damaged(keys)
@@ -170,17 +201,33 @@ class Indexer:
         return index
 
     def _damaged(self, keys: dict[str, str]) -> dict[str, FailedStack]:
-        """Series of which a file cannot be read: what they give may lack a slice, so they are refused."""
+        """Series with a file that cannot be used: what they give may lack a slice, so they are refused.
+
+        A picture without place in the patient counts only beside others of its kind that have one: a series
+        of screen shots is no volume that lacks slices.
+        """
         files: dict[str, list[Leftover]] = defaultdict(list)
         for leftover in self._leftovers:
-            if leftover.reason is Reason.UNREADABLE and leftover.series_instance_uid:
-                files[leftover.series_instance_uid].append(leftover)
+            uid = leftover.series_instance_uid or ""
+            spoilt = leftover.reason in (Reason.UNREADABLE, Reason.INCONSISTENT)
+            if spoilt or leftover.path in self._misfits.get(uid, ()):
+                files[uid].append(leftover)
         damaged = {}
         for uid, leftovers in sorted(files.items()):
             more = f", and {len(leftovers) - 1} more files" if len(leftovers) > 1 else ""
             error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. Retrieve the study again"
-            damaged[uid] = FailedStack(stack_id=keys.get(uid, uid), error=error)
+            damaged[uid] = FailedStack(stack_id=keys.get(uid, uid or "unknown"), error=error)
         return damaged
+
+
+def _kind(header: Header) -> tuple[str | None, ...]:
+    """What pictures of one scan share: the SOP class and the first words of ImageType."""
+    return (header.text("SOPClassUID"), *header.texts("ImageType")[:3])
+
+
+def _misfits(series: _Series) -> set[str]:
+    """Pictures that could not be used although others of their kind could."""
+    return {path for path, kind in series.unusable.items() if kind in series.kinds}
 
 
 def _require_closed(index: StudyIndex) -> None:
@@ -225,8 +272,9 @@ def _stacks_of(
     stacks: list[Stack] = []
     failed: list[FailedStack] = []
     left: list[tuple[Iterable[Piece], Reason, str]] = []
-    parts = sorted(series.parts.values(), key=_part_order)
+    parts = sorted(_merged_parts(series), key=_part_order)
     orientations = {orientation_name(part.template.plane) for part in parts}
+    torn = _torn(parts)
     for number, part in enumerate(parts, start=1):
         stack_id = f"{series_key}-{number}"
         try:
@@ -236,7 +284,10 @@ def _stacks_of(
             failed.append(FailedStack(stack_id=stack_id, error=f"{where}: {error}"))
             left.append((part.pieces, Reason.INCONSISTENT, error.what))
             continue
-        stacks.append(_stack(stack_id, uid, part, arrangement, is_localizer=len(orientations) > 1))
+        stack = _stack(stack_id, uid, part, arrangement, is_localizer=len(orientations) > 1)
+        if number - 1 in torn:
+            stack = replace(stack, warnings=(*stack.warnings, torn[number - 1]))
+        stacks.append(stack)
         left.append((arrangement.incomplete, Reason.INCOMPLETE, "its volume lacks slices"))
     stacked = {sop for stack in stacks for sop in stack.sop_instance_uids}
     rest: dict[str, Leftover] = {}
@@ -245,6 +296,38 @@ def _stacks_of(
             if leftover.sop_instance_uid not in stacked:
                 rest.setdefault(leftover.path, leftover)
     return stacks, failed, list(rest.values())
+
+
+def _merged_parts(series: _Series) -> list[_Part]:
+    """Parts whose keys differ by less than the tolerances become one."""
+    parts = []
+    for keys in merged(series.parts):
+        mine = [series.parts[key] for key in keys]
+        first = min(mine, key=lambda part: min(sequence(piece) for piece in part.pieces))
+        pieces = [piece for part in mine for piece in part.pieces]
+        parts.append(_Part(template=first.template, first=first.first, pieces=pieces))
+    return parts
+
+
+def _torn(parts: list[_Part]) -> dict[int, str]:
+    """Warnings for parts (by place in the list) that together would fill one volume.
+
+    One slice with an odd header would leave two volumes, each even by itself, with twice the spacing.
+    """
+    warnings = {}
+    for one, other in permutations(range(len(parts)) if len(parts) <= MANY_PARTS else (), 2):
+        rules = differing(split_key(parts[one].template), split_key(parts[other].template))
+        pieces = [*parts[one].pieces, *parts[other].pieces]
+        if not GEOMETRY & set(rules) and _is_one_volume(pieces):
+            warnings[one] = f"may be one volume with stack {other + 1}: only {', '.join(rules)} differ"
+    return warnings
+
+
+def _is_one_volume(pieces: list[Piece]) -> bool:
+    try:
+        return len(arrange(pieces, None).grid) == 1
+    except ConversionError:
+        return False
 
 
 def _left(pieces: Iterable[Piece], uid: str, reason: Reason, detail: str) -> list[Leftover]:
@@ -280,7 +363,9 @@ def _stack(stack_id: str, uid: str, part: _Part, arrangement: Arrangement, *, is
     grid, first = arrangement.grid, arrangement.grid[0][0]
     affine = grid_affine_ras(first.plane, arrangement.slice_step_lps)
     images = {piece.image: piece for volume in grid for piece in volume}
-    rescale = tuple(piece.rescale for piece in images.values())
+    # colours are what they are: a rescale is defined for one sample a pixel (PS3.3 C.11.1)
+    colour = first.image.samples_per_pixel > 1
+    rescale = tuple((1.0, 0.0) if colour else piece.rescale for piece in images.values())
     repetition_time_s = _repetition_time_s(part.template)
     fields = _fields(part, arrangement, repetition_time_s)
     count = len(arrangement.incomplete)

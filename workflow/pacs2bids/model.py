@@ -48,7 +48,11 @@ class ConfigError(Pacs2BidsError):
 
 
 class HeaderError(Pacs2BidsError):
-    """A file that is not DICOM, or a header that cannot be read."""
+    """A header that cannot be read, or a record that is missing."""
+
+
+class NotDicomError(HeaderError):
+    """A file that has nothing of DICOM."""
 
 
 class ConversionError(Pacs2BidsError):
@@ -86,7 +90,7 @@ class Reason(StrEnum):
     NO_IMAGE = "no-image"  # structured report, raw data, presentation state, spectroscopy, ...
     NO_GEOMETRY = "no-geometry"  # a picture that has no place in the patient
     UNSUPPORTED = "unsupported"  # a form this engine refuses rather than guesses
-    DUPLICATE = "duplicate"  # the same SOPInstanceUID, or the same plane twice
+    DUPLICATE = "duplicate"  # the same SOPInstanceUID with the same content
     INCOMPLETE = "incomplete"  # belongs to a volume that lacks slices
     INCONSISTENT = "inconsistent"  # contradicts the rest of its stack
     FOREIGN = "foreign"  # another study's instance
@@ -153,7 +157,6 @@ class Facts:
     phase_encoding_positive: bool | None = None
     slice_times_s: tuple[float, ...] | None = None
     slice_time_s: float | None = None
-    volume_index: int | None = None
     b_value_s_per_mm2: float | None = None
     b_vector_lps: Vector | None = None
     is_diffusion_map: bool = False  # trace, ADC, FA, ...: computed, no direction
@@ -238,7 +241,6 @@ class StackFacts:
     is_diffusion_map: bool = False
     is_localizer: bool = False  # several orientations in one series
     orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
-    contrast: str | None = None  # reserved for stacks split by other dimensions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

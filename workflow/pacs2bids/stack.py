@@ -1,19 +1,21 @@
 """Frames to stacks: what belongs together, in which slice and volume each plane goes.
 
-Theory of operation. A series is first *split* by what makes voxels incomparable (table ``SPLIT``). The
-planes of one part are then *arranged*: their distance along the slice normal gives the slice; a label made of
-what tells volumes apart (temporal position, diffusion weighting, and the n-th return to the same slice)
-gives the volume. Every label must hold each slice exactly once. Nothing depends on file names or on the order
-in which files are read. What does not fit is refused with an error, or listed as incomplete when the
-complete volumes are certain.
+Theory of operation. A series is first *split* by what makes voxels incomparable (tables ``SPLIT`` and
+``CLOSE``). The planes of one part are then *arranged*: their distance along the slice normal gives the slice;
+a label made of what tells volumes apart (temporal position, diffusion weighting, and the n-th return to the
+same slice) gives the volume. Every label must hold each slice exactly once, and where returns were counted,
+something must prove that none is missing. Nothing depends on file names, on UIDs, or on the order in which
+files are read. What does not fit is refused with an error, or listed as incomplete when the complete volumes
+are certain.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from pacs2bids.header import Header, recall
 from pacs2bids.model import ConversionError, ImageRef, Plane, Vector
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
+MANY_FRAMES = 1_000_000  # more than an instance has
 EVEN_SPACING = 0.02  # allowed deviation from an even grid, as a fraction of the slice step
 
 
@@ -68,9 +71,7 @@ def piece_of(frame: Frame) -> Piece:
     slice_time_s = facts.slice_time_s
     if facts.slice_times_s is not None and frame.tile < len(facts.slice_times_s):
         slice_time_s = facts.slice_times_s[frame.tile]
-    temporal = facts.volume_index
-    if temporal is None:
-        temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
+    temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
     return Piece(
         plane=frame.plane,
         image=frame.image,
@@ -109,7 +110,12 @@ def iso_date_time(stamp: str) -> str:
     digits = digits[:14].ljust(14, "0")
     date, clock = digits[:8], digits[8:]
     fraction = (fraction if fraction.isdigit() else "").ljust(6, "0")[:6]
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}.{fraction}"
+    text = f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}.{fraction}"
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return ""
+    return text
 
 
 def _rescale(header: Header) -> tuple[float, float]:
@@ -119,21 +125,21 @@ def _rescale(header: Header) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- split
 
 Split = Callable[[Frame], Hashable]
+Close = Callable[[Frame], tuple[float, ...]]
+Key = tuple[tuple[Hashable, ...], tuple[tuple[float, ...], ...]]
 
 
-def _cosines(frame: Frame) -> Hashable:
-    # repeated scans of one geometry may differ in the last digits: 0.002 is a tenth of a degree
-    values = (*frame.plane.row_cosines_lps, *frame.plane.column_cosines_lps)
-    return tuple(round(value / 0.002) for value in values)
-
-
-def _echo_time(header: Header) -> Hashable:
+def _echo_time_ms(header: Header) -> tuple[float, ...]:
     echo_time_ms = header.number("EffectiveEchoTime") or header.number("EchoTime")
-    return None if echo_time_ms is None else round(echo_time_ms, 3)
+    return () if echo_time_ms is None else (echo_time_ms,)
 
 
 def _echo_number(header: Header) -> Hashable:
     return header.integer("EchoNumbers")
+
+
+def _series_number(header: Header) -> Hashable:
+    return header.integer("SeriesNumber")
 
 
 def _image_type(header: Header) -> Hashable:
@@ -147,31 +153,66 @@ def _has_direction(frame: Frame) -> Hashable:
 
 # Planes that differ in one of these are never in one volume file.
 SPLIT: dict[str, Split] = {
+    # copies of a series may keep its UID and get numbers of their own (corpus ts)
+    "SeriesNumber": lambda frame: recall(_series_number, frame.instance),
     "matrix": lambda frame: (frame.plane.columns, frame.plane.rows),
-    "PixelSpacing": lambda frame: (
-        round(frame.plane.row_spacing_mm, 4),
-        round(frame.plane.column_spacing_mm, 4),
-    ),
-    "ImageOrientationPatient": _cosines,
     "ImageType": lambda frame: recall(_image_type, frame.header),
     "complex component": lambda frame: frame.facts.component,
-    "EchoTime": lambda frame: recall(_echo_time, frame.header),
     "EchoNumbers": lambda frame: recall(_echo_number, frame.header),
     "diffusion map": lambda frame: frame.facts.is_diffusion_map,
     "diffusion direction": _has_direction,
     "samples": lambda frame: (frame.image.samples_per_pixel, frame.image.photometric_interpretation),
     "pixel format": lambda frame: (frame.image.bits_allocated, frame.image.signed, frame.image.is_float),
 }
+# Numbers that may differ in their last digits: within the tolerance they are the same.
+CLOSE: dict[str, tuple[Close, float]] = {
+    "PixelSpacing": (
+        lambda frame: (frame.plane.row_spacing_mm, frame.plane.column_spacing_mm),
+        1e-4,
+    ),
+    # a field of view of 250 mm turned by 2e-4 is 0.05 mm off at its edge
+    "ImageOrientationPatient": (
+        lambda frame: (*frame.plane.row_cosines_lps, *frame.plane.column_cosines_lps),
+        2e-4,
+    ),
+    "EchoTime": (lambda frame: recall(_echo_time_ms, frame.header), 1e-3),
+}
 
 
-def split_key(frame: Frame) -> tuple[Hashable, ...]:
-    """Frames of one series with equal keys belong to one stack."""
-    return tuple(rule(frame) for rule in SPLIT.values())
+def split_key(frame: Frame) -> Key:
+    """What a frame is split by: the values of ``SPLIT``, then those of ``CLOSE``."""
+    return (
+        tuple([rule(frame) for rule in SPLIT.values()]),
+        tuple([rule(frame) for rule, _ in CLOSE.values()]),
+    )
 
 
-def differing(keys: Sequence[tuple[Hashable, ...]]) -> list[str]:
-    """The names of the ``SPLIT`` rules by which these keys differ."""
-    return [name for name, *values in zip(SPLIT, *keys, strict=True) if len(set(values)) > 1]
+def merged(keys: Iterable[Key]) -> list[list[Key]]:
+    """Keys that belong to one stack: equal by ``SPLIT``, and each close to another one by ``CLOSE``."""
+    groups: list[list[Key]] = []
+    for key in sorted(keys, key=repr):
+        near = [group for group in groups if any(_near(key, other) for other in group)]
+        groups = [group for group in groups if group not in near]
+        groups.append([key, *(other for group in near for other in group)])
+    return groups
+
+
+def _near(one: Key, other: Key) -> bool:
+    return one[0] == other[0] and not _far(one, other)
+
+
+def _far(one: Key, other: Key) -> list[str]:
+    return [
+        name
+        for (name, (_, tolerance)), a, b in zip(CLOSE.items(), one[1], other[1], strict=True)
+        if len(a) != len(b) or any(abs(x - y) > tolerance for x, y in zip(a, b, strict=True))
+    ]
+
+
+def differing(one: Key, other: Key) -> list[str]:
+    """The names of the rules by which two keys differ."""
+    split = [name for name, a, b in zip(SPLIT, one[0], other[0], strict=True) if a != b]
+    return split + _far(one, other)
 
 
 # ---------------------------------------------------------------------------------------------- arrange
@@ -199,10 +240,16 @@ def arrange(pieces: Sequence[Piece], slice_spacing_mm: float | None) -> Arrangem
     return Arrangement(grid=grid, slice_step_lps=step, incomplete=incomplete)
 
 
-def sequence(piece: Piece) -> tuple[int, int, int, str]:
-    """What orders planes in time: temporal position, instance number, frame."""
-    temporal = piece.temporal_position
-    return (temporal or 0, piece.instance_number, piece.image.frame, piece.sop_instance_uid)
+def sequence(piece: Piece) -> tuple[int, int, int, int, str]:
+    """What orders planes in time: temporal position, instance number, frame; then acquisition, for a series
+    that numbers its instances anew in each volume, or not at all."""
+    return (
+        piece.temporal_position or 0,
+        piece.instance_number,
+        piece.image.frame,
+        piece.acquisition_number or 0,
+        piece.acquired,
+    )
 
 
 def _slices(pieces: Sequence[Piece]) -> list[int]:
@@ -219,39 +266,99 @@ def _slices(pieces: Sequence[Piece]) -> list[int]:
 def _volumes(pieces: Sequence[Piece], places: Sequence[int]) -> list[list[int]]:
     """Indices of pieces grouped to volumes; each holds a slice at most once.
 
-    Where slices are missing, counting returns to a slice would shift the volumes behind the gap. Then only
-    an acquisition number that tells every plane apart, or an unbroken order of instances, is believed.
+    Counting returns to a slice is believed only where nothing can be missing. Else an acquisition number that
+    tells every plane apart, or an unbroken order of instances, is believed; else nothing.
     """
-    counted = list(_labelled(pieces, places).values())
-    if len({len(volume) for volume in counted}) == 1:
-        return counted
+    counted = _labelled(pieces, places)
+    if _is_whole(counted) and (_is_regular(counted, pieces, places) or _is_contiguous(pieces)):
+        return list(counted.values())
     by_acquisition = _labelled(pieces, places, by_acquisition=True)
     if all(returns == 0 for _, returns in by_acquisition):
         return list(by_acquisition.values())
     by_order = _chunks(pieces, places)
     if by_order is not None:
         return by_order
-    count = Counter(len(volume) for volume in counted)
+    count = Counter(len(volume) for volume in counted.values())
     sizes = ", ".join(f"{number} with {size} slices" for size, number in sorted(count.items()))
-    what = f"slices are missing and nothing tells to which volume the others belong ({sizes})"
-    raise ConversionError(what, hint="Retrieve the series again; if it stays so, the scan is incomplete")
+    what = f"nothing tells to which volume each of the {len(pieces)} planes belongs (by counting: {sizes})"
+    raise ConversionError(what, hint="Slices may be missing: retrieve the series again")
 
 
-def _labelled(
-    pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition: bool = False
-) -> dict[tuple[Hashable, int], list[int]]:
-    """Volumes by (label, n-th return to a slice under that label)."""
+Volumes = dict[tuple[Hashable, int], list[int]]
+
+
+def _labelled(pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition: bool = False) -> Volumes:
+    """Volumes by (label, n-th return to a slice under that label).
+
+    Raises ConversionError if nothing orders two planes of one slice: their UIDs must not decide.
+    """
+    last: dict[Hashable, tuple[int, int, int, int, str]] = {}
     seen: Counter[Hashable] = Counter()
-    volumes: dict[tuple[Hashable, int], list[int]] = defaultdict(list)
+    volumes: Volumes = defaultdict(list)
     for n in sorted(range(len(pieces)), key=lambda n: sequence(pieces[n])):
         piece = pieces[n]
         b_vector = piece.b_vector_lps and tuple(round(value, 2) for value in piece.b_vector_lps)
         acquisition = piece.acquisition_number if by_acquisition else None
         label = (piece.temporal_position, piece.b_value_s_per_mm2, b_vector, acquisition)
-        returns = seen[label, places[n]]
+        if last.get((label, places[n])) == sequence(piece):
+            what = f"two planes lie in one place and nothing orders them (one is {piece.sop_instance_uid})"
+            raise ConversionError(what)
+        last[label, places[n]] = sequence(piece)
+        volumes[label, seen[label, places[n]]].append(n)
         seen[label, places[n]] += 1
-        volumes[label, returns].append(n)
     return volumes
+
+
+def _is_whole(volumes: Volumes) -> bool:
+    return len({len(volume) for volume in volumes.values()}) == 1
+
+
+def _is_regular(volumes: Volumes, pieces: Sequence[Piece], places: Sequence[int]) -> bool:
+    """Whether each slice returns in the same rhythm: a plane missing from one slice would break it.
+
+    Where instance numbers begin anew in each volume they have no rhythm: then the acquisition number of each
+    volume, or the rhythm of acquisition times, must show that its planes belong together.
+    """
+    by_label: dict[Hashable, list[dict[int, Piece]]] = defaultdict(list)
+    for (label, _), volume in volumes.items():
+        by_label[label].append({places[n]: pieces[n] for n in volume})
+    for returns in by_label.values():
+        steps = [_steps(returns[0], later, _instance) for later in returns[1:]]
+        tolerance = 0
+        if any(0 in step for step in steps):
+            steps = [] if _is_numbered(returns) else [_steps(returns[0], it, _tenths) for it in returns[1:]]
+            tolerance = 2
+        if any(max(step) - min(step) > tolerance for step in steps):
+            return False
+    return True
+
+
+def _steps(first: dict[int, Piece], later: dict[int, Piece], clock: Callable[[Piece], int]) -> list[int]:
+    """How far each slice of one volume is behind the same slice of another."""
+    return [clock(later[place]) - clock(first[place]) for place in later]
+
+
+def _instance(piece: Piece) -> int:
+    return piece.instance_number * MANY_FRAMES + piece.image.frame
+
+
+def _tenths(piece: Piece) -> int:
+    """Time in tenths of a second: finer than volumes follow each other, coarser than clocks jitter."""
+    return round(datetime.fromisoformat(piece.acquired).timestamp() * 10) if piece.acquired else 0
+
+
+def _is_numbered(volumes: list[dict[int, Piece]]) -> bool:
+    """Whether each volume has an acquisition number of its own."""
+    numbers = [{piece.acquisition_number for piece in volume.values()} for volume in volumes]
+    return all(len(number) == 1 and None not in number for number in numbers) and (
+        len(set.union(*numbers)) == len(volumes)
+    )
+
+
+def _is_contiguous(pieces: Sequence[Piece]) -> bool:
+    """Whether instance numbers run without a gap or a repeat: then no instance is missing inside."""
+    numbers = sorted(piece.instance_number for piece in pieces)
+    return len(set(numbers)) == len(numbers) == numbers[-1] - numbers[0] + 1
 
 
 def _chunks(pieces: Sequence[Piece], places: Sequence[int]) -> list[list[int]] | None:

@@ -5,6 +5,7 @@ Pixels stay on disk until a stack is assembled; a volume that the same engine ma
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import logging
 import os
@@ -31,8 +32,11 @@ from pacs2bids.model import (
     FailedStack,
     HeaderError,
     ImageRef,
+    Leftover,
     Manifest,
+    NotDicomError,
     Pacs2BidsError,
+    Reason,
     Stack,
     StudyIndex,
     VolumeFile,
@@ -43,6 +47,7 @@ log = logging.getLogger("pacs2bids.store")
 
 BLOCK = 1 << 20
 GZIP_LEVELS = {"fast": 2, "small": 6}
+NIFTI_LONGEST = 32767  # dim[] is a signed 16-bit number
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
@@ -70,8 +75,7 @@ def parse_file(reader: Reader, folder: Path, path: str) -> ParsedFile:
 
 def index_study(dicom: Path, study_instance_uid: str) -> StudyIndex:
     """Read every header below ``dicom`` (folders named by SeriesInstanceUID) once, and index the study."""
-    indexer = Indexer(study_instance_uid=study_instance_uid, engine_version=engine_version())
-    reader = Reader()
+    indexer, reader = _indexer(dicom, study_instance_uid), Reader()
     for path in files_below(dicom):
         try:
             indexer.add(path, parse_file(reader, dicom, path))
@@ -80,23 +84,52 @@ def index_study(dicom: Path, study_instance_uid: str) -> StudyIndex:
     return indexer.finish()
 
 
-def index_folder(folder: Path) -> tuple[list[StudyIndex], list[str]]:
-    """Index all studies of any folder; also the paths of files that are not DICOM."""
+def _indexer(folder: Path, study_instance_uid: str) -> Indexer:
+    def same_content(one: str, other: str) -> bool:
+        return filecmp.cmp(folder / one, folder / other, shallow=False)
+
+    return Indexer(
+        study_instance_uid=study_instance_uid, engine_version=engine_version(), same_content=same_content
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedFolder:
+    """What any folder holds: studies, files that are not DICOM, and DICOM files that cannot be used."""
+
+    indices: tuple[StudyIndex, ...]
+    others: tuple[str, ...]
+    damaged: tuple[Leftover, ...]
+
+
+def index_folder(folder: Path) -> IndexedFolder:
+    """Index all studies of any folder."""
     indexers: dict[str, Indexer] = {}
     others: list[str] = []
+    damaged: list[Leftover] = []
     reader = Reader()
     for path in files_below(folder):
         try:
             parsed = parse_file(reader, folder, path)
-        except HeaderError as error:
-            log.info("%s", error)
+        except NotDicomError:
             others.append(path)
             continue
-        uid = parsed.header.text("StudyInstanceUID") or ""
+        except HeaderError as error:
+            damaged.append(Leftover(path=path, reason=Reason.UNREADABLE, detail=error.what))
+            continue
+        uid = parsed.header.text("StudyInstanceUID")
+        if uid is None:
+            what = "has no StudyInstanceUID"
+            damaged.append(Leftover(path=path, reason=Reason.UNREADABLE, detail=what))
+            continue
         if uid not in indexers:
-            indexers[uid] = Indexer(study_instance_uid=uid, engine_version=engine_version())
+            indexers[uid] = _indexer(folder, uid)
         indexers[uid].add(path, parsed)
-    return [indexers[uid].finish() for uid in sorted(indexers)], others
+    return IndexedFolder(
+        indices=tuple(indexers[uid].finish() for uid in sorted(indexers)),
+        others=tuple(others),
+        damaged=tuple(damaged),
+    )
 
 
 # ---------------------------------------------------------------------------------------------- pixels
@@ -146,7 +179,7 @@ def reconstruct(
     """Write every stack of a study below ``volumes``; stacks that are up to date are kept.
 
     ``names`` maps stack ids to file stems (default: the id). A stack that fails is listed in the manifest,
-    with the error; the others go on. Files of stacks that are no more are removed.
+    with the error; the others go on.
     """
     volumes.mkdir(parents=True, exist_ok=True)
     stems = {stack.stack_id: (names or {}).get(stack.stack_id, stack.stack_id) for stack in index.stacks}
@@ -217,8 +250,10 @@ class _Writer:
             kept = read_record(record, VolumeFile)
         except HeaderError:
             return None
-        whole = all((self.volumes / name).is_file() for name in kept.files)
-        return kept if whole and kept.input_digest == digest else None
+        if kept.input_digest != digest:
+            return None
+        files = ((self.volumes / name, content) for name, content in kept.files.items())
+        return kept if all(path.is_file() and sha256(path) == content for path, content in files) else None
 
     def _input_digest(self, stack: Stack) -> str:
         """Changes with the engine, with what the index says, and with any of the files."""
@@ -262,6 +297,8 @@ def nifti_header(stack: Stack, volume: Volume) -> Nifti1Header:
     colour = volume.voxels.ndim == 5
     affine = np.array(stack.affine_ras)
     shape = stack.shape if stack.shape[3] > 1 else stack.shape[:3]
+    if max(shape) > NIFTI_LONGEST:
+        raise ConversionError(f"has {max(shape)} voxels along one axis; NIfTI-1 holds up to {NIFTI_LONGEST}")
     header = Nifti1Header()
     header.set_data_dtype(RGB if colour else volume.voxels.dtype)
     header.set_data_shape(shape)

@@ -184,7 +184,7 @@ class Template:
     varying: frozenset[int]
     program: list[tuple[bytes, int, int, int]] = field(default_factory=list)
     tail: bytes = b""
-    decoded: dict[int, Any] = field(default_factory=dict)
+    decoded: dict[Any, Any] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     views: dict[Path, Any] = field(default_factory=dict)
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pacs2bids.files import write_tsv
-from pacs2bids.model import ConversionError, HeaderError, Leftover, Manifest, StudyIndex
+from pacs2bids.files import read_record, write_record, write_tsv
+from pacs2bids.model import ConfigError, ConversionError, HeaderError, Leftover, Manifest, StudyIndex
 from pacs2bids.verbs.reconstruct import add_engine_options, described
 
-log = logging.getLogger("pacs2bids.convert")
+if TYPE_CHECKING:
+    from pacs2bids.store import IndexedFolder
+
+MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and which files we wrote
+SHOWN = 10
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,26 +30,67 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> str:
     """Convert; list what is in no volume in ``OUT/leftovers.tsv``.
 
-    Raises HeaderError if there is no DICOM at all, ConversionError if a stack fails (the others are written).
+    Raises HeaderError if there is no DICOM at all, ConversionError if a file or a stack cannot be used (the
+    other volumes are written), ConfigError if OUT holds what is not ours.
     """
     from pacs2bids.store import index_folder, reconstruct  # noqa: PLC0415 - heavy: numpy, pydicom, nibabel
 
     source, target = arguments.input, arguments.output
     if not source.is_dir():
         raise HeaderError("is no folder", where=str(source))
-    indices, others = index_folder(source)
-    if not indices:
-        what = f"holds no DICOM file ({len(others)} other files)" if others else "is empty"
+    found = index_folder(source)
+    if not found.indices and not found.damaged:
+        what = f"holds no DICOM file ({len(found.others)} other files)" if found.others else "is empty"
         raise HeaderError(what, where=str(source))
     manifests = []
-    for index in indices:
-        folder = target / index.study_instance_uid if len(indices) > 1 else target
-        manifest = reconstruct(
-            index, source, folder, jobs=arguments.jobs, gzip=arguments.gzip, names=_names(index)
-        )
+    for folder, index in _folders(target, found.indices):
+        names = _names(index)
+        _require_ours(folder, index, names)
+        manifest = reconstruct(index, source, folder, jobs=arguments.jobs, gzip=arguments.gzip, names=names)
+        _remove_stale(folder, manifest)
+        write_record(folder / MANIFEST, manifest)
         manifests.append(manifest)
-    _list_leftovers(target, indices, others)
-    return _result(indices, manifests, target)
+    leftovers = [*found.damaged, *(leftover for index in found.indices for leftover in index.leftovers)]
+    _list_leftovers(target, leftovers, found.others)
+    return _result(manifests, found.damaged, _summary(found, manifests, len(leftovers), target))
+
+
+def _folders(target: Path, indices: Sequence[StudyIndex]) -> list[tuple[Path, StudyIndex]]:
+    """Where each study goes: OUT, or a folder in it for each of several."""
+    if len(indices) == 1:
+        return [(target, indices[0])]
+    folders = []
+    for number, index in enumerate(indices, start=1):
+        uid = index.study_instance_uid
+        # a header is no place to take a path from, unless it is the UID that it should be
+        folders.append((target / (uid if UID.fullmatch(uid) else f"study-{number}"), index))
+    return folders
+
+
+def _require_ours(folder: Path, index: StudyIndex, names: dict[str, str]) -> None:
+    """A folder that holds another study, or files that we did not write, is not written into."""
+    manifest = folder / MANIFEST
+    if manifest.exists():
+        if read_record(manifest, Manifest).study_instance_uid != index.study_instance_uid:
+            raise ConfigError(
+                "holds the volumes of another study", where=str(folder), hint="Give another OUT"
+            )
+        return
+    strange = [f"{name}.nii.gz" for name in names.values() if (folder / f"{name}.nii.gz").exists()]
+    if strange:
+        what = f"holds {strange[0]}, which pacs2bids did not write there"
+        raise ConfigError(what, where=str(folder), hint="Give another OUT")
+
+
+def _remove_stale(folder: Path, manifest: Manifest) -> None:
+    """Remove what an earlier run wrote of stacks that are no more."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return
+    now = {name for volume in manifest.volumes for name in volume.files}
+    for volume in read_record(path, Manifest).volumes:
+        for name in volume.files.keys() - now:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _names(index: StudyIndex) -> dict[str, str]:
@@ -59,20 +106,25 @@ def _names(index: StudyIndex) -> dict[str, str]:
     }
 
 
-def _list_leftovers(target: Path, indices: list[StudyIndex], others: list[str]) -> None:
-    left: list[Leftover] = [leftover for index in indices for leftover in index.leftovers]
-    rows = [{"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in left]
+def _list_leftovers(target: Path, leftovers: Sequence[Leftover], others: Sequence[str]) -> None:
+    rows = [{"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in leftovers]
     rows += [{"path": path, "reason": "not-dicom", "detail": "is not a DICOM file"} for path in others]
     write_tsv(target / "leftovers.tsv", ("path", "reason", "detail"), rows)
 
 
-def _result(indices: list[StudyIndex], manifests: list[Manifest], target: Path) -> str:
-    failed = [one for manifest in manifests for one in manifest.failed]
+def _summary(found: IndexedFolder, manifests: Sequence[Manifest], left: int, target: Path) -> str:
     written = sum(len(manifest.volumes) for manifest in manifests)
-    instances = sum(index.instances for index in indices)
-    left = sum(len(index.leftovers) for index in indices)
-    line = f"{written} volumes of {instances} instances, {left} left over -> {target}"
-    if failed:
-        lines = "; ".join(described(one) for one in failed)
-        raise ConversionError(f"{len(failed)} stacks failed: {lines}", where=line)
-    return line
+    instances = sum(index.instances for index in found.indices) + len(found.damaged)
+    others = f", {len(found.others)} other files" if found.others else ""
+    return f"{written} volumes of {instances} instances, {left} left over{others} -> {target}"
+
+
+def _result(manifests: Sequence[Manifest], damaged: Sequence[Leftover], summary: str) -> str:
+    problems = [described(one) for manifest in manifests for one in manifest.failed]
+    problems += [f"{one.path}: {one.detail}; a volume beside it may lack slices" for one in damaged]
+    if not problems:
+        return summary
+    listed = "; ".join(problems[:SHOWN])
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    hint = "leftovers.tsv lists all. The other volumes are written"
+    raise ConversionError(f"not all could be converted: {listed}{more}", where=summary, hint=hint)

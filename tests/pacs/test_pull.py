@@ -157,6 +157,39 @@ def test_damaged_file_of_an_earlier_attempt_is_fetched_again(tmp_path: Path) -> 
     assert second.complete
 
 
+@pytest.mark.parametrize("receipt", ["complete", "incomplete", "none"])
+def test_cut_file_of_an_earlier_attempt_is_fetched_again(
+    tmp_path: Path, receipt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_study(tmp_path / "pacs")
+    cut = tmp_path / "work" / "dicom" / f"{STUDY}.2" / f"{STUDY}.2.4.dcm"
+    with embedded(tmp_path / "pacs") as peer:
+        first = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+        content = cut.read_bytes()
+        cut.write_bytes(content[:-20])
+        if receipt == "none":  # Snakemake removes it before the job runs again
+            (tmp_path / "work" / "receipt.json").unlink()
+        elif receipt == "incomplete":
+            (tmp_path / "work" / "receipt.json").rename(tmp_path / "work" / "receipt.incomplete.json")
+        second = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    assert second.received == first.received
+    assert cut.read_bytes() == content
+    assert [(one.level, one.completed) for one in second.transfers] == [("IMAGE", 1)]
+    assert (tmp_path / "work" / "quarantine" / cut.name).read_bytes() == content[:-20]
+    assert f"{cut}: " in caplog.text
+
+
+def test_file_that_its_receipt_does_not_know_so_is_fetched_again(tmp_path: Path) -> None:
+    """The same length, and well-formed, but not what came."""
+    write_study(tmp_path / "pacs")
+    changed = tmp_path / "work" / "dicom" / f"{STUDY}.2" / f"{STUDY}.2.4.dcm"
+    with embedded(tmp_path / "pacs") as peer:
+        first = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+        changed.write_bytes(changed.read_bytes().replace(b"2/4", b"2/5"))
+        assert pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK).received == first.received
+    assert b"2/4" in changed.read_bytes()
+
+
 def test_killed_pull_goes_on_where_it_was(tmp_path: Path) -> None:
     write_study(tmp_path / "pacs", instances=150)
     out = tmp_path / "work"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,14 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, MRImageStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    MRImageStorage,
+)
 from pynetdicom import AE, _config
 
 from pacs2bids.model import PullError
@@ -160,6 +169,41 @@ def test_parts_of_a_killed_attempt_are_removed(tmp_path: Path) -> None:
     stale.write_bytes(b"half")
     Inbox(tmp_path, STUDY)
     assert not stale.exists()
+
+
+def test_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+
+    def fsync(handle: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        fsync(handle)
+        name = Path(f"/proc/self/fd/{handle}").readlink()
+        synced.append((name.suffix, name.stat().st_size, [*tmp_path.rglob("*.dcm")]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with listening(tmp_path) as (inbox, receiver):
+        assert send(receiver, instance(1)) == [0]
+    assert synced == [(".part", inbox.received[0].bytes, [])]
+
+
+@pytest.mark.parametrize("syntax", [None, DeflatedExplicitVRLittleEndian, JPEGLSLossless])
+def test_files_that_end_too_early_are_not_taken(tmp_path: Path, syntax: str | None) -> None:
+    """Native, deflated, and encapsulated pixels; cut anywhere in the last bytes."""
+    dataset = instance(1)
+    pixels = random.Random(1).randbytes(4096)
+    dataset.add_new("PixelData", "OW", pixels)
+    if syntax is not None:
+        dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == JPEGLSLossless:
+        dataset.PixelData = encapsulate([pixels])
+    path = tmp_path / "dicom" / SERIES / f"{SERIES}.1.dcm"
+    path.parent.mkdir(parents=True)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    assert Inbox(tmp_path, STUDY).resume() == 1
+    content = path.read_bytes()
+    for cut in (2, 7, 8, 20, 1000):  # the last byte may be padding
+        path.write_bytes(content[:-cut])
+        assert Inbox(tmp_path, STUDY).resume() == 0, cut
+        assert (tmp_path / "quarantine" / path.name).stat().st_size == len(content) - cut
 
 
 def test_many_associations_at_once(tmp_path: Path) -> None:

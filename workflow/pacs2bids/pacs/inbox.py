@@ -2,8 +2,8 @@
 
 Under the study's folder: ``dicom/<SeriesInstanceUID>/<SOPInstanceUID>.dcm``, and ``quarantine/`` for a
 second, different content under a SOPInstanceUID that is already there. Folders are 0700 and files 0600: they
-identify patients. A file stands under its name only when it is whole: it is written as ``*.part``,
-then renamed.
+identify patients. A file stands under its name only when it is whole and on the disk: it is written as
+``*.part``, flushed, then renamed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -33,6 +33,8 @@ from pacs2bids.model import ReceivedInstance, Refused
 # what matters is that the UID can be a file name.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SERIES_INSTANCE_UID = 0x0020000E
+_UNDEFINED_LENGTH = 0xFFFFFFFF  # such a value ends with a delimiter (PS3.5 table 7.5-3, annex A.4)
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -104,20 +106,35 @@ class Inbox:
         """
         return self._keep(identity, sha256(source), lambda part: _link(source, part))
 
-    def resume(self) -> int:
+    def resume(self, earlier: Iterable[ReceivedInstance] = ()) -> int:
         """Take the whole files that an earlier attempt left in their places; returns how many.
 
-        A file that is not what its name says is moved to the quarantine.
+        ``earlier``: what its receipt says of them. A file that differs from that, that ends too early or is
+        not what its name says, is moved to the quarantine.
         """
+        known = {one.sop_instance_uid: one for one in earlier}
         for path in sorted(self.dicom.glob("*/*.dcm")):
-            identity = self._identity_of(path)
-            if identity is None:
+            found = self._left_behind(path, known)
+            if isinstance(found, str):
                 path.rename(private_folder(self.folder / "quarantine") / path.name)
-                log.warning("%s: is not the instance that its name says; moved to quarantine", path)
+                log.warning("%s: %s; moved to quarantine", path, found)
                 continue
             with self._changed:
-                self._received[identity.sop_instance_uid] = self._record(identity, path, sha256(path))
+                self._received[found.sop_instance_uid] = found
         return len(self._received)
+
+    def _left_behind(self, path: Path, known: Mapping[str, ReceivedInstance]) -> ReceivedInstance | str:
+        """The record of a file, or what is wrong with it."""
+        identity = self._identity_of(path)
+        if identity is None:
+            return "is not the instance that its name says"
+        record = self._record(identity, path, sha256(path))
+        before = known.get(record.sop_instance_uid)
+        if before is None:
+            return record if _is_whole(path) else "does not end where its last element does"
+        if (record.bytes, record.sha256) != (before.bytes, before.sha256):
+            return f"is not the file of {before.bytes:,} bytes that came"
+        return record
 
     def _identity_of(self, path: Path) -> Identity | None:
         try:
@@ -264,6 +281,29 @@ def _read_head(path: Path) -> FileDataset:
         return read_partial(stream, after_series)
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends with the value of its last element (PS3.5 section 7.1), mostly its pixels."""
+    ends_at: int | None = None
+
+    def note(_tag: BaseTag, _vr: str | None, length: int) -> bool:
+        nonlocal ends_at
+        ends_at = None if length == _UNDEFINED_LENGTH else stream.tell() + length
+        return False
+
+    with path.open("rb") as stream:
+        try:
+            header = read_partial(stream, note)
+        except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; it is fetched again
+            log.info("%s: cannot be read: %s", path, type(error).__name__)
+            return False
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - len(_SEQUENCE_END)))
+        last = stream.read()
+    if header.file_meta.TransferSyntaxUID.is_deflated:
+        return True  # that it could be inflated is the proof
+    return last == _SEQUENCE_END if ends_at is None else ends_at == size
+
+
 def _write(part: Path, content: Sequence[bytes | memoryview]) -> None:
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -271,6 +311,7 @@ def _write(part: Path, content: Sequence[bytes | memoryview]) -> None:
             rest = memoryview(piece)
             while rest:
                 rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)  # before its name says that it is whole
     finally:
         os.close(handle)  # may be the first to say that the disk is full (NFS)
 

@@ -91,7 +91,7 @@ def _talk(peer: PacsPeer, inbox: Inbox, patience: Patience) -> tuple[_Talk, int]
         callers=(peer.ae_title,),
     )
     with receiving(address, inbox) as receiver:
-        kept = inbox.resume()
+        kept = inbox.resume(receipts.earlier(inbox.folder))
         if kept:
             study = inbox.study_instance_uid
             log.info("study %s: %d instances are here from an earlier attempt", study, kept)

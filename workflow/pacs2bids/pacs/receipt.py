@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pacs2bids.files import write_record
-from pacs2bids.model import MoveStatus, PullError, Receipt
+from pacs2bids.files import read_record, write_record
+from pacs2bids.model import HeaderError, MoveStatus, PullError, Receipt, ReceivedInstance
 from pacs2bids.pacs.inbox import Inbox
 
 COMPLETE = "receipt.json"
@@ -89,6 +89,17 @@ def put(receipt: Receipt, folder: Path) -> Path:
     write_record(folder / name, receipt)
     (folder / other).unlink(missing_ok=True)
     return folder / name
+
+
+def earlier(folder: Path) -> tuple[ReceivedInstance, ...]:
+    """The files that an earlier attempt received, as its receipt says; none if there is no receipt."""
+    for path in (folder / COMPLETE, folder / INCOMPLETE):
+        if path.exists():
+            try:
+                return read_record(path, Receipt).received
+            except HeaderError as error:  # of another version, or damaged: the files must tell by themselves
+                log.info("%s", error)
+    return ()
 
 
 def summary(receipt: Receipt, folder: Path) -> str:

@@ -30,7 +30,7 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
     catalogue = scan(source.path)
     study = _study(catalogue, study_instance_uid, source)
     inbox = Inbox(folder, study_instance_uid)
-    inbox.resume()
+    inbox.resume(receipts.earlier(folder))
     for series in study.series:
         for instance in series.instances:
             _bring(inbox, _identity(study, series.series_instance_uid, instance), instance.path)

@@ -28,8 +28,10 @@ from pydicom.uid import (
 from pynetdicom import AE, _config
 
 from pacs2bids.model import PullError
+from pacs2bids.pacs.catalogue import Instance
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
+from pacs2bids.pacs.sender import Destination, Originator, Sender
 from peers.available import unavailable
 from peers.instances import CSA_NON_IMAGE, SERIES, STUDY, data_set_bytes, first_of, instance
 
@@ -135,6 +137,31 @@ def test_uid_that_is_no_file_name_is_refused(tmp_path: Path, uid: str) -> None:
         assert send(receiver, dataset) == [0xC000]
     assert len(inbox) == 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_deflated_data_set_that_cannot_be_inflated_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "broken.dcm"
+    dataset = instance(1)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    length = len(path.read_bytes()) - len(data_set_bytes(path))
+    path.write_bytes(path.read_bytes()[:length] + b"\xff" * 100)
+    broken = Instance(
+        path=path,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        sop_class_uid=MRImageStorage,
+        transfer_syntax_uid=DeflatedExplicitVRLittleEndian,
+        attributes={},
+    )
+    with listening(tmp_path / "study") as (inbox, receiver):
+        destination = Destination(host="127.0.0.1", port=receiver.port)
+        originator = Originator(ae_title="US", message_id=1)
+        receiver.moves.add(("US", 1))
+        with Sender(destination, [broken], calling_ae_title="PACS", called_ae_title="US") as sender:
+            assert sender.store(broken, message_id=1, originator=originator) == 0xC000
+    (refused,) = inbox.refused
+    assert refused.sop_instance_uid == dataset.SOPInstanceUID
+    assert refused.reason == "cannot be read: error"
 
 
 def test_write_error_is_told_to_the_pacs_and_leaves_nothing(tmp_path: Path) -> None:

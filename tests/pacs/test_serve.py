@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import shutil
 import signal
@@ -31,6 +32,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from pacs2bids.model import ConfigError
 from pacs2bids.pacs.identifiers import identifier_of
+from pacs2bids.pacs.retrieval import Retrieval
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import EmbeddedPacs, serving
 from pacs2bids.verbs import serve
@@ -387,6 +389,56 @@ def test_get_of_private_and_compressed_instances(pacs: EmbeddedPacs, folder: Pat
     assert len(identifier.FailedSOPInstanceUIDList) == 6
     content = {one.DataSet.getvalue() for one in received}
     assert content == {data_set_bytes(folder / name) for name in ("csa.dcm", "packed.dcm")}
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_defect_is_one_line_and_a_traceback_for_debug_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    def defect(_self: Retrieval) -> None:
+        raise RuntimeError("Phantom^One")
+
+    monkeypatch.setattr(Retrieval, "run", defect)
+    caplog.set_level(level, "pacs2bids.serve")
+    with serving(folder) as own:
+        status, _ = move(own, "STUDY", StudyInstanceUID=STUDY)
+    assert "Status" not in status  # broken off
+    (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "unexpected RuntimeError" in record.getMessage()
+    assert "Phantom" not in record.getMessage()
+    assert bool(record.exc_info) == (level == logging.DEBUG)
+
+
+def test_leaving_while_clients_come_and_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs when the block ends is ended too: no error, no thread, no port is left."""
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    left = threading.Event()
+
+    def call(port: int) -> None:
+        entity = AE()
+        entity.add_requested_context(FIND)
+        while not left.is_set():
+            association = entity.associate("127.0.0.1", port)
+            if association.is_established:
+                list(association.send_c_find(identifier_of("STUDY", {"StudyInstanceUID": ""}), FIND))
+                association.release()
+
+    before = set(threading.enumerate())
+    for delay_s in (0, 0.05, 0.1, 0.2):
+        left.clear()
+        with serving(folder) as own, socket.create_connection((own.host, own.port)):
+            clients = [threading.Thread(target=call, args=(own.port,)) for _ in range(3)]
+            for client in clients:
+                client.start()
+            time.sleep(delay_s)
+        names = [thread.name for thread in threading.enumerate() if thread not in before]
+        left.set()
+        for client in clients:
+            client.join()
+        assert not [name for name in names if name == "pacs" or name.startswith("AcceptorThread")]
+        socket.create_server((own.host, own.port)).close()
+    assert failed == []
 
 
 # ------------------------------------------------------------------------------------------------ the verb

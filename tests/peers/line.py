@@ -161,8 +161,9 @@ class Line:
         """Call `snakemake` and kill it with all its jobs as soon as ``when(started)`` is true.
 
         ``started``: seconds since the epoch, as files have their times. ``alone``: its jobs live on.
+        They run at low priority, so that who watches them is not late on a busy machine.
         """
-        with self._running() as run:
+        with self._running(niceness=15) as run:
             deadline = time.monotonic() + PATIENCE_S
             while not when(run.started_at):
                 assert run.process.poll() is None, f"it ended before it was killed:\n{run.terminal()}"
@@ -176,11 +177,11 @@ class Line:
         return run.ended()
 
     @contextmanager
-    def _running(self, *options: str) -> Iterator[_Process]:
+    def _running(self, *options: str, niceness: int = 0) -> Iterator[_Process]:
         with (self.folder.parent / f"{self.folder.name}.terminal").open("w+b") as screen:
             started_at = time.time()
             process = subprocess.Popen(
-                [*SNAKEMAKE, *options],
+                ["nice", "-n", str(niceness), *SNAKEMAKE, *options],
                 cwd=self.folder,
                 env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from nibabel.nicom import csareader
 
 from pacs2bids.frames import Frame, frames_of
-from pacs2bids.header import ParsedFile, parse
+from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import Facts, HeaderError, Pacs2BidsError
 from pacs2bids.vendors import _csa, siemens
 
@@ -110,12 +111,13 @@ def _reference(path: Path) -> Reference:
 
 
 @functools.cache
-def parsed_files(folder: Path) -> list[ParsedFile]:
+def parsed_files(folder: Path) -> list[tuple[Path, ParsedFile]]:
     files = []
+    reader = Reader()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             with path.open("rb") as stream:
-                files.append(parse(stream, path.name))
+                files.append((path, reader.parse(stream, path.name)))
         except HeaderError:
             continue  # notes beside the images
     return files
@@ -125,7 +127,7 @@ def parsed_files(folder: Path) -> list[ParsedFile]:
 def series_frames(folder: Path) -> dict[str, list[Frame]]:
     """Frames by SeriesInstanceUID, in InstanceNumber order; instances without image are left out."""
     found: dict[str, list[tuple[int, list[Frame]]]] = defaultdict(list)
-    for parsed in parsed_files(folder):
+    for _, parsed in parsed_files(folder):
         try:
             frames = frames_of(parsed, "x")
         except Pacs2BidsError:
@@ -169,10 +171,11 @@ def _frames_of_reference(ours: dict[str, list[Frame]], theirs: Reference) -> lis
 def test_csa_values_are_those_of_nibabel(corpus: Callable[[str], Path], name: str) -> None:
     top, _, rest = name.partition("/")
     compared = 0
-    for parsed in parsed_files(corpus(top) / rest)[:40]:
+    for path, parsed in parsed_files(corpus(top) / rest)[:40]:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
         for kind, element in (("image", siemens.CSA_IMAGE), ("series", siemens.CSA_SERIES)):
             raw = parsed.header.private_bytes(element)
-            theirs = csareader.get_csa_header(parsed.dataset, kind)
+            theirs = csareader.get_csa_header(dataset, kind)
             if raw is None or theirs is None:
                 continue
             tags = {key: tag["items"] for key, tag in theirs["tags"].items()}

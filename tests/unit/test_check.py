@@ -285,6 +285,16 @@ def test_files_that_nobody_placed(volume: Volume) -> None:
     assert found.message.startswith(".sub-01_x.json.7.part and 1 more: ")
 
 
+def test_files_of_a_session_that_is_gone_are_told_with_what_to_do(tmp_path: Path) -> None:
+    for name in ("sub-02/ses-a/anat/sub-02_ses-a_T1w.json", "sub-03/func/sub-03_task-a_bold.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("{}")
+    found = {one.location: one.message for one in _stray_files(tmp_path, [])}
+    assert list(found) == ["sub-02/ses-a/anat", "sub-03/func"]
+    assert "delete them, and sessions/sub-02_ses-a in the workdir" in found["sub-02/ses-a/anat"]
+    assert "delete them, and sessions/sub-03 in the workdir" in found["sub-03/func"]
+
+
 def test_an_absent_volume_is_told_with_its_reason() -> None:
     placed = PlacedSession(
         session_key="sub-01",

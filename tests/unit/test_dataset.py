@@ -265,3 +265,52 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     )
     assert "Acknowledgements" not in about
     assert read_record(out, DatasetRecord).sessions == ("sub-01_ses-a", "sub-01_ses-b")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """The verb for three sessions on disk, two of which are in the studies table, one of these twice."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "sources: {files: {kind: folder, path: dicom}}\n"
+        "studies: {table: studies.tsv}\nheuristic: x.py\ndataset: {name: Phantoms}\n"
+    )
+    for session in (a_session("01", "a"), a_session("02"), a_session("03")):
+        write_record(tmp_path / "sessions" / session.session_key / "placed.json", session)
+    rows = ["study_instance_uid\tsubject\tsession\tsource", "1.2\t02\t\tx", "1.3\t01\ta\tx", "1.4\t01\ta\tx"]
+    (tmp_path / "studies.tsv").write_text("".join(row + "\n" for row in rows))
+    words = [
+        "--config",
+        str(config),
+        "--bids",
+        str(tmp_path / "bids"),
+        "--out",
+        str(tmp_path / "dataset.json"),
+    ]
+    return ["dataset", *words]
+
+
+def test_sessions_of_the_studies_table(tmp_path: Path, command: list[str]) -> None:
+    table = ["--sessions", str(tmp_path / "sessions"), "--studies", str(tmp_path / "studies.tsv")]
+    assert main([*command, *table]) == 0
+    assert read_record(tmp_path / "dataset.json", DatasetRecord).sessions == ("sub-01_ses-a", "sub-02")
+
+
+def test_sessions_that_cannot_be_read(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sessions, studies = (
+        ["--sessions", str(tmp_path / "sessions")],
+        ["--studies", str(tmp_path / "studies.tsv")],
+    )
+    one = tmp_path / "sessions" / "sub-02" / "placed.json"
+    for words in (sessions, studies, [*sessions, *studies, str(one)]):
+        assert main([*command, *words]) == 2
+        assert "--sessions and --studies go together" in capsys.readouterr().err
+    assert main([*command, *sessions, "--studies", str(tmp_path / "none.tsv")]) == 2
+    assert "none.tsv: is missing" in capsys.readouterr().err
+    assert main([*command, *sessions, "--studies", str(tmp_path / "config.yaml")]) == 2
+    assert "has no column 'study_instance_uid'" in capsys.readouterr().err
+    one.unlink()
+    assert main([*command, *sessions, *studies]) == 1
+    assert f"{one}: is missing" in capsys.readouterr().err

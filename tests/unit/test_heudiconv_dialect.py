@@ -489,8 +489,7 @@ def test_the_verb_writes_the_table_and_one_line(tmp_path: Path, capsys: pytest.C
     words = ["--heuristic", str(path), "--subject", "01", "--session", "a", "--out", str(out)]
     assert main(["plan", *words, str(tmp_path / "study")]) == 0
     assert (
-        capsys.readouterr().out
-        == f"0 of 0 stacks named, 0 skipped, 1 series without volumes -> {out}/plan.tsv\n"
+        capsys.readouterr().out == "sub-01_ses-a: 0 of 0 stacks named, 0 skipped, 1 series without volumes\n"
     )
     (row,) = read_plan(out / "plan.tsv")
     assert row.reason.startswith("no volume in it")

@@ -6,6 +6,8 @@ Which jobs ran is read from their logs: each job writes its own anew.
 from __future__ import annotations
 
 import fcntl
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,9 +33,16 @@ ENDING = {"dataset.log", "check.log", "report.log", "verdict.log"}
 Made = tuple[PhantomStudy, ...]
 
 
-def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def snakemake(folder: Path, *options: str, package: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it; ``package``: the folder of a pacs2bids other than this checkout's."""
     return subprocess.run(
-        [*SNAKEMAKE, *options], cwd=folder, text=True, capture_output=True, check=False, timeout=300
+        [*SNAKEMAKE, *options],
+        cwd=folder,
+        env=os.environ | ({"PYTHONPATH": str(package)} if package else {}),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -166,7 +175,62 @@ def test_changed_description_reruns_the_end(copied: Path) -> None:
     assert ran(copied) == ENDING
 
 
+def due(folder: Path, *options: str, package: Path | None = None) -> set[str]:
+    """The rules that would run, from the table of a dry run."""
+    result = snakemake(folder, "-n", *options, package=package)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return set(re.findall(r"^(\w+) +[0-9]+$", result.stdout, re.MULTILINE)) - {"total", "all"}
+
+
+def test_only_what_the_heuristic_imports_reruns_it(copied: Path) -> None:
+    heuristic = copied / "heuristic.py"
+    heuristic.write_text("from common import nothing\n" + heuristic.read_text())
+    (copied / "common.py").write_text("def nothing():\n    pass\n")
+    named = {"plan/sub-01.log", "plan/sub-02.log", "place/sub-01.log", "place/sub-02.log"} | ENDING
+    assert ran(copied) == named
+    (copied / "other.py").write_text("import common\n")
+    assert ran(copied) == set()
+    (copied / "common.py").write_text("def nothing():\n    return 1\n")
+    assert ran(copied) == named
+
+
+@pytest.mark.parametrize(
+    ("changed", "rerun"),
+    [
+        ("place.py", {"plan", "place", "dataset", "check", "report", "verdict"}),
+        ("report/page.css", {"dataset", "check", "report", "verdict"}),
+    ],
+)
+def test_changed_source_reruns_its_stages(
+    copied: Path, tmp_path: Path, changed: str, rerun: set[str]
+) -> None:
+    package = tmp_path / "workflow"
+    shutil.copytree(ROOT / "workflow", package)
+    assert due(copied, package=package) == set()
+    with (package / "pacs2bids" / changed).open("a") as stream:
+        stream.write("\n")
+    assert due(copied, package=package) == rerun
+
+
+def test_command_lines_do_not_grow_with_the_sessions(copied: Path) -> None:
+    result = snakemake(copied, "-n", "-p", "--forcerun", "dataset", "check")
+    shell = [line for line in result.stdout.splitlines() if "-m pacs2bids" in line]
+    assert any(" dataset " in line for line in shell)
+    assert any(" check --bids " in line for line in shell)
+    assert not any("sub-01" in line for line in shell if " dataset " in line or " check " in line)
+
+
 # -------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_dataset_that_cannot_be_written_is_tried_and_told_once(copied: Path) -> None:
+    heuristic = copied / "heuristic.py"
+    heuristic.write_text(heuristic.read_text() + "\n")  # so that the sessions are placed anew
+    (copied / "bids/dataset_description.json").write_text("no object")
+    result = snakemake(copied)
+    assert result.returncode == 1
+    assert result.stderr.count("dataset_description.json: is no JSON object") == 1
+    assert "The dataset is made of what there is" not in result.stderr
 
 
 def test_failed_session_keeps_no_other_back(tmp_path: Path, source: Path, made: Made) -> None:

@@ -363,7 +363,12 @@ def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Findin
             strays.setdefault(name.parent.as_posix(), []).append(name.name)
     for folder, names in strays.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        message = f"{names[0]}{more}: no session placed it; a renamed subject or session leaves such files"
+        parts = [part for part in folder.split("/")[:2] if part.startswith(("sub-", "ses-"))]
+        message = (
+            f"{names[0]}{more}: no session placed it. Files of a session that was renamed or left the "
+            f"studies table stay until you delete them, and sessions/{'_'.join(parts)} in the workdir with "
+            "them; files of your own belong into derivatives/ or sourcedata/"
+        )
         yield _finding("STRAY_FILES", folder, message, severity="warning")
 
 

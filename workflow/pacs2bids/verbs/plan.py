@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> str:
         log.warning("%s", warning)
     for row in plan.rows:
         log.info("%s: %s", row.stack_id or row.series_description, row.bids_name or row.reason)
-    path = arguments.out / "plan.tsv"
-    write_plan(path, plan.rows)
-    return f"{_counted(plan.rows)} -> {path}"
+    write_plan(arguments.out / "plan.tsv", plan.rows)
+    session = f"_ses-{arguments.session}" if arguments.session else ""
+    return f"sub-{arguments.subject}{session}: {_counted(plan.rows)}"
 
 
 def _counted(rows: Sequence[PlanRow]) -> str:

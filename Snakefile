@@ -3,7 +3,9 @@
 # is read here.
 import fcntl
 import logging
+import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,11 +20,12 @@ def stop(message):
 
 
 try:
-    from pacs2bids import __version__ as RELEASE
     from pacs2bids.config import load_config, require_files
+    from pacs2bids.dialects.imports import files_of
     from pacs2bids.engine import engine_version
     from pacs2bids.files import read_tsv
     from pacs2bids.model import Pacs2BidsError
+    from pacs2bids.versions import delivery_version, naming_version
 except ImportError as error:
     stop(
         f"{error}: this snakemake is not that of pacs2bids. Run `source .venv/bin/activate` (after `make`)"
@@ -41,8 +44,8 @@ except Pacs2BidsError as error:
 
 WORK, BIDS, REPORT = CONFIG.workdir, CONFIG.bids, CONFIG.report
 LOGS = WORK / "logs"
-# changes with the engine's source, so that what an older one made is made again
-ENGINE = engine_version()
+# they change with the sources of the stages, so that what older ones made is made again
+ENGINE, NAMING, DELIVERY = engine_version(), naming_version(), delivery_version()
 # not the bare name: a snakemake that was called by its path has no pacs2bids on PATH
 PACS2BIDS = f"{sys.executable} -m pacs2bids"
 

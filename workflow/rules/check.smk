@@ -14,10 +14,13 @@ rule check:
     log:
         LOGS / "check.log",
     params:
-        release=RELEASE,
+        version=DELIVERY,
         bids=BIDS,
+        sessions=WORK / "sessions",
+        studies=WORK / "studies.tsv",
     shell:
-        "{PACS2BIDS} check --bids {params.bids:q} --out {output:q} --no-fail {input.placed:q} --log {log:q}"
+        "{PACS2BIDS} check --bids {params.bids:q} --out {output:q} --no-fail"
+        " --sessions {params.sessions:q} --studies {params.studies:q} --log {log:q}"
 
 
 rule verdict:

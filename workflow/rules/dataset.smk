@@ -13,11 +13,14 @@ rule dataset:
     log:
         LOGS / "dataset.log",
     params:
-        release=RELEASE,
+        version=DELIVERY,
         # a function, as braces in a plain text would be wildcards
         told=lambda wildcards: repr(CONFIG.dataset),
         config=CONFIG_FILE,
         bids=BIDS,
+        # not the paths themselves: of many sessions they are too long for a command line
+        sessions=WORK / "sessions",
+        studies=WORK / "studies.tsv",
     shell:
         "{PACS2BIDS} dataset --config {params.config:q} --bids {params.bids:q} --out {output:q}"
-        " {input:q} --log {log:q}"
+        " --sessions {params.sessions:q} --studies {params.studies:q} --log {log:q}"

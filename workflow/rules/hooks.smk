@@ -12,6 +12,9 @@ def lock_workdir():
         fcntl.flock(lock["stream"], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stop(f"another snakemake is at work on {WORK}. Wait for it, or stop it")
+    # by the clock of the file system, as it dates all that this run writes
+    os.utime(lock["stream"].fileno())
+    lock["since_ns"] = os.fstat(lock["stream"].fileno()).st_mtime_ns
 
 
 def is_news(record):
@@ -25,6 +28,9 @@ def is_news(record):
 
 def deliver_what_is_placed():
     """A failed session keeps no other from being delivered: top-level files, check and report without it."""
+    tried = Path(rules.dataset.log[0])
+    if tried.exists() and tried.stat().st_mtime_ns >= lock["since_ns"]:
+        return  # it was the dataset itself that failed, or what comes after it
     made, checked, valid = (
         Path(path)
         for path in (*rules.dataset.output, *rules.check.output, *rules.verdict.output)

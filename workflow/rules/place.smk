@@ -10,7 +10,7 @@ rule place:
     log:
         LOGS / "place/{session}.log",
     params:
-        release=RELEASE,
+        version=NAMING,
         bids=BIDS,
         studies=WORK / "studies",
         folder=lambda wildcards: WORK / "sessions" / wildcards.session,

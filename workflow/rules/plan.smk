@@ -7,19 +7,26 @@ def labels(wildcards):
     return f"--subject {subject}" + (f" --session {session}" if session else "")
 
 
+@cache
+def heuristic_files():
+    """The heuristic and what it imports from its folder; not read before jobs ask for it."""
+    return files_of(CONFIG.heuristic)
+
+
 rule plan:
     input:
-        heuristic=CONFIG.heuristic,
+        heuristic=lambda wildcards: heuristic_files(),
         indexes=of_each_study(str(WORK / "studies/{study}/index.json")),
     output:
         WORK / "sessions/{session}/plan.tsv",
     log:
         LOGS / "plan/{session}.log",
     params:
-        release=RELEASE,
+        version=NAMING,
+        heuristic=CONFIG.heuristic,
         labels=labels,
         studies=lambda wildcards, input: [Path(index).parent for index in input.indexes],
         folder=lambda wildcards: WORK / "sessions" / wildcards.session,
     shell:
-        "{PACS2BIDS} plan --heuristic {input.heuristic:q} {params.labels} --out {params.folder:q}"
+        "{PACS2BIDS} plan --heuristic {params.heuristic:q} {params.labels} --out {params.folder:q}"
         " {params.studies:q} --log {log:q}"

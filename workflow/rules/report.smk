@@ -11,7 +11,7 @@ rule report:
     log:
         LOGS / "report.log",
     params:
-        release=RELEASE,
+        version=DELIVERY,
         work=WORK,
         bids=BIDS,
     shell:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pacs2bids.check import check_dataset
 from pacs2bids.files import read_record, write_record
-from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding, PlacedSession
+from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding
+from pacs2bids.verbs._placed import add_placed, read_placed
 
 log = logging.getLogger("pacs2bids.check")
 
@@ -29,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 even if the dataset is invalid")
     parser.add_argument("-j", type=int, default=cores, metavar="N", help="volumes that are read at a time")
-    parser.add_argument("placed", type=Path, nargs="*", metavar="PLACED", help="placed.json of each session")
+    add_placed(parser)
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -38,8 +39,7 @@ def run(arguments: argparse.Namespace) -> str:
         return _verdict(arguments.verdict)
     if not (arguments.bids and arguments.out):
         raise ConfigError("--bids and --out are needed, or --verdict", where="check")
-    placed = [read_record(path, PlacedSession) for path in arguments.placed]
-    result = check_dataset(arguments.bids, placed, threads=arguments.j)
+    result = check_dataset(arguments.bids, read_placed(arguments), threads=arguments.j)
     write_record(arguments.out, result)
     errors = [finding for finding in result.findings if finding.severity == "error"]
     for finding in result.findings:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pacs2bids.config import DatasetInfo, load_config
 from pacs2bids.dataset import write_dataset
-from pacs2bids.files import read_record
-from pacs2bids.model import Json, PlacedSession
+from pacs2bids.model import Json
+from pacs2bids.verbs._placed import add_placed, read_placed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the configuration, config.yaml")
     parser.add_argument("--bids", type=Path, required=True, help="root of the BIDS dataset")
     parser.add_argument("--out", type=Path, required=True, help="record of what was written")
-    parser.add_argument("placed", type=Path, nargs="*", metavar="PLACED", help="placed.json of each session")
+    add_placed(parser)
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> str:
     record = write_dataset(
         bids=arguments.bids,
         out=arguments.out,
-        placed=[read_record(path, PlacedSession) for path in arguments.placed],
+        placed=read_placed(arguments),
         description=_description(load_config(arguments.config).dataset),
     )
     return f"dataset: {len(record.participants)} participants, {len(record.sessions)} sessions"

@@ -1,0 +1,53 @@
+"""The sessions that ``dataset`` and ``check`` speak of: one by one, or all of the studies table.
+
+A command line holds 128 kB, which is the paths of some 2,500 sessions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pacs2bids.files import read_record, read_tsv
+from pacs2bids.model import ConfigError, PlacedSession, StudyRow
+
+
+def add_placed(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("placed", type=Path, nargs="*", metavar="PLACED", help="placed.json of each session")
+    parser.add_argument(
+        "--sessions", type=Path, metavar="FOLDER", help="instead: the folder of the sessions in --studies"
+    )
+    parser.add_argument(
+        "--studies", type=Path, metavar="FILE", help="the resolved studies.tsv, with --sessions"
+    )
+
+
+def read_placed(arguments: argparse.Namespace) -> list[PlacedSession]:
+    """Read the records.
+
+    Raises ConfigError for a mixture of both forms and a table that is missing, HeaderError for a session
+    without its record.
+    """
+    sessions, studies = arguments.sessions, arguments.studies
+    paths: list[Path] = arguments.placed
+    if sessions or studies:
+        if paths or not (sessions and studies):
+            what = "--sessions and --studies go together, and without further files"
+            raise ConfigError(what, where="PLACED")
+        paths = [sessions / key / "placed.json" for key in _session_keys(studies)]
+    return [read_record(path, PlacedSession) for path in paths]
+
+
+def _session_keys(studies: Path) -> list[str]:
+    try:
+        table = read_tsv(studies)
+    except FileNotFoundError:
+        raise ConfigError("is missing", where=str(studies), hint="Run 'pacs2bids query' first") from None
+    columns = StudyRow.__dataclass_fields__
+    try:
+        rows = [StudyRow(**{column: row[column] for column in columns}) for row in table]
+    except KeyError as error:
+        what = f"has no column {error}"
+        raise ConfigError(what, where=str(studies), hint="Run 'pacs2bids query' again") from None
+    return sorted({row.session_key for row in rows})

@@ -1,0 +1,50 @@
+"""Versions of the stages after the engine: digests of their sources, so that a change of them reruns them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pacs2bids.engine import digest_of
+
+# what decides a plan and where its volumes go
+NAMING = (
+    "bids.py",
+    "dialects/*.py",
+    "files.py",
+    "model.py",
+    "place.py",
+    "plan.py",
+    "plan_table.py",
+    "verbs/place.py",
+    "verbs/plan.py",
+)
+NAMING_LIBRARIES = ("bidsschematools", "msgspec")
+
+# what decides the top-level files, the checks and the report
+DELIVERY = (
+    "check.py",
+    "config.py",
+    "dataset.py",
+    "files.py",
+    "model.py",
+    "plan_table.py",
+    "report/*.*",
+    "schemas/*.json",
+    "verbs/_placed.py",
+    "verbs/check.py",
+    "verbs/dataset.py",
+    "verbs/report.py",
+)
+DELIVERY_LIBRARIES = ("bids-validator-deno", "jinja2", "jsonschema", "msgspec", "nibabel", "numpy", "pillow")
+
+
+@cache
+def naming_version() -> str:
+    """Of plan and place, as ``engine.engine_version``."""
+    return digest_of(NAMING, NAMING_LIBRARIES)
+
+
+@cache
+def delivery_version() -> str:
+    """Of dataset, check and report, as ``engine.engine_version``."""
+    return digest_of(DELIVERY, DELIVERY_LIBRARIES)

@@ -41,29 +41,38 @@ log = logging.getLogger("pacs2bids")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
     # libraries warn of odd values of headers, with the values: what matters of it we say ourselves
     warnings.simplefilter("ignore")
-    parser = _parser(words)
-    arguments = parser.parse_args(words)
-    if not arguments.verb:
-        parser.print_help()
-        return 2
-    _log_to(arguments.log, verbose=arguments.verbose)
     try:
-        line = importlib.import_module(f"pacs2bids.verbs.{arguments.verb}").run(arguments)
+        line = _run(words)
     except Pacs2BidsError as error:
-        return _failed(error, error.exit_code, debug=arguments.debug)
+        return _failed(error, error.exit_code, debug=debug)
     except KeyboardInterrupt:
-        return _failed(Pacs2BidsError("interrupted"), 130, debug=arguments.debug)
+        return _failed(Pacs2BidsError("interrupted; run again to go on"), 130, debug=debug)
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        what = f"{error.strerror or type(error).__name__}"
+        return _failed(Pacs2BidsError(what, where=str(error.filename or "")), 1, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
-        what = f"unexpected {type(error).__name__}: {error}"
+        what = f"unexpected {type(error).__name__}" + (f": {error}" if debug else "")
         hint = "This is a defect of pacs2bids; run again with --debug and report what it prints"
-        return _failed(Pacs2BidsError(what, where=arguments.verb, hint=hint), 1, debug=arguments.debug)
+        return _failed(Pacs2BidsError(what, hint=hint), 1, debug=debug)
     if line:
         print(line, flush=True)  # noqa: T201 - the one line of result
     return 0
+
+
+def _run(words: Sequence[str]) -> str:
+    parser = _parser(words)
+    arguments = parser.parse_args(words)
+    _log_to(arguments.log if arguments.verb else None, verbose=bool(arguments.verb and arguments.verbose))
+    if not arguments.verb:
+        parser.print_help()
+        raise SystemExit(2)
+    result: str = importlib.import_module(f"pacs2bids.verbs.{arguments.verb}").run(arguments)
+    return result
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -52,6 +52,7 @@ GEOMETRY = {
     "ImageOrientationPatient",
 }  # rules of ``stack`` that say where voxels lie
 MANY_PARTS = 8
+AGAIN = "If the source has it whole: remove the study's folder and run again"
 
 
 @dataclass(slots=True)
@@ -215,7 +216,7 @@ class Indexer:
         damaged = {}
         for uid, leftovers in sorted(files.items()):
             more = f", and {len(leftovers) - 1} more files" if len(leftovers) > 1 else ""
-            error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. Retrieve the study again"
+            error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. {AGAIN}"
             damaged[uid] = FailedStack(stack_id=keys.get(uid, uid or "unknown"), error=error)
         return damaged
 

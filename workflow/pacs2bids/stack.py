@@ -281,7 +281,7 @@ def _volumes(pieces: Sequence[Piece], places: Sequence[int]) -> list[list[int]]:
     count = Counter(len(volume) for volume in counted.values())
     sizes = ", ".join(f"{number} with {size} slices" for size, number in sorted(count.items()))
     what = f"nothing tells to which volume each of the {len(pieces)} planes belongs (by counting: {sizes})"
-    raise ConversionError(what, hint="Slices may be missing: retrieve the series again")
+    raise ConversionError(what, hint="Slices may be missing: does the source have more?")
 
 
 Volumes = dict[tuple[Hashable, int], list[int]]
@@ -400,4 +400,4 @@ def _require_even(grid: tuple[tuple[Piece, ...], ...], step: Floats) -> None:
             f"slices lie on no even grid ({spread}); the plane of instance "
             f"{grid[worst[0]][worst[1]].sop_instance_uid} is {offset[worst]:.3f} mm off"
         )
-        raise ConversionError(what, hint="A slice may be missing; retrieve the series again")
+        raise ConversionError(what, hint="A slice may be missing: does the source have more?")

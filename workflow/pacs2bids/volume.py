@@ -40,7 +40,9 @@ def decode(raw: bytes, image: ImageRef) -> Pixels:
     """
     if image.length is None or len(raw) < image.length:
         what = f"is cut short: {len(raw)} bytes of pixels where {image.length} are due"
-        raise ConversionError(what, where=image.path, hint="Retrieve the study again")
+        raise ConversionError(
+            what, where=image.path, hint="If the source has it whole: remove the study's folder and run again"
+        )
     kind = "f" if image.is_float else "i" if image.signed else "u"
     order = ">" if image.big_endian else "<"
     values = np.frombuffer(raw, dtype=f"{order}{kind}{image.bits_allocated // 8}")

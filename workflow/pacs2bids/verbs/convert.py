@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and which files we wrote
 SHOWN = 10
+COMPONENTS = {"phase": "ph", "real": "real", "imaginary": "imaginary"}
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("input", type=Path, metavar="IN", help="a folder of DICOM files, searched throughout")
-    parser.add_argument("output", type=Path, metavar="OUT", help="where the volumes go; made if missing")
+    parser.add_argument(
+        "output",
+        type=Path,
+        metavar="OUT",
+        help="where the volumes go; made if missing. A hidden file beside each tells what it was made of",
+    )
     add_engine_options(parser)
 
 
@@ -38,6 +44,8 @@ def run(arguments: argparse.Namespace) -> str:
     source, target = arguments.input, arguments.output
     if not source.is_dir():
         raise HeaderError("is no folder", where=str(source))
+    if source.resolve() in (target.resolve(), *target.resolve().parents):
+        raise ConfigError("lies in the folder that is read", where=str(target), hint="Give another OUT")
     found = index_folder(source)
     if not found.indices and not found.damaged:
         what = f"holds no DICOM file ({len(found.others)} other files)" if found.others else "is empty"
@@ -94,16 +102,21 @@ def _remove_stale(folder: Path, manifest: Manifest) -> None:
 
 
 def _names(index: StudyIndex) -> dict[str, str]:
-    """File stems: stack id and series description, as far as it is fit for a file name."""
-    descriptions = {
-        stack_id: series.series_description or series.protocol_name
-        for series in index.series
-        for stack_id in series.stack_ids
-    }
-    return {
-        stack_id: "_".join(filter(None, [stack_id, re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")]))
-        for stack_id, text in descriptions.items()
-    }
+    """File stems: stack id, series description as far as it is fit for a file name, echo and component."""
+    stacks = {stack.stack_id: stack.facts for stack in index.stacks}
+    names = {}
+    for series in index.series:
+        mine = [stacks[stack_id] for stack_id in series.stack_ids]
+        echoes = sorted({facts.echo_time_s for facts in mine if facts.echo_time_s is not None})
+        text = series.series_description or series.protocol_name
+        description = re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")
+        for stack_id in series.stack_ids:
+            facts = stacks[stack_id]
+            several = len(echoes) > 1 and facts.echo_time_s is not None
+            echo = f"e{1 + echoes.index(facts.echo_time_s)}" if several and facts.echo_time_s else ""
+            component = COMPONENTS.get(facts.component or "", "")
+            names[stack_id] = "_".join(filter(None, [stack_id, description, echo, component]))
+    return names
 
 
 def _list_leftovers(target: Path, leftovers: Sequence[Leftover], others: Sequence[str]) -> None:

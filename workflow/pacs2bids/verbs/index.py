@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> str:
     for failed in index.refused:
         log.warning("%s: %s", failed.stack_id, failed.error)
     write_record(folder / "index.json", index)
-    return f"{summary(index)} -> {folder / 'index.json'}"
+    return f"study {folder.name}: {summary(index)}"
 
 
 def _study_instance_uid(folder: Path) -> str:

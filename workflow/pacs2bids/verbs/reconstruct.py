@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> str:
     for failed in manifest.failed:
         log.warning("left out: %s", described(failed))
     left = f", {len(manifest.failed)} failed" if manifest.failed else ""
-    return f"{len(manifest.volumes)} volumes{left} -> {volumes}"
+    return f"study {folder.name}: {len(manifest.volumes)} volumes{left}"
 
 
 def described(failed: FailedStack) -> str:

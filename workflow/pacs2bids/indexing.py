@@ -316,12 +316,17 @@ def _torn(parts: list[_Part]) -> dict[int, str]:
     One slice with an odd header would leave two volumes, each even by itself, with twice the spacing.
     """
     warnings = {}
-    for one, other in permutations(range(len(parts)) if len(parts) <= MANY_PARTS else (), 2):
+    single = [n for n, part in enumerate(parts) if _has_no_place_twice(part)]
+    for one, other in permutations(single if len(single) <= MANY_PARTS else (), 2):
         rules = differing(split_key(parts[one].template), split_key(parts[other].template))
         pieces = [*parts[one].pieces, *parts[other].pieces]
         if not GEOMETRY & set(rules) and _is_one_volume(pieces):
             warnings[one] = f"may be one volume with stack {other + 1}: only {', '.join(rules)} differ"
     return warnings
+
+
+def _has_no_place_twice(part: _Part) -> bool:
+    return len({piece.plane.position_lps for piece in part.pieces}) == len(part.pieces)
 
 
 def _is_one_volume(pieces: list[Piece]) -> bool:

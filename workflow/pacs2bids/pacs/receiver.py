@@ -263,12 +263,13 @@ def _head(dataset: BytesIO | None, syntax: UID) -> Dataset:
     if dataset is None:
         raise _RefusalError(CANNOT_UNDERSTAND, "came without a dataset")
     stream = dataset
-    if syntax.is_deflated:  # PS3.5 annex A.5: raw deflate, no zlib header
-        stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset.getvalue()))
     stream.seek(0)
     try:
+        if syntax.is_deflated:  # PS3.5 annex A.5: raw deflate, no zlib header
+            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset.getvalue()))
         return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=after_series)
-    except Exception as error:  # pydicom raises anything on what is no DICOM; the PACS wants an answer
+    except Exception as error:
+        # broad: on what is no DICOM, zlib and pydicom raise anything; each must become an answer and a record
         raise _RefusalError(CANNOT_UNDERSTAND, f"cannot be read: {type(error).__name__}") from error
 
 

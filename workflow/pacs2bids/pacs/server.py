@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socketserver import BaseServer
@@ -54,6 +54,8 @@ _QUERY_MODELS = (
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
 )
+
+_PATIENCE_S = 5.0  # for a thread to end
 
 log = logging.getLogger("pacs2bids.serve")
 
@@ -99,10 +101,10 @@ def serving(
         try:
             yield server.pacs
         finally:
-            server.shutdown()
-            thread.join()
-            for association in server.active_associations:
-                association.abort()
+            with ExitStack() as steps:  # each is taken though one before it fails; errors still show
+                steps.callback(server.hang_up)
+                steps.callback(thread.join)
+                server.shutdown()
 
 
 @contextmanager
@@ -134,9 +136,23 @@ class _Server(ThreadedAssociationServer):
     pacs: EmbeddedPacs
 
     def shutdown(self) -> None:
-        """Stop listening; pynetdicom's own expects that its AE made the thread."""
+        """Stop listening, and wait for the calls that are being taken.
+
+        pynetdicom's own raises ValueError: it takes the server off a list of its AE on which only
+        ``AE.start_server`` puts it.
+        """
         BaseServer.shutdown(self)
         self.server_close()
+
+    def hang_up(self) -> None:
+        """Abort all associations, and see them end: their threads use settings that are put back next."""
+        associations = self.active_associations
+        for association in associations:
+            association.abort()
+            # a caller that never said what it wants: wakes the thread as the end of its timeout would
+            association.dul.to_user_queue.put(None)
+        for association in associations:
+            association.join(_PATIENCE_S)
 
 
 class _Connection(RequestHandler):
@@ -169,8 +185,10 @@ class _RetrievingAssociation(Association):
                 request=msg,
                 context=context,
             ).run()
-        except Exception:
-            log.exception("a retrieval failed")
+        except Exception as error:
+            # not its words: they may quote a header; --debug is for who looks for the defect
+            what = "a retrieval failed and was broken off: unexpected %s; --debug shows where"
+            log.log(logging.ERROR, what, type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
             self.abort()
         finally:
             self._is_paused = False

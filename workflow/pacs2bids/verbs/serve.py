@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import signal
 import threading
@@ -36,6 +37,8 @@ def run(arguments: argparse.Namespace) -> str:
     Raises ConfigError for a missing folder, a port that is taken, or a destination that is none.
     """
     destinations = dict(_destination(text) for text in arguments.destination) or DEFAULT_DESTINATIONS
+    if arguments.debug:
+        logging.getLogger("pacs2bids.serve").setLevel(logging.DEBUG)
     stopped = threading.Event()
     with serving(
         arguments.folder,

@@ -213,7 +213,7 @@ def test_changed_source_reruns_its_stages(
 
 
 def test_command_lines_do_not_grow_with_the_sessions(copied: Path) -> None:
-    result = snakemake(copied, "-n", "-p", "--forcerun", "dataset", "check")
+    result = snakemake(copied, "-n", "-p", "--workflow-profile", "none", "--forcerun", "dataset", "check")
     shell = [line for line in result.stdout.splitlines() if "-m pacs2bids" in line]
     assert any(" dataset " in line for line in shell)
     assert any(" check --bids " in line for line in shell)

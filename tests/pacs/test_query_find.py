@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from pacs2bids.__main__ import main
 from pacs2bids.model import QueryError
 from pacs2bids.pacs.find import find
 from pacs2bids.pacs.peers import PacsPeer
@@ -84,9 +86,10 @@ def test_nobody_listens() -> None:
         find(peer_at(port), "STUDY", {"StudyInstanceUID": ""})
 
 
-def test_an_unknown_host() -> None:
-    with pytest.raises(QueryError, match=r"host name 'no-such-host\.invalid' is unknown"):
-        find(peer_at(104, host="no-such-host.invalid"), "STUDY", {"StudyInstanceUID": ""})
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
+def test_an_unknown_host(host: str) -> None:
+    with pytest.raises(QueryError, match=rf"host name '{re.escape(host)}' is unknown.*Check host"):
+        find(peer_at(104, host=host), "STUDY", {"StudyInstanceUID": ""})
 
 
 def test_a_wrong_ae_title() -> None:
@@ -206,6 +209,41 @@ def test_nothing_found_leaves_the_old_table(folder: Path, tmp_path: Path) -> Non
     assert "no study matches" in done.stderr
     assert "SECRET" not in done.stderr
     assert (tmp_path / "W/studies.tsv").read_text() == "old"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid", "a..b"])
+def test_query_and_pull_say_the_same_of_a_pacs_out_of_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, receive_port = one.getsockname()[1], other.getsockname()[1]
+    pacs = f"{{kind: pacs, host: {host}, port: {port}, ae_title: X, receive_port: {receive_port}}}"
+    config, studies = tmp_path / "config.yaml", tmp_path / "studies.tsv"
+    config.write_text(
+        f"heuristic: h.py\ndataset: {{name: Test}}\nsources: {{pacs: {pacs}}}\n"
+        "studies: {query: [{match: {ModalitiesInStudy: MR}, subject: {from: PatientID}}]}\n"
+    )
+    studies.write_text(f"study_instance_uid\tsubject\tsession\tsource\n{STUDY}\t01\t\tpacs\n")
+    said = []
+    for words in (
+        ["query", "--config", str(config), "--out", str(tmp_path / "out.tsv")],
+        [
+            "pull",
+            "--config",
+            str(config),
+            "--studies",
+            str(studies),
+            "--study",
+            STUDY,
+            "--out",
+            str(tmp_path / "W"),
+        ],
+    ):
+        assert main(words) == 1
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert said[0].count("\n") == 1
+    assert said[0].startswith(f"ERROR: PACS 'pacs' (X at {host}:{port}): ")
 
 
 def test_a_pacs_that_is_down_is_one_line(folder: Path, tmp_path: Path) -> None:

@@ -89,8 +89,9 @@ def associated(
             max_pdu=0,
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
         )
-    except socket.gaierror:
-        what = f"the host name {peer.host!r} is unknown"
+    except (socket.gaierror, UnicodeError) as error:  # the latter: what cannot be a host name at all
+        reason = error.strerror if isinstance(error, OSError) else "it is not well formed"
+        what = f"the host name {peer.host!r} is unknown: {reason}"
         raise QueryError(what, where=str(peer), hint="Check host in config.yaml") from None
     if not association.is_established:
         raise _unassociated(peer, association)

@@ -8,6 +8,8 @@ from pathlib import Path
 from pacs2bids.config import Config, PacsSource, load_config, suggest
 from pacs2bids.files import read_tsv
 from pacs2bids.model import ConfigError, Receipt
+from pacs2bids.pacs.peers import FolderSource
+from pacs2bids.verbs._peers import peer_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,23 +45,11 @@ def _source_name(table: Path, study: str, config: Config) -> str:
 
 
 def _pull(config: Config, name: str, study: str, out: Path) -> Receipt:
-    from pacs2bids.pacs import peers  # noqa: PLC0415
-
     source = config.sources[name]
     if not isinstance(source, PacsSource):
         from pacs2bids.pacs.sources import pull_from_folder  # noqa: PLC0415
 
-        return pull_from_folder(peers.FolderSource(name=name, path=source.path), study, out)
+        return pull_from_folder(FolderSource(name=name, path=source.path), study, out)
     from pacs2bids.pacs.pull import pull_from_pacs  # noqa: PLC0415
 
-    peer = peers.PacsPeer(
-        name=name,
-        host=source.host,
-        port=source.port,
-        ae_title=source.ae_title,
-        calling_ae_title=source.calling_ae_title,
-        receive_ae_title=source.receive_ae_title,
-        receive_port=source.receive_port,
-        receive_host=source.receive_host,
-    )
-    return pull_from_pacs(peer, study, out)
+    return pull_from_pacs(peer_of(source), study, out)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pacs2bids.config import Config, PacsSource, load_config
 from pacs2bids.files import write_tsv
 from pacs2bids.model import StudyRow
+from pacs2bids.verbs._peers import peer_of
 
 if TYPE_CHECKING:
     from pacs2bids.pacs.catalogue import Catalogue
@@ -78,16 +79,8 @@ class _Sources:
         source = self._sources[name]
         if isinstance(source, PacsSource):
             from pacs2bids.pacs.find import find  # noqa: PLC0415 - a folder needs no network
-            from pacs2bids.pacs.peers import PacsPeer  # noqa: PLC0415
 
-            peer = PacsPeer(
-                name=name,
-                host=source.host,
-                port=source.port,
-                ae_title=source.ae_title,
-                calling_ae_title=source.calling_ae_title,
-            )
-            return find(peer, "STUDY", question)
+            return find(peer_of(source), "STUDY", question)
         if name not in self._catalogues:
             from pacs2bids.pacs.catalogue import scan  # noqa: PLC0415
 

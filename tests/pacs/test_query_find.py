@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,18 +161,11 @@ QUERY = """
 """
 
 
-def query(tmp_path: Path, config: str) -> subprocess.CompletedProcess[str]:
+def query(
+    tmp_path: Path, config: str, words: Sequence[str] = ("--out", "W/studies.tsv")
+) -> subprocess.CompletedProcess[str]:
     (tmp_path / "config.yaml").write_text(config)
-    command = [
-        sys.executable,
-        "-m",
-        "pacs2bids",
-        "query",
-        "--config",
-        "config.yaml",
-        "--out",
-        "W/studies.tsv",
-    ]
+    command = [sys.executable, "-m", "pacs2bids", "query", *words]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path)
 
 
@@ -207,6 +200,7 @@ def test_nothing_found_leaves_the_old_table(folder: Path, tmp_path: Path) -> Non
     done = query(tmp_path, CONFIG.format(port=1, folder=folder, studies=studies))
     assert done.returncode == 1
     assert "no study matches" in done.stderr
+    assert len(done.stderr.splitlines()) == 1  # and no warning that says the same
     assert "SECRET" not in done.stderr
     assert (tmp_path / "W/studies.tsv").read_text() == "old"
 
@@ -254,3 +248,78 @@ def test_a_pacs_that_is_down_is_one_line(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "Connection refused" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ --list
+
+
+def rows(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    assert done.returncode == 0, done.stderr
+    return [re.split(r"  +", line) for line in done.stdout.splitlines()[1:]]
+
+
+def row(number: int) -> list[str]:
+    _, description, date = PEOPLE[number]
+    return [date, description, "MR", "1", "1", f"{STUDY}.{number}"]
+
+
+@pytest.mark.parametrize("source", ["pacs", "disk"])
+def test_listing_without_any_studies_in_the_configuration(folder: Path, tmp_path: Path, source: str) -> None:
+    with serving(folder) as pacs:
+        config = CONFIG.format(port=pacs.port, folder=folder, studies="").replace("heuristic:", "# ")
+        done = query(tmp_path, config, ["--list", "--source", source])
+        some = query(tmp_path, config, ["--list", "--source", source, "--match", "StudyDescription=Visit 1"])
+        one = query(
+            tmp_path,
+            config,
+            [
+                "--list",
+                "--source",
+                source,
+                "--match",
+                "StudyDescription=*1",
+                "--match",
+                "StudyDate=20260103-",
+            ],
+        )
+    assert rows(done) == [row(2), row(0), row(1)]
+    assert rows(some) == [row(2), row(0)]
+    assert rows(one) == [row(0)]
+    assert "P01" not in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]  # nothing is written
+
+
+def test_listing_asks_what_the_queries_match(folder: Path, tmp_path: Path) -> None:
+    """A pattern that does not fit yet is no hindrance."""
+    studies = QUERY.format(source="disk", match="{StudyDate: 20260101-20260131}").replace("^P", "^Q")
+    config = CONFIG.format(port=1, folder=folder, studies=studies)
+    assert rows(query(tmp_path, config, ["--list"])) == [row(2), row(0)]
+    assert "P01" in query(tmp_path, config, ["--list", "--identities"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--list"], "there are several sources: name one. Allowed: pacs, disk"),
+        (["--list", "--source", "dsik"], "Did you mean 'disk'"),
+        (["--list", "--source", "disk", "--match", "StudyDate"], "Write KEY=VALUE"),
+        (["--list", "--source", "disk", "--match", "StudyDate=2026-01-12"], "Write YYYYMMDD"),
+        (["--list", "--source", "disk", "--match", "StudyDat=2026"], "Did you mean 'StudyDate'"),
+        (["--list", "--source", "disk", "--match", "Modality=MR"], "Use ModalitiesInStudy"),
+        (["--list", "--source", "disk", "--match", "StudyDate=19000101"], "no study matches"),
+        (["--out", "t.tsv", "--identities"], "go with --list"),
+    ],
+)
+def test_a_wrong_listing_is_one_line(folder: Path, tmp_path: Path, words: list[str], told: str) -> None:
+    done = query(tmp_path, CONFIG.format(port=1, folder=folder, studies=""), words)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_question_without_answer_is_told_beside_one_with(folder: Path, tmp_path: Path) -> None:
+    found, nothing = (QUERY.format(source="disk", match=f"{{PatientID: {one}}}") for one in ("P02", "X"))
+    studies = found + nothing.replace("\n  query:\n", "")
+    done = query(tmp_path, CONFIG.format(port=1, folder=folder, studies=studies))
+    assert done.returncode == 0, done.stderr
+    assert "studies.query[1]: no study of source 'disk' matches" in done.stderr

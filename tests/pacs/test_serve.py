@@ -418,6 +418,7 @@ def test_leaving_while_clients_come_and_go(folder: Path, monkeypatch: pytest.Mon
     def call(port: int) -> None:
         entity = AE()
         entity.add_requested_context(FIND)
+        entity.acse_timeout = entity.dimse_timeout = 2  # of the client, which may miss that we hung up
         while not left.is_set():
             association = entity.associate("127.0.0.1", port)
             if association.is_established:
@@ -432,6 +433,8 @@ def test_leaving_while_clients_come_and_go(folder: Path, monkeypatch: pytest.Mon
             for client in clients:
                 client.start()
             time.sleep(delay_s)
+            leaving_s = time.monotonic()
+        assert time.monotonic() - leaving_s < 4
         names = [thread.name for thread in threading.enumerate() if thread not in before]
         left.set()
         for client in clients:
@@ -454,7 +457,8 @@ def test_serve_tells_what_it_serves_and_ends_cleanly(folder: Path) -> None:
     assert process.returncode == 0, errors
     assert rest == ""
     expected = r"2 studies, 5 series, 18 instances of .* served as PACS2BIDS_PACS at 127\.0\.0\.1:[0-9]+, .*"
-    assert re.match(expected + r"PACS2BIDS=127\.0\.0\.1:11112", line)
+    advice = r"\. 'pacs2bids query --list' shows its studies; Ctrl-C stops it"
+    assert re.fullmatch(expected + r"PACS2BIDS=127\.0\.0\.1:11112" + advice, line.rstrip())
 
 
 def test_a_port_that_is_taken_is_told(folder: Path, pacs: EmbeddedPacs) -> None:

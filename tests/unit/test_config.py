@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pacs2bids.config import FolderSource, PacsSource, load_config, require_files
+from pacs2bids.config import FolderSource, PacsSource, load_config, load_sources, require_files
 from pacs2bids.model import ConfigError
 
 GOOD = """\
@@ -104,8 +104,23 @@ WRONG = {
     "twice": ("dataset:", "heuristic: other.py\ndataset:", "line 11", "'heuristic' stands there twice"),
     "no YAML": ("sources:", "sources: {", "line 4", "is no YAML"),
     "list for a key": ("dataset:", "? [a]\n: b\ndataset:", "line 11", "a key must be a text"),
+    "date with hyphens": (
+        "20260101-,",
+        "2026-01-12,",
+        "studies.query[0].match.StudyDate",
+        "'2026-01-12' is no date of DICOM. Write YYYYMMDD",
+    ),
+    "half a date": ("20260101-,", "202601,", "studies.query[0].match.StudyDate", "Write YYYYMMDD"),
+    "indented too far": ("  disk:", "    disk:", "line 4", "Check the indentation"),
+    "indented too little": ("  disk:", " disk:", "line 4", "Check the indentation"),
+    "backslash in a pattern": (
+        "'^P(?P<subject>[0-9]+)$'",
+        r'"^P(?P<subject>\d+)$"',
+        "line 9",
+        "Put patterns into single quotes",
+    ),
     "number for a key": ("dataset:", "3: b\ndataset:", "config.yaml", "unknown key '3'"),
-    "tab": ("  main:", "\tmain:", "line 3", "is no YAML"),
+    "tab": ("  main:", "\tmain:", "line 3", "A tab stands there: indent with spaces"),
 }
 
 
@@ -155,6 +170,59 @@ def test_files_of_a_person_must_be_there(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / ("h.py" if key == "studies.table" else "t.tsv")).touch()
     with pytest.raises(ConfigError, match=f"{key}: there is no file"):
         require_files(load_config(path), path)
+
+
+def test_the_table_is_checked_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "sources: {d: {kind: folder, path: d}}\nstudies: {table: t.tsv}\nheuristic: h.py\n"
+    path = written(tmp_path, text + "dataset: {name: A}\n")
+    (tmp_path / "h.py").touch()
+    (tmp_path / "t.tsv").write_text("StudyInstanceUID\tsubject\n1.2\ta_b\n")
+    with pytest.raises(ConfigError, match=r"t\.tsv: line 2: the subject 'a_b' may have letters"):
+        require_files(load_config(path), path)
+    (tmp_path / "t.tsv").write_text("StudyInstanceUID\tsubject\n1.2\tab\n")
+    require_files(load_config(path), path)
+
+
+@pytest.mark.parametrize("value", ["20260131", "20260101-20260131", "20260101-", "-20260131", "''"])
+def test_dates_as_dicom_matches_them(tmp_path: Path, value: str) -> None:
+    text = GOOD.replace("20260101-,", f"{value},")
+    assert load_config(written(tmp_path, text)).queries[0].match["StudyDate"] == value.strip("'")
+
+
+SOURCES = "sources:\n  main: {kind: folder, path: x}\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", "studies:\n", "studies: {query: }\n", "studies: {query: [{match: }]}\n", "heuristic:\nunknown: 1\n"],
+)
+def test_sources_are_read_of_an_unfinished_configuration(tmp_path: Path, rest: str) -> None:
+    found = load_sources(written(tmp_path, SOURCES + rest))
+    assert found.sources == {"main": FolderSource(name="main", path=Path("x"))}
+    assert all(asked == ("main", {}) for asked in found.asked)
+
+
+def test_what_queries_match_is_read_without_their_labels(tmp_path: Path) -> None:
+    rest = "studies: {query: [{match: {StudyDate: 20260101-}}]}\n"
+    assert load_sources(written(tmp_path, SOURCES + rest)).asked == (("main", {"StudyDate": "20260101-"}),)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("dataset: {name: A}\n", "the key 'sources' is missing"),
+        (SOURCES.replace("path", "paht"), "sources.main: unknown key 'paht'"),
+        (SOURCES + "studies: {query: [{source: mian}]}\n", "Did you mean 'main'"),
+        (SOURCES + "studies: {query: [{match: {StudyDat: 1}}]}\n", "Did you mean 'StudyDate'"),
+        (SOURCES + "studies: {query: [{match: {StudyDate: 2026-01-12}}]}\n", "Write YYYYMMDD"),
+        (SOURCES + "studies: {query: {match: x}}\n", "studies.query: must be a list"),
+        ("text", "keys with values"),
+    ],
+)
+def test_what_is_wrong_with_the_sources_is_told_all_the_same(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_sources(written(tmp_path, text))
 
 
 def test_shipped_configuration_is_right() -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from pacs2bids.config import PacsSource
 from pacs2bids.model import ConfigError, QueryError, StudyRow
+from pacs2bids.pacs.listing import listed
 from pacs2bids.pacs.peers import Attributes
-from pacs2bids.pacs.query import Candidate, read_table, resolve_table, search, settle
+from pacs2bids.pacs.query import Candidate, resolve_table, search, settle
+from pacs2bids.studies_table import read_table
 from pacs2bids.verbs._peers import peer_of
 
 UID = "1.2.826.0.1.3680043.10.8"
@@ -69,6 +71,10 @@ def test_one_table_as_different_programs_write_it(tmp_path: Path, content: bytes
         ("", "the header needs"),
         (f"StudyInstanceUID,subject\n{UID},01\n", "separated by commas"),
         (f"StudyInstanceUID;subject\n{UID};01\n", "separated by commas"),
+        (f"StudyInstanceUID  subject  session\n{UID}  01  a\n", "line 1: is separated by spaces; use tabs"),
+        (f"StudyInstanceUID\tsubject  session\n{UID}\t01  a\n", "line 1: is separated by spaces; use tabs"),
+        (HEADER + f"{UID}.1\t01\ta\n{UID}.2  02  a\n", "line 3 is separated by spaces; use tabs"),
+        (HEADER + f"{UID}\t01  a\n", "line 2 is separated by spaces; use tabs"),
         ("StudyInstanceUID\tsubjekt\n", "unknown column 'subjekt'. Did you mean 'subject'"),
         ("StudyInstanceUID\tsubject\tsubject\n", "stands there twice"),
         ("subject\tsession\n01\ta\n", "the header needs"),
@@ -115,7 +121,7 @@ def test_accession_numbers_are_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "answers", "told"),
     [
-        ("A7", (), "line 2: source 'main' has no study"),
+        ("A7", (), "line 2: source 'main' has no study with the AccessionNumber of this line"),
         ("A7", ({"StudyInstanceUID": "1.1"}, {"StudyInstanceUID": "1.2"}), "several studies .1.1, 1.2."),
         ("A*", ({"StudyInstanceUID": "1.1"},), "wildcard"),
     ],
@@ -192,6 +198,18 @@ def test_what_cannot_be_labelled_is_named_without_its_value(answer: dict[str, st
     assert "SECRET" not in text
 
 
+def test_one_odd_study_does_not_hide_the_others() -> None:
+    answers = [{"StudyInstanceUID": f"{UID}.{n}", "PatientID": f"X{n}"} for n in range(7)]
+    answers.append({"StudyInstanceUID": f"{UID}.7", "PatientID": "P7"})
+    query = Question(match={"StudyDate": "20260101-"}, subject=SUBJECT)
+    with pytest.raises(QueryError) as caught:
+        search(query, lambda _source, _question: answers, "q")
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("q: these studies get no label")
+    assert [line.split()[2] for line in lines] == [f"{UID}.{n}:" for n in range(7)]
+    assert all("PatientID does not match the pattern" in line for line in lines)
+
+
 def test_a_label_with_other_characters_is_refused_without_showing_it() -> None:
     rule = Rule(attribute="PatientName", pattern=re.compile("(?P<subject>.*)"))
     query = Question(match={"StudyDate": "2026"}, subject=rule)
@@ -203,6 +221,43 @@ def test_a_label_with_other_characters_is_refused_without_showing_it() -> None:
 def test_keys_of_series_are_refused() -> None:
     with pytest.raises(ConfigError, match="ModalitiesInStudy"):
         search(Question(match={"Modality": "MR"}, subject=SUBJECT), lambda _s, _q: (), "q")
+
+
+# ------------------------------------------------------------------------------------------------ to look at
+
+PERSON = {
+    "PatientID": "SECRET1",
+    "PatientName": "SECRET2",
+    "PatientBirthDate": "SECRET3",
+    "AccessionNumber": "SECRET4",
+}
+
+
+def test_a_listing_is_in_order_of_time_and_names_nobody() -> None:
+    late = {"StudyInstanceUID": "1.1", "StudyDate": "20260202", "StudyDescription": "Visit\x1b[2J"}
+    early = {"StudyInstanceUID": "1.2", "StudyDate": "20260101", "ModalitiesInStudy": "MR\\SR"}
+    answers = [{**late, **PERSON}, {**early, **PERSON}, {**late, **PERSON}]
+    questions = [("main", {"StudyDate": "2026"}), ("main", {"PatientID": "SECRET1"})]
+    asked: list[Attributes] = []
+
+    def ask(_source: str, question: Attributes) -> Sequence[Attributes]:
+        asked.append(question)
+        return answers
+
+    lines = [line.split() for line in listed(questions, ask, identities=False).splitlines()]
+    assert lines == [
+        ["StudyDate", "StudyDescription", "Modalities", "Series", "Instances", "StudyInstanceUID"],
+        ["20260101", "-", "MR", "SR", "-", "-", "1.2"],
+        ["20260202", "Visit?[2J", "-", "-", "-", "1.1"],
+    ]
+    assert [one["StudyDate"] for one in asked] == ["2026", ""]
+    assert "PatientName" not in asked[0]
+
+
+def test_identities_are_listed_where_they_are_asked_for() -> None:
+    answer = {"StudyInstanceUID": "1.1", **PERSON}
+    table = listed([("main", {})], lambda _source, _question: [answer], identities=True)
+    assert all(value in table for value in PERSON.values())
 
 
 # ------------------------------------------------------------------------------------------------ together

@@ -24,6 +24,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from pacs2bids.model import ConfigError
+from pacs2bids.studies_table import read_table
+
+_DATES = re.compile(r"\d{8}(-(\d{8})?)?|-\d{8}", re.ASCII)  # PS3.4 section C.2.2.2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +112,21 @@ class Config:
     on_broken_series: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesOnly:
+    """The sources of a configuration that may be unfinished; ``asked``: source and match of its queries."""
+
+    sources: dict[str, Source]
+    asked: tuple[tuple[str, dict[str, str]], ...]
+
+
 def load_config(path: Path) -> Config:
     """Read and check a configuration.
 
     Raises ConfigError, one line that names the file, the key, what is wrong and what is allowed.
     """
     content = _read_yaml(path)
-    _check_shape(content, path)
+    _check_shape(content, path, _schema())
     sources = {name: _source(name, entry) for name, entry in content["sources"].items()}
     studies = content["studies"]
     config = Config(
@@ -137,10 +148,35 @@ def load_config(path: Path) -> Config:
     return config
 
 
-def require_files(config: Config, path: Path) -> None:
-    """Check that the files a person must have written are there, before anything runs.
+def load_sources(path: Path) -> SourcesOnly:
+    """Read what a configuration that is still being written says of sources, and of what to ask them.
 
-    Raises ConfigError.
+    Raises ConfigError as ``load_config`` does, for these parts.
+    """
+    content = _without_gaps(_read_yaml(path))
+    schema = _schema()
+    entry = {key: schema["$defs"]["query"]["properties"][key] for key in ("source", "match")}
+    queries = {"type": "array", "items": {"type": "object", "properties": entry}}
+    parts = {
+        "sources": schema["properties"]["sources"],
+        "studies": {"type": "object", "properties": {"query": queries}},
+    }
+    _check_shape(
+        content, path, {**schema, "required": ["sources"], "properties": parts, "additionalProperties": True}
+    )
+    sources = {name: _source(name, entry) for name, entry in content["sources"].items()}
+    asked = []
+    for number, query in enumerate(content.get("studies", {}).get("query", ())):
+        where = f"{path}: studies.query[{number}]"
+        name = _source_name(query.get("source"), sources, f"{where}.source")
+        asked.append((name, checked_match(query.get("match", {}), f"{where}.match")))
+    return SourcesOnly(sources=sources, asked=tuple(asked))
+
+
+def require_files(config: Config, path: Path) -> None:
+    """Check the files a person must have written, before anything runs: the table, and that all are there.
+
+    Whether the sources have those studies is for ``query`` to find out. Raises ConfigError.
     """
     if config.table is not None and not config.table.is_file():
         what = f"there is no file {config.table}"
@@ -149,6 +185,8 @@ def require_files(config: Config, path: Path) -> None:
     if not config.heuristic.is_file():
         what = f"there is no file {config.heuristic}"
         raise ConfigError(what, where=f"{path}: heuristic", hint="Start from heuristics/demo.py")
+    if config.table is not None:
+        read_table(config.table)
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -189,16 +227,44 @@ def _read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"is no YAML: {error.problem}", where=where) from None
+        raise ConfigError(f"is no YAML: {error.problem}", where=where, hint=_yaml_hint(error)) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"is no YAML: {' '.join(str(error).split())}", where=str(path)) from None
+
+
+def _yaml_hint(error: yaml.MarkedYAMLError) -> str:
+    """What to do, where the parser speaks of its own tokens."""
+    problem = str(error.problem)
+    if "'\\t'" in problem:
+        return "A tab stands there: indent with spaces, not tabs"
+    if "escape character" in problem:
+        return "Put patterns into single quotes"
+    if "block" in problem or "mapping values" in problem:
+        return (
+            "Check the indentation of this line and those before it (with spaces, not tabs), the space after "
+            "each colon, and the quotes of texts that hold a colon"
+        )
+    return ""
 
 
 # ------------------------------------------------------------------------------------------------ the schema
 
 
-def _check_shape(content: object, path: Path) -> None:
-    schema = json.loads(files("pacs2bids").joinpath("schemas/config.schema.json").read_bytes())
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(
+        files("pacs2bids").joinpath("schemas/config.schema.json").read_bytes()
+    )
+    return schema
+
+
+def _without_gaps(content: Any) -> Any:
+    """The same without the keys that have no value yet."""
+    if isinstance(content, dict):
+        return {key: _without_gaps(value) for key, value in content.items() if value is not None}
+    return [_without_gaps(value) for value in content] if isinstance(content, list) else content
+
+
+def _check_shape(content: object, path: Path, schema: Mapping[str, Any]) -> None:
     errors = sorted(
         Draft202012Validator(schema).iter_errors(content),
         key=lambda error: (len(error.absolute_path), error.validator != "additionalProperties"),
@@ -299,11 +365,9 @@ def _source(name: str, entry: Mapping[str, Any]) -> Source:
 
 
 def _query(entry: Mapping[str, Any], sources: Mapping[str, Source], where: str) -> StudyQuery:
-    for keyword in entry["match"]:
-        _check_keyword(keyword, f"{where}.match")
     return StudyQuery(
         source=_source_name(entry.get("source"), sources, f"{where}.source"),
-        match={keyword: str(value) for keyword, value in entry["match"].items()},
+        match=checked_match(entry["match"], f"{where}.match"),
         subject=_label_rule(entry["subject"], "subject", f"{where}.subject"),
         session=_label_rule(entry["session"], "session", f"{where}.session") if "session" in entry else None,
     )
@@ -318,6 +382,21 @@ def _source_name(name: str | None, sources: Mapping[str, Source], where: str) ->
     if name not in sources:
         raise ConfigError(f"no source is called {name!r}", where=where, hint=suggest(name, sources))
     return name
+
+
+def checked_match(entry: Mapping[str, object], where: str) -> dict[str, str]:
+    """Conditions on studies as texts, by DICOM keyword.
+
+    Raises ConfigError for what is no keyword, and for dates in another form than DICOM's: a PACS would answer
+    with no study.
+    """
+    match = {keyword: str(value) for keyword, value in entry.items()}
+    for keyword, value in match.items():
+        _check_keyword(keyword, where)
+        if keyword.endswith("Date") and value.strip() and not _DATES.fullmatch(value.strip()):
+            hint = "Write YYYYMMDD, or a range: YYYYMMDD-YYYYMMDD, YYYYMMDD- or -YYYYMMDD"
+            raise ConfigError(f"{value!r} is no date of DICOM", where=f"{where}.{keyword}", hint=hint)
+    return match
 
 
 def _check_keyword(keyword: str, where: str) -> None:

@@ -6,25 +6,18 @@ line; never the value of an attribute, which may name a patient.
 
 from __future__ import annotations
 
-import csv
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from pacs2bids.model import ConfigError, Pacs2BidsError, QueryError, StudyRow
+from pacs2bids.model import ConfigError, QueryError, StudyRow
 from pacs2bids.pacs.catalogue import IMAGE_KEYS, SERIES_KEYS
 from pacs2bids.pacs.peers import Attributes
+from pacs2bids.studies_table import TableRow, is_label, is_uid, summed_up
 
 # (name of a source, question) -> the studies that match
 Ask: TypeAlias = Callable[[str, Attributes], Sequence[Attributes]]
-
-COLUMNS = ("StudyInstanceUID", "AccessionNumber", "subject", "session", "source")
-_LABEL = re.compile(r"[0-9A-Za-z]+")  # BIDS, common principles: labels are alphanumeric
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_SHOWN = 3  # problems in one message
 
 
 class LabelRule(Protocol):
@@ -64,18 +57,6 @@ class StudyQuery(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableRow:
-    """One row of a table written by hand; "" where a cell is empty. ``line`` counts from 1, the header's."""
-
-    line: int
-    study_instance_uid: str
-    accession_number: str
-    subject: str
-    session: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A study with its labels, before all of them are looked at together. ``origin``: who says so."""
 
@@ -93,37 +74,6 @@ class Settled:
 
 
 # ------------------------------------------------------------------------------------------------ by hand
-
-
-def read_table(path: Path) -> list[TableRow]:
-    """Read a table written by hand: tab-separated, UTF-8 or what Excel calls Unicode text.
-
-    Raises ConfigError that names the line and what is wrong.
-    """
-    lines = [[_cell(cell) for cell in row] for row in csv.reader(_text(path).splitlines(), delimiter="\t")]
-    columns = _columns(lines[0] if lines else [], path)
-    rows, problems = [], []
-    for line, cells in enumerate(lines[1:], start=2):
-        if not any(cells):
-            continue
-        if any(cells[len(columns) :]):
-            problems.append(f"line {line} has more cells than the header has columns")
-            continue
-        values = dict(zip(columns, cells, strict=False))
-        row = TableRow(
-            line=line,
-            study_instance_uid=values.get("StudyInstanceUID", ""),
-            accession_number=values.get("AccessionNumber", ""),
-            subject=values.get("subject", ""),
-            session=values.get("session", ""),
-            source=values.get("source", ""),
-        )
-        problems += [f"line {line}: {problem}" for problem in _row_problems(row)]
-        rows.append(row)
-    _raise_for(problems, ConfigError, where=str(path))
-    if not rows:
-        raise ConfigError("lists no study", where=str(path), hint="Add a line for each study")
-    return rows
 
 
 def resolve_table(rows: Iterable[TableRow], sources: Sequence[str], ask: Ask, where: str) -> list[Candidate]:
@@ -144,72 +94,13 @@ def resolve_table(rows: Iterable[TableRow], sources: Sequence[str], ask: Ask, wh
             continue
         study = StudyRow(study_instance_uid=uid, subject=row.subject, session=row.session, source=source)
         candidates.append(Candidate(study=study, date="", origin=f"line {row.line}"))
-    _raise_for(problems, QueryError, where=where)
+    if problems:
+        raise QueryError(summed_up(problems), where=where)
     return candidates
 
 
 class _Problem(Exception):  # noqa: N818 - one of several, gathered into one error
     """What is wrong with one row or one study."""
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        hint = "Write it, or name another file at studies.table in config.yaml"
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
-    try:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError("is not a UTF-8 text", where=str(path), hint="Save it as UTF-8") from None
-
-
-def _cell(text: str) -> str:
-    text = text.strip(" \0\u00a0")
-    return "" if text.casefold() == "n/a" else text
-
-
-def _columns(header: Sequence[str], path: Path) -> list[str]:
-    known = {name.casefold(): name for name in COLUMNS}
-    allowed = f"Columns: {', '.join(COLUMNS)}, separated by tabs"
-    while header and not header[-1]:
-        header = header[:-1]
-    if len(header) == 1 and re.search(r"[,;]", header[0]):
-        raise ConfigError("is separated by commas or semicolons", where=str(path), hint=allowed)
-    columns = []
-    for name in header:
-        column = known.get(name.replace("_", "").casefold())
-        if column is None:
-            close = difflib.get_close_matches(name, COLUMNS, n=1)
-            hint = f"Did you mean {close[0]!r}? {allowed}" if close else allowed
-            raise ConfigError(f"unknown column {name!r}", where=f"{path}, line 1", hint=hint)
-        if column in columns:
-            raise ConfigError(f"the column {column!r} stands there twice", where=f"{path}, line 1")
-        columns.append(column)
-    if "subject" not in columns or not {"StudyInstanceUID", "AccessionNumber"} & {*columns}:
-        what = "the header needs 'subject', and 'StudyInstanceUID' or 'AccessionNumber'"
-        raise ConfigError(what, where=f"{path}, line 1", hint=allowed)
-    return columns
-
-
-def _row_problems(row: TableRow) -> list[str]:
-    problems = []
-    if not row.study_instance_uid and not row.accession_number:
-        problems.append("neither StudyInstanceUID nor AccessionNumber")
-    if row.study_instance_uid and not _is_uid(row.study_instance_uid):
-        problems.append(f"{row.study_instance_uid!r} is no UID")
-    if not row.subject:
-        problems.append("no subject")
-    for column, label, prefix in (("subject", row.subject, "sub-"), ("session", row.session, "ses-")):
-        if label and not _LABEL.fullmatch(label):
-            clean = re.sub(r"[^0-9A-Za-z]", "", label.removeprefix(prefix))
-            advice = f"; write {clean!r}" if clean else ""
-            problems.append(f"the {column} {label!r} may have letters a-z and digits only{advice}")
-    return problems
-
-
-def _is_uid(text: str) -> bool:
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def _source(name: str, sources: Sequence[str]) -> str:
@@ -229,7 +120,10 @@ def _by_accession_number(number: str, source: str, ask: Ask) -> str:
     found = ask(source, {"AccessionNumber": number, "StudyInstanceUID": ""})
     uids = sorted({one.get("StudyInstanceUID", "") for one in found} - {""})
     if not uids:
-        raise _Problem(f"source {source!r} has no study with this AccessionNumber")
+        raise _Problem(
+            f"source {source!r} has no study with the AccessionNumber of this line; "
+            "'pacs2bids query --list --identities' shows those that it has"
+        )
     if len(uids) > 1:
         listed = ", ".join(uids)
         raise _Problem(f"the AccessionNumber stands for several studies ({listed}); give the UID")
@@ -242,16 +136,16 @@ def _by_accession_number(number: str, source: str, ask: Ask) -> str:
 def search(query: StudyQuery, ask: Ask, origin: str) -> list[Candidate]:
     """Ask one question and label its answers. ``origin`` names the question, as "studies.query[0]".
 
-    Raises ConfigError for keys that no study has, and QueryError for studies that get no valid label.
+    Raises ConfigError for keys that no study has, and QueryError with all studies that get no valid label.
     """
-    _check_match(query.match, origin)
+    check_match(query.match, f"{origin}.match")
     rules = [("subject", query.subject)] + ([("session", query.session)] if query.session else [])
     keys = ("StudyInstanceUID", "StudyDate", "StudyTime", *(rule.attribute for _, rule in rules))
     answers = ask(query.source, {**dict.fromkeys(keys, ""), **query.match})
     candidates, problems = [], []
     for answer in answers:
         uid = answer.get("StudyInstanceUID", "")
-        if not _is_uid(uid):
+        if not is_uid(uid):
             problems.append("an answer has no valid StudyInstanceUID")
             continue
         labels = {"subject": "", "session": ""}
@@ -263,17 +157,19 @@ def search(query: StudyQuery, ask: Ask, origin: str) -> list[Candidate]:
         study = StudyRow(study_instance_uid=uid, source=query.source, **labels)
         date = f"{answer.get('StudyDate', '')} {answer.get('StudyTime', '')}"
         candidates.append(Candidate(study=study, date=date, origin=origin))
-    hint = "Narrow `match` to leave such studies out, or widen the pattern"
-    _raise_for(sorted(problems), QueryError, where=origin, hint=hint)
+    if problems:
+        what = "these studies get no label: narrow `match` to leave them out, or widen the pattern"
+        raise QueryError("\n  - ".join([what, *sorted(problems)]), where=origin)
     return candidates
 
 
-def _check_match(match: Mapping[str, str], origin: str) -> None:
+def check_match(match: Mapping[str, str], where: str) -> None:
+    """Raise ConfigError for a key that is not one of studies: a PACS would ignore it."""
     for keyword in match:
         if keyword in SERIES_KEYS or keyword in IMAGE_KEYS:
             hint = "Use ModalitiesInStudy" if keyword == "Modality" else "Match attributes of the study"
             what = f"{keyword} belongs to series or images; a query for studies would ignore it"
-            raise ConfigError(what, where=f"{origin}.match", hint=hint)
+            raise ConfigError(what, where=where, hint=hint)
 
 
 def _label(rule: LabelRule, answer: Attributes, name: str) -> str:
@@ -287,7 +183,7 @@ def _label(rule: LabelRule, answer: Attributes, name: str) -> str:
             raise _Problem(f"{rule.attribute} does not match the pattern {rule.pattern.pattern!r}")
         named = rule.group in rule.pattern.groupindex
         label = found[rule.group if named else min(1, rule.pattern.groups)]
-    if label is None or not _LABEL.fullmatch(label):
+    if label is None or not is_label(label):
         by = f"the group of the pattern {rule.pattern.pattern!r}" if rule.pattern else "the whole value"
         raise _Problem(
             f"{by} in {rule.attribute} makes a {name} that is empty or has more than letters a-z and digits"
@@ -310,9 +206,10 @@ def settle(candidates: Iterable[Candidate], where: str, *, once: bool) -> Settle
         first = by_uid.setdefault(candidate.study.study_instance_uid, candidate)
         if first is not candidate and (once or first.study != candidate.study):
             problems.append(_twice(first, candidate))
-    _raise_for(problems, QueryError, where=where)
+    if problems:
+        raise QueryError(summed_up(problems), where=where)
     if not by_uid:
-        hint = "Check `match`: each of its keys must hold for a study to be found"
+        hint = "Check `match`: each of its keys must hold; 'pacs2bids query --list --match ...' tries others"
         raise QueryError("no study matches", where=where, hint=hint)
     ordered = sorted(
         by_uid.values(),
@@ -343,10 +240,3 @@ def _warnings(rows: Sequence[StudyRow]) -> list[str]:
         if len(with_session) > 1:
             warnings.append(f"sub-{subject} has studies with and without a session")
     return warnings
-
-
-def _raise_for(problems: Sequence[str], kind: type[Pacs2BidsError], *, where: str, hint: str = "") -> None:
-    if not problems:
-        return
-    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
-    raise kind("; ".join(problems[:_SHOWN]) + more, where=where, hint=hint)

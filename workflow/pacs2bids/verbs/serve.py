@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> str:
     ) as pacs:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
-        print(pacs, flush=True)  # noqa: T201 - the line of result; it must come first
+        advice = "'pacs2bids query --list' shows its studies; Ctrl-C stops it"
+        print(f"{pacs}. {advice}", flush=True)  # noqa: T201 - the line of result; it must come first
         stopped.wait()
     return ""
 

@@ -9,9 +9,10 @@ data set anew; here the stored bytes are sent as they are (see ``sender``).
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socketserver import BaseServer
@@ -145,12 +146,20 @@ class _Server(ThreadedAssociationServer):
         self.server_close()
 
     def hang_up(self) -> None:
-        """Abort all associations, and see them end: their threads use settings that are put back next."""
+        """Close all connections, and see their threads end: they use settings that are put back next.
+
+        No A-ABORT: pynetdicom's state machine raises if the caller has not yet asked for an association. A
+        connection that is closed is an event in all of its states (PS3.8 table 9-10).
+        """
         associations = self.active_associations
         for association in associations:
-            association.abort()
-            # a caller that never said what it wants: wakes the thread as the end of its timeout would
-            association.dul.to_user_queue.put(None)
+            connection = association.dul.socket
+            if connection is not None and connection.socket is not None:
+                with suppress(OSError):  # the other side was first
+                    connection.socket.shutdown(socket.SHUT_RDWR)
+            if association.requestor.primitive is None:
+                association.dul.to_user_queue.put(None)  # wakes the thread as the end of its timeout would
+            association.kill()
         for association in associations:
             association.join(_PATIENCE_S)
 

@@ -323,3 +323,21 @@ def test_a_question_without_answer_is_told_beside_one_with(folder: Path, tmp_pat
     done = query(tmp_path, CONFIG.format(port=1, folder=folder, studies=studies))
     assert done.returncode == 0, done.stderr
     assert "studies.query[1]: no study of source 'disk' matches" in done.stderr
+
+
+@pytest.mark.parametrize("source", ["pacs", "disk"])
+def test_pull_of_an_unknown_study_says_how_to_see_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    with serving(folder) as pacs, socket.create_server(("127.0.0.1", 0)) as other:
+        config = CONFIG.format(port=pacs.port, folder=folder, studies="{table: none.tsv}")
+        receive_port = other.getsockname()[1]
+        other.close()
+        config = config.replace("ae_title:", f"receive_port: {receive_port}, ae_title:")
+        (tmp_path / "config.yaml").write_text(config)
+        (tmp_path / "t.tsv").write_text(
+            f"study_instance_uid\tsubject\tsession\tsource\n1.2\t01\t\t{source}\n"
+        )
+        files = ["--config", str(tmp_path / "config.yaml"), "--studies", str(tmp_path / "t.tsv")]
+        assert main(["pull", *files, "--study", "1.2", "--out", str(tmp_path / "W")]) == 1
+    assert "'pacs2bids query --list' shows" in capsys.readouterr().err

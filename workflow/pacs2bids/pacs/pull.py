@@ -169,7 +169,7 @@ class _Talk:
         before, self.announced = self.announced, announce(self.peer, study)
         self._asked_s = time.monotonic()
         if not self.announced.listed:
-            hint = "Check the UID and the source; 'pacs2bids query' lists what a PACS has"
+            hint = "Check the UID and the source; 'pacs2bids query --list' shows what it has"
             raise PullError("the PACS knows no such study", where=f"study {study} at {self.peer}", hint=hint)
         self.stable = before == self.announced
         total, series = self._total(), len(self.announced.listed)

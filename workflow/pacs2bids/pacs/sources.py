@@ -63,7 +63,7 @@ def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) 
     for study in catalogue.studies:
         if study.study_instance_uid == study_instance_uid:
             return study
-    hint = f"It holds {len(catalogue.studies)} studies; 'pacs2bids query' lists them"
+    hint = f"It holds {len(catalogue.studies)} studies; 'pacs2bids query --list' shows them"
     raise PullError("holds no such study", where=f"study {study_instance_uid} in {source}", hint=hint)
 
 

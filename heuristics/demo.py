@@ -2,7 +2,7 @@
 
 How it works: pacs2bids calls `infotodict` once a session, with the list of its series, and gets back which
 BIDS name each series shall have. What this file does not name is left out of the dataset, and plan.tsv says
-so. It is the format of heudiconv: a heuristic that you have already works unchanged.
+so. The format is that of heudiconv's infotodict; docs/heuristics.md says what of its files is supported.
 
 To try an edit, run `snakemake` again: it takes seconds, because images are not converted anew.
 The names are checked before anything is written; a wrong one is an error that says what BIDS wants.

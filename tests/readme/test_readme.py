@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from pacs2bids.config import PacsSource, load_config, load_sources
 from pacs2bids.files import read_record
 from pacs2bids.model import CheckResult
+from pacs2bids.pacs.server import DEFAULT_DESTINATIONS
+from pacs2bids.studies_table import read_table
+from pacs2bids.verbs import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 DEMO_SECONDS = 180  # on 2 cores, after installation
+
+TABLE_AND_DRY_RUN = [r"printf 'StudyInstanceUID\tsubject\n1.2.3\t01\n' > studies.tsv", "snakemake -n"]
 
 # what a machine needs to reach a package registry; everything else of our environment stays behind
 NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "PIP_CERT", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "UV_INDEX_URL")
@@ -29,6 +38,61 @@ def commands() -> list[str]:
 
 def test_readme_names_two_commands() -> None:
     assert commands() == ["make demo", "make test"]
+
+
+def blocks(first_word: str) -> list[str]:
+    """Fenced blocks of README that begin so."""
+    found = re.findall(r"^```\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    return [block for block in found if block.startswith(first_word)]
+
+
+def test_the_table_of_studies_can_be_copied(tmp_path: Path) -> None:
+    (block,) = blocks("StudyInstanceUID")
+    (tmp_path / "studies.tsv").write_text(block)
+    assert [(row.subject, row.session) for row in read_table(tmp_path / "studies.tsv")] == [
+        ("01", "a"),
+        ("02", "a"),
+    ]
+
+
+def test_the_shipped_configuration_and_that_of_readme_fit_serve(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    serve.configure(parser)
+    served = parser.parse_args(["folder"])
+    (block,) = blocks("sources:")
+    (tmp_path / "config.yaml").write_text(block)
+    for sources in (
+        load_config(ROOT / "config.yaml").sources,
+        load_sources(tmp_path / "config.yaml").sources,
+    ):
+        (source,) = sources.values()
+        assert isinstance(source, PacsSource)
+        assert (source.host, source.port, source.ae_title) == (served.host, served.port, served.ae_title)
+        assert DEFAULT_DESTINATIONS[source.receive_ae_title].port == source.receive_port
+
+
+@pytest.mark.parametrize("options", [[], ["--workflow-profile", "slurm"]])
+def test_a_folder_of_its_own(tmp_path: Path, options: list[str]) -> None:
+    """The commands of step 2, and that the profiles are found from there."""
+    text = (ROOT / "README.md").read_text().split("**2.")[1].split("**3.")[0]
+    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert len(commands) == 2
+    lines = "\n".join(["set -e", "shopt -s expand_aliases", *commands, "pwd", *TABLE_AND_DRY_RUN])
+    done = subprocess.run(
+        ["bash", "-c", f"{lines} {' '.join(options)}"],
+        cwd=ROOT,
+        env=os.environ
+        | {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{tmp_path}/my-study\n")
+    profile = ROOT / "profiles" / (options[-1] if options else "default")
+    assert f"profile {profile} for" in done.stderr
+    assert re.search(r"^query +1$", done.stdout, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,9 @@ from pacs2bids.pacs.identifiers import attributes_of, identifier_of
 from pacs2bids.pacs.peers import Attributes, PacsPeer
 
 _CONNECT_TIMEOUT_S = 10.0
+# Orthanc closes at once behind a rejection, and pynetdicom may see the end before the reason: ask again
+_ATTEMPTS = 3
+_AT_ONCE_S = 1.0
 _NEGOTIATION_TIMEOUT_S = 30.0
 _PENDING = (0xFF00, 0xFF01)  # the second: not every optional key is supported (PS3.4 table C.4-1)
 _MEANINGS = {
@@ -80,19 +83,12 @@ def associated(
     ae = AE(ae_title=peer.calling_ae_title)
     ae.connection_timeout, ae.acse_timeout = _CONNECT_TIMEOUT_S, _NEGOTIATION_TIMEOUT_S
     ae.dimse_timeout = ae.network_timeout = response_timeout_s
-    try:
-        association = ae.associate(
-            peer.host,
-            peer.port,
-            contexts=list(contexts),
-            ae_title=peer.ae_title,
-            max_pdu=0,
-            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
-        )
-    except (socket.gaierror, UnicodeError) as error:  # the latter: what cannot be a host name at all
-        reason = error.strerror if isinstance(error, OSError) else "it is not well formed"
-        what = f"the host name {peer.host!r} is unknown: {reason}"
-        raise QueryError(what, where=str(peer), hint="Check host in config.yaml") from None
+    handlers = [(evt.EVT_CONN_OPEN, without_delay), *handlers]
+    for _ in range(_ATTEMPTS):
+        begun = time.monotonic()
+        association = _associate(ae, peer, contexts, handlers)
+        if not association.is_aborted or time.monotonic() - begun > _AT_ONCE_S:
+            break
     if not association.is_established:
         raise _unassociated(peer, association)
     try:
@@ -100,6 +96,24 @@ def associated(
     finally:
         if association.is_established:
             association.release()
+
+
+def _associate(
+    ae: AE, peer: PacsPeer, contexts: Sequence[PresentationContext], handlers: Sequence[Any]
+) -> Association:
+    try:
+        return ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.ae_title,
+            max_pdu=0,
+            evt_handlers=list(handlers),
+        )
+    except (socket.gaierror, UnicodeError) as error:  # the latter: what cannot be a host name at all
+        reason = error.strerror if isinstance(error, OSError) else "it is not well formed"
+        what = f"the host name {peer.host!r} is unknown: {reason}"
+        raise QueryError(what, where=str(peer), hint="Check host in config.yaml") from None
 
 
 def without_delay(event: evt.Event) -> None:

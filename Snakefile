@@ -4,6 +4,8 @@
 import fcntl
 import logging
 import os
+import re
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -19,12 +21,26 @@ def stop(message):
     sys.exit(2)
 
 
+interrupted = []
+
+
+def interrupt(number, frame):
+    """Ctrl-C ends the run as an exit does: without a traceback, wherever it meets Snakemake."""
+    if not interrupted:
+        os.write(sys.stderr.fileno(), b"Interrupted. Run again to go on\n")
+    interrupted.append(number)
+    sys.exit(128 + number)
+
+
+signal.signal(signal.SIGINT, interrupt)
+
 try:
     from pacs2bids.config import load_config, require_files
     from pacs2bids.dialects.imports import files_of
     from pacs2bids.engine import engine_version
-    from pacs2bids.files import read_tsv
+    from pacs2bids.files import private_folder, read_tsv
     from pacs2bids.model import Pacs2BidsError
+    from pacs2bids.text import counted
     from pacs2bids.versions import delivery_version, naming_version
 except ImportError as error:
     stop(
@@ -72,3 +88,9 @@ rule all:
     input:
         REPORT,
         rules.verdict.output,
+        # Snakemake deletes what a failed job wrote before, and would not miss it while later products are there
+        of_every_study(str(WORK / "studies/{study}/receipt.json")),
+        of_every_study(str(WORK / "studies/{study}/index.json")),
+        of_every_study(str(WORK / "studies/{study}/volumes/manifest.json")),
+        of_each_session(str(WORK / "sessions/{session}/plan.tsv")),
+        of_each_session(str(WORK / "sessions/{session}/placed.json")),

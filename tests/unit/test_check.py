@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pacs2bids.check import _absent, _stray_files, check_files, validate
+from pacs2bids.check import _absent, _stray_files, _unexpected, check_files, validate
 from pacs2bids.model import Finding, Json, PlacedSession
 
 STEM = "sub-01/dwi/sub-01_dwi"
@@ -285,14 +285,31 @@ def test_files_that_nobody_placed(volume: Volume) -> None:
     assert found.message.startswith(".sub-01_x.json.7.part and 1 more: ")
 
 
-def test_files_of_a_session_that_is_gone_are_told_with_what_to_do(tmp_path: Path) -> None:
-    for name in ("sub-02/ses-a/anat/sub-02_ses-a_T1w.json", "sub-03/func/sub-03_task-a_bold.json"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("{}")
-    found = {one.location: one.message for one in _stray_files(tmp_path, [])}
-    assert list(found) == ["sub-02/ses-a/anat", "sub-03/func"]
-    assert "delete them, and sessions/sub-02_ses-a in the workdir" in found["sub-02/ses-a/anat"]
-    assert "delete them, and sessions/sub-03 in the workdir" in found["sub-03/func"]
+@pytest.mark.parametrize(
+    ("expected", "folders"),
+    [
+        (["sub-01_ses-a", "sub-02"], ["sub-01/ses-b", "sub-03"]),
+        (["sub-01_ses-a", "sub-01_ses-b", "sub-02_ses-a", "sub-03"], ["sub-02/func"]),
+        (["sub-01", "sub-02", "sub-03"], ["sub-01/ses-a", "sub-01/ses-b"]),
+        ([], ["sub-01", "sub-02", "sub-03"]),
+    ],
+)
+def test_folders_of_no_session_of_the_table_are_errors(
+    tmp_path: Path, expected: list[str], folders: list[str]
+) -> None:
+    for name in (
+        "sub-01/ses-a/anat",
+        "sub-01/ses-b/anat",
+        "sub-02/func",
+        "sub-03/func",
+        "derivatives/sub-09",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    found = list(_unexpected(tmp_path, expected, "pacs2bids prune --workdir w --bids b"))
+    assert [one.location for one in found] == folders
+    for one in found:
+        assert (one.severity, one.code) == ("error", "SESSION_NOT_IN_TABLE")
+        assert "`pacs2bids prune --workdir w --bids b`" in one.message
 
 
 def test_an_absent_volume_is_told_with_its_reason() -> None:

@@ -23,7 +23,7 @@ def a_session(subject: str, session: str = "", files: int = 1, **participant: Js
         subject=subject,
         session=session,
         files={f"sub-{subject}/{n}": "" for n in range(files)},
-        volumes={},
+        volumes={f"sub-{subject}/{n}": "" for n in range(files)},
         participant=participant,
     )
 
@@ -255,8 +255,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         write_record(tmp_path / session.session_key / "placed.json", session)
     placed = [str(path) for path in sorted(tmp_path.glob("*/placed.json"))]
     bids, out = tmp_path / "bids", tmp_path / "dataset.json"
+    (tmp_path / ".dataset.json.killed.part").touch()
+    (tmp_path / ".dataset.base.json.killed.part").touch()
     assert main(["dataset", "--config", str(config), "--bids", str(bids), "--out", str(out), *placed]) == 0
-    assert capsys.readouterr().out == "dataset: 1 participants, 2 sessions\n"
+    assert capsys.readouterr().out == "dataset: 1 participant, 2 sessions\n"
+    assert not list(tmp_path.glob(".dataset*.part"))
     about = json.loads((bids / "dataset_description.json").read_text())
     assert (about["Authors"], about["DatasetDOI"], about["Funding"]) == (
         ["A", "B"],
@@ -312,5 +315,18 @@ def test_sessions_that_cannot_be_read(
     assert main([*command, *sessions, "--studies", str(tmp_path / "config.yaml")]) == 2
     assert "has no column 'study_instance_uid'" in capsys.readouterr().err
     one.unlink()
+    assert main([*command, *sessions, *studies, "--partial"]) == 0
+    assert read_record(tmp_path / "dataset.json", DatasetRecord).sessions == ("sub-01_ses-a",)
     assert main([*command, *sessions, *studies]) == 1
     assert f"{one}: is missing" in capsys.readouterr().err
+
+
+def test_no_names_at_all_are_the_heuristics_fault(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sessions = tmp_path / "sessions"
+    for folder in sessions.iterdir():
+        write_record(folder / "placed.json", a_session(folder.name.removeprefix("sub-")[:2], files=0))
+    words = ["--sessions", str(sessions), "--studies", str(tmp_path / "studies.tsv")]
+    assert main([*command, *words]) == 1
+    assert "the heuristic x.py: names none of the 0 series. Edit it; report.html" in capsys.readouterr().err

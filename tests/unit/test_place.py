@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -30,6 +31,7 @@ from pacs2bids.model import (
 from pacs2bids.place import (
     GRADIENT_NAMES,
     StudyVolumes,
+    changes,
     participant_facts,
     place_session,
     session_labels,
@@ -477,7 +479,100 @@ def test_the_command(session: Session, capsys: pytest.CaptureFixture[str]) -> No
     studies, bids = str(session.folder.parent.parent), str(session.bids)
     command = ["place", "--session-dir", str(session.session_dir), "--studies-dir", studies, "--bids", bids]
     assert main(command) == 0
-    assert capsys.readouterr().out == "sub-01_ses-a: 3 volumes in 10 files placed\n"
+    assert capsys.readouterr().out == "sub-01_ses-a: 3 volumes in 10 files\n"
+    assert main(command) == 0
+    assert capsys.readouterr().out == "sub-01_ses-a: 3 volumes in 10 files, unchanged\n"
+    write_plan(
+        session.session_dir / "plan.tsv", [replace(ROWS[0], bids_name=f"{T1W[:-4]}_run-1_T1w"), *ROWS[1:]]
+    )
+    (session.session_dir / ".placed.json.killed.part").touch()
+    assert main(command) == 0
+    assert capsys.readouterr().out == "sub-01_ses-a: 3 volumes in 10 files, 1 renamed\n"
+    assert not list(session.session_dir.glob(".*.part"))
     record = (session.session_dir / "placed.json").read_text()
     assert read_record(session.session_dir / "placed.json", PlacedSession).participant == {"age": 34}
     assert "Phantom" not in record
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"a.nii.gz": "1"}, ""),
+        ({"a.nii.gz": "1"}, {"a.nii.gz": "1"}, "unchanged"),
+        ({"a.nii.gz": "1", "b.nii.gz": "2"}, {"c.nii.gz": "1", "b.nii.gz": "3"}, "1 renamed"),
+        ({"a.nii.gz": "1"}, {"a.nii.gz": "1", "b.nii.gz": "2"}, "1 added"),
+        ({"a.nii.gz": "1", "b.nii.gz": "2"}, {"b.nii.gz": "2"}, "1 removed"),
+        ({"a.nii.gz": "1", "b.nii.gz": "2"}, {"b.nii.gz": "1", "a.nii.gz": "2"}, "2 files updated"),
+        ({"a.json": "1"}, {"a.json": "2"}, "1 file updated"),
+    ],
+)
+def test_changes_are_counted(before: dict[str, str], after: dict[str, str], told: str) -> None:
+    old, new = ({path: (digest,) for path, digest in files.items()} for files in (before, after))
+    assert changes(old, new) == told
+
+
+# ---------------------------------------------------------------------------------------------- prune
+
+
+def table_of(session: Session, *labels: str) -> None:
+    rows = ["study_instance_uid\tsubject\tsession\tsource", *(f"{UID}\t01\t{one}\tx" for one in labels)]
+    (session.root / "work" / "studies.tsv").write_text("".join(row + "\n" for row in rows))
+
+
+def prune(session: Session, *options: str) -> int:
+    return main(["prune", "--workdir", str(session.root / "work"), "--bids", str(session.bids), *options])
+
+
+def test_prune_lists_and_removes_what_left_the_table(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.place(*ROWS)
+    for product in ("dataset.json", "check.json", "valid"):
+        (session.root / "work" / product).touch()
+    table_of(session, "a")
+    assert prune(session, "--yes") == 0
+    assert "nothing to prune" in capsys.readouterr().out
+    table_of(session, "b")
+    before = session.tree()
+    assert prune(session) == 0
+    listed = capsys.readouterr().out
+    assert f"  {T1W}.nii.gz\n" in listed
+    assert "--yes" in listed
+    assert session.tree() == before
+    assert prune(session, "--yes") == 0
+    assert capsys.readouterr().out.startswith("1 session, 10 files removed")
+    assert session.tree() == {}
+    assert not session.session_dir.exists()
+    assert not list((session.root / "work").glob("*.json"))
+    assert session.folder.exists()
+
+
+def test_prune_keeps_what_others_made(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    session.place(*ROWS)
+    table_of(session)
+    events = session.bids / f"{BOLD.removesuffix('_bold')}_events.tsv"
+    events.write_text("onset")
+    edited = session.bids / f"{T1W}.json"
+    edited.unlink()
+    edited.write_text("{}")
+    beside = session.bids / "sub-01/ses-b/mine.txt"
+    beside.parent.mkdir()
+    beside.write_text("mine")
+    assert prune(session) == 0
+    listed = capsys.readouterr().out
+    assert f"(stays, pacs2bids did not place it as it is: {T1W}.json)" in listed
+    assert "_events.tsv)" in listed
+    assert prune(session, "--yes") == 0
+    left = {path for path, content in session.tree().items() if content is not None}
+    assert left == {path.relative_to(session.bids).as_posix() for path in (events, edited, beside)}
+    assert f"{T1W}.json: kept" in capsys.readouterr().err
+
+
+def test_prune_waits_for_no_run(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    session.place(*ROWS)
+    table_of(session)
+    with (session.root / "work/.lock").open("w") as run:
+        fcntl.flock(run, fcntl.LOCK_EX)
+        assert prune(session, "--yes") == 2
+    assert "a snakemake is at work" in capsys.readouterr().err
+    assert session.session_dir.exists()

@@ -243,7 +243,7 @@ def test_session_that_went_well(work: Work) -> None:
 
 def test_result_line(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
     work.everything().html()
-    assert capsys.readouterr().out == f"report of 1 sessions, 1 series -> {work.page}\n"
+    assert capsys.readouterr().out == f"report of 1 session, 1 series -> {work.page}\n"
 
 
 def test_stage_that_failed_tells_the_last_error_of_its_log(work: Work) -> None:
@@ -258,9 +258,9 @@ def test_stage_that_failed_tells_the_last_error_of_its_log(work: Work) -> None:
         "Traceback (most recent call last):\n  somewhere\n",
     )
     page = work.view()
-    assert page.badge.text == "1 of 1 session missing, not validated"
+    assert page.badge.text == "1 of 1 session failed, not validated"
     (session,) = page.sessions
-    assert (session.badge.tone, session.badge.text) == ("bad", "not received")
+    assert (session.badge.tone, session.badge.text) == ("bad", "failed: not received")
     (trouble,) = session.troubles
     assert (trouble.stage, trouble.error) == ("pull", "1 instance is missing:\n  1.2.2.9. Run again")
     assert trouble.log.endswith("logs/pull/1.2.log")
@@ -296,8 +296,64 @@ def test_job_that_was_killed_has_no_error_and_is_said_to_have_ended(work: Work) 
     work.receipt()
     work.log("index", "1.2", "2026-03-15 10:00:00,000 INFO    pacs2bids: at work\n")
     session = work.only_session()
-    assert (session.badge.tone, session.badge.text) == ("bad", "not indexed")
+    assert (session.badge.tone, session.badge.text) == ("bad", "failed: not indexed")
     assert "ended without" in session.troubles[0].error
+
+
+@pytest.mark.parametrize(
+    ("lost", "stage", "key"),
+    [("studies/1.2/receipt.json", "pull", "1.2"), (f"sessions/{KEY}/plan.tsv", "plan", KEY)],
+)
+def test_placed_session_that_failed_since_is_red(work: Work, lost: str, stage: str, key: str) -> None:
+    work.everything()
+    (work.root / lost).unlink()
+    work.log(stage, key, "2026-03-15 10:00:00,000 ERROR   pacs2bids: line 3 is wrong\n")
+    page = work.view()
+    assert (page.badge.tone, page.badge.text) == ("bad", "1 of 1 session failed")
+    (session,) = page.sessions
+    assert (session.badge.tone, session.badge.text.partition(":")[0]) == ("bad", "failed")
+    assert [(one.stage, one.error) for one in session.troubles] == [(stage, "line 3 is wrong")]
+    counts = {fact.label: fact.value for fact in page.counts}
+    assert (counts["sessions"], counts["in the dataset"], counts["failed"]) == ("0", "0", "1")
+    assert "of an earlier run" in work.html()
+
+
+@pytest.mark.parametrize(
+    ("stage", "product"), [("query", "studies.tsv"), ("dataset", "dataset.json"), ("check", "check.json")]
+)
+def test_stage_of_the_whole_that_failed_is_told(work: Work, stage: str, product: str) -> None:
+    work.everything()
+    (work.root / product).unlink(missing_ok=True)
+    (work.root / "logs").mkdir()
+    (work.root / f"logs/{stage}.log").write_text("2026-03-15 10:00:00,000 ERROR   pacs2bids: disk full\n")
+    page = work.view()
+    assert page.badge.tone == "bad"
+    assert f"{stage} failed" in page.badge.text
+    assert f"{stage}: disk full" in work.html()
+
+
+def test_series_that_the_heuristic_fails_on_are_flagged(work: Work) -> None:
+    work.everything()
+    work.plan(name="", reason="the heuristic fails on this series: KeyError: 'x' (h.py, line 3)")
+    session = work.only_session()
+    assert (session.badge.tone, session.badge.text) == ("fair", "placed, 1 series set aside")
+
+
+def test_harmless_findings_say_so(work: Work) -> None:
+    work.everything()
+    codes = ("SIDECAR_KEY_RECOMMENDED/A", "JSON_KEY_RECOMMENDED/B", "OTHER")
+    origin = "bids-validator"
+    work.check(
+        *(Finding(severity="warning", code=code, location="x", message="m", origin=origin) for code in codes)
+    )
+    assert [("harmless" in one.detail) for one in work.view().findings] == [True, False, True]
+
+
+def test_what_a_killed_report_left_is_removed(work: Work) -> None:
+    left = work.page.with_name(".report.html.killed.part")
+    left.touch()
+    work.html()
+    assert not left.exists()
 
 
 def test_empty_work_folder_makes_a_page(work: Work) -> None:

@@ -6,11 +6,14 @@ Which jobs ran is read from their logs: each job writes its own anew.
 from __future__ import annotations
 
 import fcntl
+import html
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -222,6 +225,165 @@ def test_command_lines_do_not_grow_with_the_sessions(copied: Path) -> None:
 
 # -------------------------------------------------------------------------------------------- what goes wrong
 
+NO_JOB = re.compile("Traceback|RuleException|CalledProcessError|WorkflowError|set -euo pipefail")
+
+
+def failed(folder: Path, *options: str) -> list[str]:
+    """Run to a bad end; the errors, one line each and nothing of Snakemake's beside them."""
+    result = snakemake(folder, *options)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert not NO_JOB.search(result.stdout + result.stderr), result.stderr
+    (folder / "said").write_text(result.stderr)
+    return [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
+
+
+def report(folder: Path) -> str:
+    return html.unescape((folder / "report.html").read_text())
+
+
+def add(heuristic: Path, lines: str) -> str:
+    """Put lines at the start of infotodict; returns the heuristic as it was."""
+    before = heuristic.read_text()
+    changed = re.sub(r"(def infotodict\(.*\n(    \"\"\".*\n)?)", rf"\g<1>{lines}", before)
+    assert changed != before
+    heuristic.write_text(changed)
+    return before
+
+
+def test_failure_is_told_until_it_is_repaired(copied: Path) -> None:
+    heuristic = copied / "heuristic.py"
+    good = heuristic.read_text()
+    heuristic.write_text(good + "\nthis is no Python\n")
+    for _ in range(2):
+        first, second = failed(copied)
+        assert "SyntaxError" in first
+        assert "SyntaxError" in second
+        assert "made of what there is, 0 of 2 sessions" in (copied / "said").read_text()
+        page = report(copied)
+        assert "2 of 2 sessions failed" in page
+        assert "failed: not planned" in page
+        assert "SyntaxError" in page
+    heuristic.write_text(good)
+    assert ran(copied) >= ENDING
+    assert "2 of 2 sessions failed" not in report(copied)
+    assert ran(copied) == set()
+
+
+def test_one_failed_session_of_two_is_told_again(copied: Path) -> None:
+    heuristic = copied / "heuristic.py"
+    good = add(heuristic, "    if seqinfo[0].patient_id.endswith('2'):\n        return 1 / 0\n")
+    for _ in range(2):
+        (error,) = failed(copied)
+        assert "ZeroDivisionError" in error
+        assert "made of what there is, 1 of 2 sessions" in (copied / "said").read_text()
+        page = report(copied)
+        assert "1 of 2 sessions failed" in page
+        assert "ZeroDivisionError" in page
+        assert "of an earlier run" in page
+    heuristic.write_text(good)
+    assert ran(copied) >= ENDING
+    assert ran(copied) == set()
+
+
+def test_failed_pull_is_tried_again(copied: Path, source: Path, tmp_path: Path) -> None:
+    """The folder that was the source is away for a while."""
+    config = copied / "config.yaml"
+    away = tmp_path / "moved"
+    shutil.copytree(source, away)
+    config.write_text(config.read_text().replace(str(source), str(away)))
+    ran(copied)
+    for study in away.iterdir():
+        study.rename(tmp_path / study.name)
+    for options in (("--forcerun", "pull"), ()):
+        assert len(failed(copied, *options)) == 2
+        assert "2 of 2 sessions failed" in report(copied)
+    for study in tmp_path.glob("study*"):
+        study.rename(away / study.name)
+    ran(copied)
+    assert len(list(copied.glob("work/studies/*/receipt.json"))) == 2
+    assert ran(copied) == set()
+
+
+def test_series_that_the_heuristic_fails_on_is_told_at_the_end(copied: Path) -> None:
+    add(
+        copied / "heuristic.py",
+        "    for s in seqinfo:\n"
+        "        if s.patient_id.endswith('2') and 'T1' in s.protocol_name.upper():\n"
+        "            raise KeyError('trips')\n",
+    )
+    result = snakemake(copied)
+    assert result.returncode == 0, result.stderr
+    assert "verdict: the dataset is valid; 1 series set aside by heuristic errors" in result.stdout
+    assert "placed, 1 series set aside" in report(copied)
+
+
+def test_heuristic_that_names_nothing_is_one_line(tmp_path: Path, source: Path, made: Made) -> None:
+    folder = prepared(tmp_path / "run", source, made)
+    (folder / "heuristic.py").write_text("def infotodict(seqinfo):\n    return {}\n")
+    (error,) = failed(folder)
+    series = sum(len(study.series) for study in made)
+    assert f"the heuristic heuristic.py: names none of the {series} series. Edit it" in error
+    assert "names none of the" in report(folder)
+
+
+def test_job_that_is_killed_is_told_by_snakemake(copied: Path) -> None:
+    """It says nothing itself."""
+    add(copied / "heuristic.py", "    import os\n    os.kill(os.getpid(), 9)\n")
+    result = snakemake(copied)
+    assert result.returncode == 1
+    assert "SIGKILL" in result.stderr or "status 137" in result.stderr
+    assert "ended without a result" in report(copied)
+
+
+def test_interrupted_run_delivers_nothing(tmp_path: Path, source: Path, made: Made) -> None:
+    """Ctrl-C reaches Snakemake and its jobs."""
+    folder = prepared(tmp_path / "run", source, made)
+    (folder / "heuristic.py").write_text("import time\ntime.sleep(60)\n")
+    with (tmp_path / "said").open("w+") as screen:
+        run = subprocess.Popen(
+            SNAKEMAKE, cwd=folder, stdout=screen, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("work/logs/plan/*.log")):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(60) == 130
+    said = (tmp_path / "said").read_text()
+    assert said.count("Interrupted. Run again to go on") == 1
+    assert not NO_JOB.search(said), said
+    assert "Not everything succeeded" not in said
+    assert not (folder / "work/logs/dataset.log").exists()
+    assert not (folder / "report.html").exists()
+    shutil.copy(ROOT / "heuristics/demo.py", folder / "heuristic.py")
+    assert ran(folder) >= ENDING
+
+
+def test_workdir_is_its_owners_alone(finished: Path) -> None:
+    assert (finished / "work").stat().st_mode & 0o777 == 0o700
+
+
+def test_corrected_label_is_told_and_pruned(copied: Path) -> None:
+    """Subject 02 becomes 03: the old folder is an error until it is pruned."""
+    listed = copied / "studies.tsv"
+    listed.write_text(listed.read_text().replace("\t02\n", "\t03\n"))
+    told = failed(copied)
+    assert any("the dataset has" in line for line in told)
+    findings = read_record(copied / "work/check.json", CheckResult).findings
+    (found,) = [one for one in findings if one.code == "SESSION_NOT_IN_TABLE"]
+    assert (found.severity, found.location) == ("error", "sub-02")
+    assert "`pacs2bids prune --workdir work --bids bids`" in found.message
+    prune = [sys.executable, "-m", "pacs2bids", "prune", "--workdir", "work", "--bids", "bids", "--yes"]
+    done = subprocess.run(prune, cwd=copied, text=True, capture_output=True, check=True)
+    assert "1 session, " in done.stdout
+    assert not (copied / "bids/sub-02").exists()
+    assert ran(copied) == ENDING
+    assert ran(copied) == set()
+    people = read_tsv(copied / "bids/participants.tsv")
+    assert [row["participant_id"] for row in people] == ["sub-01", "sub-03"]
+
 
 def test_dataset_that_cannot_be_written_is_tried_and_told_once(copied: Path) -> None:
     heuristic = copied / "heuristic.py"
@@ -229,7 +391,11 @@ def test_dataset_that_cannot_be_written_is_tried_and_told_once(copied: Path) -> 
     (copied / "bids/dataset_description.json").write_text("no object")
     result = snakemake(copied)
     assert result.returncode == 1
-    assert result.stderr.count("dataset_description.json: is no JSON object") == 1
+    told = [
+        line for line in result.stderr.splitlines() if "dataset_description.json: is no JSON object" in line
+    ]
+    assert len([line for line in told if line.startswith("ERROR")]) == 1
+    assert "dataset failed" in report(copied)
     assert "The dataset is made of what there is" not in result.stderr
 
 

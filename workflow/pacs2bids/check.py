@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ from pacs2bids.model import CheckResult, DatasetError, Finding, Json, PlacedSess
 
 OURS = "pacs2bids"
 VALIDATOR = "bids-validator"
+SET_ASIDE = "SERIES_SET_ASIDE"
 
 # A qform holds its rotation as three float32: near half a turn (a = sqrt(1 - b2 - c2 - d2) close to 0) the
 # fourth is known to sqrt(2**-23), 3.5e-4, no better. Real mistakes are whole axes or shears of degrees.
@@ -46,16 +47,31 @@ _SUFFIXES_OF_OTHERS = frozenset({"events", "physio", "physioevents", "stim", "be
 _CHUNK = 1 << 20
 
 
-def check_dataset(bids: Path, placed: Sequence[PlacedSession], *, threads: int = 1) -> CheckResult:
+def check_dataset(
+    bids: Path,
+    placed: Sequence[PlacedSession],
+    *,
+    expected: Collection[str],
+    prune: str,
+    more: Iterable[Finding] = (),
+    threads: int = 1,
+) -> CheckResult:
     """Check the whole dataset; ``ok`` if there is no error.
 
-    Raises DatasetError if there is no dataset.
+    ``expected``: keys of the sessions that may be there. ``prune``: the command that removes others.
+    ``more``: what the caller found. Raises DatasetError if there is no dataset.
     """
     if not bids.is_dir():
         raise DatasetError("is no folder", where=str(bids), hint="Run the stages place and dataset first")
     with ThreadPoolExecutor(max_workers=1) as beside:
         verdict = beside.submit(validate, bids)
-        own = [*check_files(bids, placed, threads=threads), *_stray_files(bids, placed), *_absent(placed)]
+        own = [
+            *check_files(bids, placed, threads=threads),
+            *_unexpected(bids, expected, prune),
+            *_stray_files(bids, placed),
+            *_absent(placed),
+            *more,
+        ]
         version, official = verdict.result()
     findings = sorted(
         [*official, *own], key=lambda each: (each.severity, each.origin, each.location, each.code)
@@ -66,6 +82,12 @@ def check_dataset(bids: Path, placed: Sequence[PlacedSession], *, threads: int =
 
 def _finding(code: str, location: str, message: str, *, severity: str = "error") -> Finding:
     return Finding(severity=severity, code=code, location=location, message=message, origin=OURS)
+
+
+def set_aside(session_key: str, series_number: int | None, reason: str) -> Finding:
+    """A series that the dataset lacks because the heuristic failed on it."""
+    series = "a series without a number" if series_number is None else f"series {series_number}"
+    return _finding(SET_ASIDE, session_key, f"{series} is left out: {reason}", severity="warning")
 
 
 # ------------------------------------------------------------------------------------------ the validator
@@ -352,6 +374,30 @@ def _check_gradients(stem: Path, volumes: int) -> Iterator[_Problem]:
 # -------------------------------------------------------------------------------- what nobody asked for
 
 
+def _unexpected(bids: Path, expected: Collection[str], prune: str) -> Iterator[Finding]:
+    """Folders of subjects and sessions that the table does not have (any more).
+
+    A subject with sessions has nothing but their folders, one without has no folder of a session.
+    """
+    owned = {tuple(key.split("_")) for key in expected}  # ("sub-01", "ses-a"), or ("sub-01",)
+    subjects = {parts[0] for parts in owned}
+    folders = []
+    for subject in sorted(path for path in bids.glob("sub-*") if path.is_dir()):
+        inner = sorted(path for path in subject.iterdir() if path.is_dir())
+        if subject.name not in subjects:
+            folders.append(subject)
+        elif (subject.name,) in owned:
+            folders += [path for path in inner if path.name.startswith("ses-")]
+        else:
+            folders += [path for path in inner if (subject.name, path.name) not in owned]
+    for folder in folders:
+        message = (
+            "no session of the studies table has this folder: a label was corrected or a row was removed. "
+            f"`{prune}` shows what it holds, with --yes it removes what pacs2bids placed"
+        )
+        yield _finding("SESSION_NOT_IN_TABLE", folder.relative_to(bids).as_posix(), message)
+
+
 def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Finding]:
     """Files in subjects' folders that no session placed, told once a folder."""
     known = {name for session in placed for name in session.files}
@@ -363,11 +409,9 @@ def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Findin
             strays.setdefault(name.parent.as_posix(), []).append(name.name)
     for folder, names in strays.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        parts = [part for part in folder.split("/")[:2] if part.startswith(("sub-", "ses-"))]
         message = (
-            f"{names[0]}{more}: no session placed it. Files of a session that was renamed or left the "
-            f"studies table stay until you delete them, and sessions/{'_'.join(parts)} in the workdir with "
-            "them; files of your own belong into derivatives/ or sourcedata/"
+            f"{names[0]}{more}: no session placed it; files of your own belong into derivatives/ or "
+            "sourcedata/"
         )
         yield _finding("STRAY_FILES", folder, message, severity="warning")
 

@@ -97,6 +97,7 @@ def write_dataset(
     read any more.
     """
     _remove_empty_subjects(bids)
+    remove_unfinished(out.with_suffix(".base.json"))
     for name in (*EDITED, "README.md", "CHANGES", ".bidsignore"):
         remove_unfinished(bids / name)
     sessions = sorted((session for session in placed if session.files), key=lambda each: each.session_key)

@@ -447,6 +447,11 @@ class PlanRow:
     metadata: dict[str, Json] = field(default_factory=dict)
 
 
+def is_set_aside(row: PlanRow) -> bool:
+    """Whether the heuristic tripped over this series, so that it was asked again without it."""
+    return row.reason.startswith("the heuristic fails on this series")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRow:
     """One row of the resolved ``studies.tsv``. ``session`` is "" where the study has no sessions."""

@@ -16,6 +16,8 @@ import hashlib
 import logging
 import os
 import re
+import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -33,6 +35,7 @@ from pacs2bids.model import (
     SeriesInfo,
     VolumeFile,
 )
+from pacs2bids.text import counted
 
 log = logging.getLogger("pacs2bids.place")
 
@@ -102,6 +105,68 @@ def participant_facts(series: Iterable[SeriesInfo]) -> dict[str, Json]:
         if entry.patient_sex in ("M", "F", "O"):
             facts.setdefault("sex", entry.patient_sex)
     return facts
+
+
+def changes(before: Mapping[str, Collection[str]], after: Mapping[str, Collection[str]]) -> str:
+    """What became of the volumes that a session had, as in "2 renamed, 1 added"; "" if it had none.
+
+    Both map paths in the dataset to digests, as ``Owned.files``. A volume whose content stands under a new
+    name was renamed.
+    """
+    if not before:
+        return ""
+    old, new = ({path for path in files if path.endswith(".nii.gz")} for files in (before, after))
+    gone = Counter(digest for path in old - new for digest in before[path])
+    came = Counter(digest for path in new - old for digest in after[path])
+    renamed = (gone & came).total()
+    counts = {
+        "renamed": renamed,
+        "added": len(new - old) - renamed,
+        "removed": max(len(old - new) - renamed, 0),
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    updated = sum(tuple(before[path]) != tuple(after[path]) for path in before.keys() & after.keys())
+    if not told and updated:
+        told = [f"{counted(updated, 'file')} updated"]
+    return ", ".join(told) or "unchanged"
+
+
+def owned_files(session_dir: Path) -> dict[str, tuple[str, ...]]:
+    """What the session may have put into the dataset, as ``Owned.files``; empty if it never did."""
+    record = session_dir / "owned.json"
+    return read_record(record, Owned).files if record.exists() else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What a session that is no longer wanted left in the dataset: paths there.
+
+    ``ours``: as we placed them. ``others``: changed since, or put there by others; never to be removed.
+    """
+
+    session_dir: Path
+    ours: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def remains_of(session_dir: Path, bids: Path) -> Remains:
+    """Look for what the session left. Raises DatasetError if the folder's name is none of a session."""
+    subject, session = session_labels(session_dir.name)
+    folder = bids / f"sub-{subject}" / (f"ses-{session}" if session else "")
+    owned = owned_files(session_dir)
+    present = {path: bids / path for path in owned if (bids / path).is_file()}
+    ours = {path for path, file in present.items() if sha256(file) in owned[path]}
+    inside = (path for path in folder.rglob("*") if not path.is_dir())
+    if not session:  # the folders of sessions beside it are not its own
+        inside = (path for path in inside if not path.relative_to(folder).parts[0].startswith("ses-"))
+    known = {path.relative_to(bids).as_posix() for path in inside} | present.keys()
+    return Remains(session_dir=session_dir, ours=tuple(sorted(ours)), others=tuple(sorted(known - ours)))
+
+
+def remove_remains(remains: Remains, bids: Path) -> None:
+    """Remove the files that are ours, folders that are empty then, and the session's own folder."""
+    _clean(remains.ours, remains.ours, bids, bids)
+    shutil.rmtree(remains.session_dir)
 
 
 def place_session(
@@ -293,7 +358,7 @@ def _written(path: str, document: Mapping[str, Json]) -> _Item:
 
 def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item], ground: Path) -> None:
     record = session_dir / "owned.json"
-    before = read_record(record, Owned).files if record.exists() else {}
+    before = owned_files(session_dir)
     after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
     stale = sorted(before.keys() - after.keys())
     todo = [item for item in items if not _is_there(item, bids, before)]

@@ -15,6 +15,7 @@ NAMING = (
     "place.py",
     "plan.py",
     "plan_table.py",
+    "text.py",
     "verbs/place.py",
     "verbs/plan.py",
 )
@@ -30,6 +31,8 @@ DELIVERY = (
     "plan_table.py",
     "report/*.*",
     "schemas/*.json",
+    "studies_table.py",
+    "text.py",
     "verbs/_placed.py",
     "verbs/check.py",
     "verbs/dataset.py",

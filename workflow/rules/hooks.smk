@@ -1,12 +1,18 @@
 # What happens around the jobs: one run at a time, readable progress, and a dataset although a session failed.
+import signal
 import subprocess
 
 lock = {}
 
+# how Snakemake tells that a job failed, and that therefore the run did; the job itself has said why
+FAILURE = ("Exiting because a job", "WorkflowError:\nAt least one job did not complete")
+# the exit codes with which a stage says why on one line; anything else (a kill) has only Snakemake to tell it
+TOLD = re.compile(r"returned non-zero exit status (1|2|130)\.")
+
 
 def lock_workdir():
     """One run at a time. Unlike Snakemake's own lock (off in the profiles), it ends with a killed run."""
-    WORK.mkdir(parents=True, exist_ok=True)
+    private_folder(WORK)
     lock["stream"] = (WORK / ".lock").open("w")
     try:
         fcntl.flock(lock["stream"], fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -19,50 +25,94 @@ def lock_workdir():
 
 def is_news(record):
     """Each job prints one line of result; that it was selected, started and ended is not said besides."""
-    silent = (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED)
-    return (
-        getattr(record, "event", None) not in silent
-        and record.msg != "Select jobs to execute..."
+    event, message = getattr(record, "event", None), str(record.msg)
+    return not (
+        event in (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED)
+        or message == "Select jobs to execute..."
+        or message.startswith(FAILURE)
+        or (
+            event == LogEvent.ERROR
+            and record.exception == "RuleException"
+            and TOLD.search(message)
+        )
     )
+
+
+def stop_gracefully():
+    """SIGTERM lets the running jobs end, as Snakemake does it; that is an interruption, too, and no failure."""
+    snakemakes = signal.getsignal(signal.SIGTERM)
+
+    def terminate(number, frame):
+        interrupted.append(number)
+        print("Interrupted: the running jobs are waited for", file=sys.stderr)
+        snakemakes(number, frame)
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def was_written(path):
+    """By this run."""
+    return path.exists() and path.stat().st_mtime_ns >= lock["since_ns"]
+
+
+def is_failed(key, studies):
+    """Whether a session is not placed, or placed by an earlier run and something of it failed now."""
+    made = [WORK / "sessions" / key / name for name in ("plan.tsv", "placed.json")]
+    for study in studies:
+        names = ("receipt.json", "index.json", "volumes/manifest.json")
+        made += [WORK / "studies" / study / name for name in names]
+    return not all(path.exists() for path in made)
+
+
+def sessions_of_table():
+    """Session key -> its studies; none where there is no table."""
+    table, studies = WORK / "studies.tsv", {}
+    for row in read_tsv(table) if table.exists() else ():
+        studies.setdefault(session_key(row), []).append(row["study_instance_uid"])
+    return studies
+
+
+def deliver(studies):
+    """Top-level files and check, of the sessions that are placed."""
+    good = sum(not is_failed(key, uids) for key, uids in studies.items())
+    print(
+        f"The dataset is made of what there is, {good} of {counted(len(studies), 'session')}:",
+        file=sys.stderr,
+    )
+    table = ["--sessions", WORK / "sessions", "--studies", WORK / "studies.tsv"]
+    told = ["--bids", BIDS, *table, "--partial"]
+    if pacs2bids(
+        "dataset", "--config", CONFIG_FILE, "--out", rules.dataset.output[0], *told
+    ):
+        pacs2bids("check", "--out", rules.check.output[0], "--no-fail", *told)
+
+
+def pacs2bids(verb, *options):
+    """Run a verb; whether it succeeded."""
+    log = ["--log", LOGS / f"{verb}.log"]
+    command = [sys.executable, "-m", "pacs2bids", verb, *options, *log]
+    return not subprocess.run(command).returncode
 
 
 def deliver_what_is_placed():
     """A failed session keeps no other from being delivered: top-level files, check and report without it."""
-    tried = Path(rules.dataset.log[0])
-    if tried.exists() and tried.stat().st_mtime_ns >= lock["since_ns"]:
-        return  # it was the dataset itself that failed, or what comes after it
     made, checked, valid = (
         Path(path)
         for path in (*rules.dataset.output, *rules.check.output, *rules.verdict.output)
     )
-    table = WORK / "studies.tsv"
-    keys = (
-        sorted({session_key(row) for row in read_tsv(table)}) if table.exists() else []
-    )
-    placed = [
-        path
-        for key in keys
-        if (path := WORK / "sessions" / key / "placed.json").exists()
-    ]
-    if not placed or (
-        made.exists()
-        and all(made.stat().st_mtime_ns > path.stat().st_mtime_ns for path in placed)
-    ):
+    page = ["report", "--workdir", WORK, "--bids", BIDS, "--out", REPORT]
+    if was_written(
+        Path(rules.dataset.log[0])
+    ):  # it failed itself, or what comes after it
+        if not made.exists():
+            checked.unlink(missing_ok=True)
+        if not was_written(REPORT):
+            pacs2bids(*page)
         return
-    print(
-        f"The dataset is made of what there is, {len(placed)} of {len(keys)} sessions:",
-        file=sys.stderr,
-    )
-    for verb, options in {
-        "dataset": ["--config", CONFIG_FILE, "--bids", BIDS, "--out", made, *placed],
-        "check": ["--bids", BIDS, "--out", checked, "--no-fail", *placed],
-        "report": ["--workdir", WORK, "--bids", BIDS, "--out", REPORT],
-    }.items():
-        log = ["--log", LOGS / f"{verb}.log"]
-        if subprocess.run(
-            [sys.executable, "-m", "pacs2bids", verb, *options, *log]
-        ).returncode:
-            break
+    studies = sessions_of_table()
+    if any((WORK / "sessions" / key / "placed.json").exists() for key in studies):
+        deliver(studies)
+    pacs2bids(*page)
     # the next run makes them anew: Snakemake knows nothing of these
     for provisional in (made, checked, valid):
         provisional.unlink(missing_ok=True)
@@ -70,11 +120,14 @@ def deliver_what_is_placed():
 
 onstart:
     lock_workdir()
+    stop_gracefully()
     if not workflow.remote_exec and not logger.isEnabledFor(logging.DEBUG):
         logger.addFilter(is_news)
 
 
 onerror:
+    if interrupted:
+        sys.exit(128 + interrupted[0])
     deliver_what_is_placed()
     if REPORT.exists():
         print(

@@ -44,6 +44,17 @@ def of_each_session(pattern):
     return paths
 
 
+def of_every_study(pattern):
+    """An input function: ``pattern`` for each study of the table."""
+
+    def paths(wildcards):
+        return sorted(
+            pattern.format(study=row["study_instance_uid"]) for row in study_rows()
+        )
+
+    return paths
+
+
 def of_each_study(pattern):
     """An input function: ``pattern`` for each study of the session of a job."""
 

@@ -81,6 +81,7 @@ class Evidence:
     bids: Path
     sessions: tuple[SessionEvidence, ...]
     check: CheckResult | None
+    logs: dict[str, Log]  # of what is done once, as far as it has no result: query, dataset, check
     problems: tuple[str, ...] = ()
 
 
@@ -112,6 +113,7 @@ class _Gatherer:
             bids=bids,
             sessions=sessions,
             check=check,
+            logs=self._logs(),
             problems=tuple(self._problems),
         )
 
@@ -178,8 +180,16 @@ class _Gatherer:
             self._problems.append(f"{path}: is no JSON object: {error}")
             return {}
 
-    def _log(self, stage: str, key: str) -> Log:
-        path = self._workdir / "logs" / stage / f"{key}.log"
+    def _logs(self) -> dict[str, Log]:
+        products = {"query": "studies.tsv", "dataset": "dataset.json", "check": "check.json"}
+        return {
+            stage: self._log(stage)
+            for stage, product in products.items()
+            if not (self._workdir / product).exists()
+        }
+
+    def _log(self, stage: str, key: str = "") -> Log:
+        path = self._workdir / "logs" / (f"{stage}/{key}.log" if key else f"{stage}.log")
         if not path.exists():
             return Log(path=str(path), exists=False)
         entries = list(_log_entries(_tail(path)))

@@ -10,7 +10,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pacs2bids import __version__
-from pacs2bids.model import CheckResult, Finding, Json, Leftover, MoveStatus, Reason, Receipt, StudyIndex
+from pacs2bids.model import (
+    CheckResult,
+    Finding,
+    Json,
+    Leftover,
+    MoveStatus,
+    Reason,
+    Receipt,
+    StudyIndex,
+    is_set_aside,
+)
 from pacs2bids.report.evidence import Evidence, Log, SessionEvidence, StudyEvidence
 from pacs2bids.report.series import moment_of, series_of
 from pacs2bids.report.view import (
@@ -25,9 +35,9 @@ from pacs2bids.report.view import (
     ReceiptView,
     SessionView,
     Trouble,
-    counted,
     group,
 )
+from pacs2bids.text import counted
 
 # what a reason means to a person, and its tone: fair if it may concern images that somebody misses
 REASONS = {
@@ -41,6 +51,10 @@ REASONS = {
     Reason.INCONSISTENT: ("contradicts the rest of its series", FAIR),
     Reason.FOREIGN: ("belongs to another study", FAIR),
 }
+
+# kinds of findings that nobody has to look into
+_RECOMMENDED = ": recommended fields that the headers do not tell; harmless"
+HARMLESS = {"JSON_KEY_RECOMMENDED": _RECOMMENDED, "SIDECAR_KEY_RECOMMENDED": _RECOMMENDED}
 
 # what a session or study is not yet, while a stage has no result
 UNDONE = {
@@ -58,12 +72,12 @@ def page_of(evidence: Evidence) -> Page:
     check = evidence.check
     return Page(
         title=str(evidence.description.get("Name") or evidence.bids.resolve().name),
-        badge=_verdict(evidence),
+        badge=_verdict(evidence, sessions),
         counts=_counts(evidence, sessions),
         sessions=sessions,
         findings=_findings(check),
         findings_note=_findings_note(check),
-        problems=evidence.problems,
+        problems=(*_failures(evidence), *evidence.problems),
         provenance=_provenance(evidence),
     )
 
@@ -71,36 +85,51 @@ def page_of(evidence: Evidence) -> Page:
 # ------------------------------------------------------------------------------------------ the whole
 
 
-def _verdict(evidence: Evidence) -> Badge:
+def _failures(evidence: Evidence) -> Iterator[str]:
+    """Errors of the jobs that no session has."""
+    yield from (f"{stage}: {log.error}" for stage, log in evidence.logs.items() if log.error)
+
+
+def _verdict(evidence: Evidence, views: Sequence[SessionView]) -> Badge:
     sessions, check = evidence.sessions, evidence.check
-    unplaced = sum(session.placed is None for session in sessions)
+    failed = sum(view.failed for view in views)
+    unplaced = sum(
+        session.placed is None and not view.failed for session, view in zip(sessions, views, strict=True)
+    )
     absent = sum(len(session.placed.absent) for session in sessions if session.placed)
     errors = sum(finding.severity == "error" for finding in check.findings) if check else 0
     said = [
         text
         for number, text in (
+            (failed, f"{failed} of {counted(len(sessions), 'session')} failed"),
             (unplaced, f"{unplaced} of {counted(len(sessions), 'session')} missing"),
             (absent, f"{counted(absent, 'volume')} missing"),
             (errors, counted(errors, "error")),
         )
         if number
     ]
+    said += [f"{stage} failed" for stage, log in evidence.logs.items() if log.error]
     if check is None:
         return Badge(tone=BAD if said else FAIR, text=", ".join([*said, "not validated"]))
     return Badge(tone=BAD, text=", ".join(said)) if said else Badge(tone=GOOD, text="valid")
 
 
 def _counts(evidence: Evidence, sessions: Sequence[SessionView]) -> tuple[Fact, ...]:
-    indexes = [study.index for session in evidence.sessions for study in session.studies if study.index]
+    """Of the sessions that did not fail; these are counted by themselves."""
+    good = [pair for pair in zip(evidence.sessions, sessions, strict=True) if not pair[1].failed]
+    indexes = [study.index for session, _ in good for study in session.studies if study.index]
+    views = [view for _, view in good]
     counts = {
-        "subjects": len({session.subject for session in sessions}),
-        "sessions": len(sessions),
+        "subjects": len({view.subject for view in views}),
+        "sessions": len(views),
         "series": sum(len(index.series) for index in indexes),
         "instances": sum(index.instances for index in indexes),
-        "left over": sum(session.left_over for session in sessions),
-        "volumes": sum(session.stacks for session in sessions),
-        "in the dataset": sum(session.named for session in sessions),
+        "left over": sum(view.left_over for view in views),
+        "volumes": sum(view.stacks for view in views),
+        "in the dataset": sum(view.named for view in views),
     }
+    if failed := len(sessions) - len(views):
+        counts["failed"] = failed
     return tuple(Fact(label=label, value=f"{count:,}") for label, count in counts.items())
 
 
@@ -113,7 +142,7 @@ def _findings(check: CheckResult | None) -> tuple[Group, ...]:
         group(
             tone=FAIR if is_warning else BAD,
             title=kind,
-            detail=f"{'warning' if is_warning else 'error'} of {origin}",
+            detail=f"{'warning' if is_warning else 'error'} of {origin}" + HARMLESS.get(kind, ""),
             lines=[_finding_line(finding) for finding in found],
         )
         for (is_warning, origin, kind), found in sorted(groups.items())
@@ -161,11 +190,15 @@ def _session(session: SessionEvidence) -> SessionView:
     indexes = [study.index for study in session.studies if study.index]
     subject, _, label = session.key.removeprefix("sub-").partition("_ses-")
     troubles = _troubles(session)
+    failed = any(trouble.log for trouble in troubles)
+    aside = {row.series_instance_uid for row in session.plan or () if is_set_aside(row)}
     return SessionView(
         key=session.key,
         subject=subject,
         session=label,
-        badge=_standing(session, troubles),
+        badge=_standing(session, troubles, len(aside)),
+        failed=failed,
+        set_aside=len(aside),
         troubles=troubles,
         named=len(session.placed.volumes) if session.placed else 0,
         stacks=sum(len(index.stacks) for index in indexes),
@@ -180,46 +213,61 @@ def _session(session: SessionEvidence) -> SessionView:
     )
 
 
-def _standing(session: SessionEvidence, troubles: Sequence[Trouble]) -> Badge:
+def _standing(session: SessionEvidence, troubles: Sequence[Trouble], set_aside: int) -> Badge:
     """How far a session came."""
+    stopped = next((trouble.stage for trouble in troubles if trouble.log), None)
+    if stopped:
+        return Badge(tone=BAD, text=f"failed: {UNDONE[stopped]}")
     if session.placed is None:
-        stopped = any(trouble.log for trouble in troubles)
-        return Badge(tone=BAD if stopped else FAIR, text=UNDONE[troubles[0].stage])
+        return Badge(tone=FAIR, text=UNDONE[troubles[0].stage])
     absent = len(session.placed.absent)
     if absent:
         return Badge(tone=BAD, text=f"placed, {counted(absent, 'volume')} missing")
     if not session.is_listed:
         return Badge(tone=FAIR, text="placed, not in studies.tsv any more")
+    if set_aside:
+        return Badge(tone=FAIR, text=f"placed, {counted(set_aside, 'series', 'series')} set aside")
     return Badge(tone=GOOD, text="placed")
 
 
 def _troubles(session: SessionEvidence) -> tuple[Trouble, ...]:
-    """Every error; else, of a session that is not placed, the first stage that has no result."""
-    if session.placed is not None:
-        absent = session.placed.absent.items()
-        return tuple(Trouble(stage=name.rpartition("/")[2], error=why, log="") for name, why in absent)
+    """Every error; else, of a session that is not placed, the first stage that has no result.
+
+    A session may be placed and have failed since: by a later run, which took the result of the stage away.
+    """
     stages = list(_open_stages(session))
     failed = [Trouble(stage=stage, error=log.error, log=log.path) for stage, log in stages if log.error]
     if failed:
         return tuple(failed)
-    stage, log = stages[0]
-    if log.exists:
+    if stages and stages[0][1].exists:
+        stage, log = stages[0]
         return (Trouble(stage=stage, error="The job ended without a result or an error.", log=log.path),)
-    return (Trouble(stage=stage, error="This stage has not run yet.", log=""),)
+    if session.placed is not None:
+        absent = session.placed.absent.items()
+        return tuple(Trouble(stage=name.rpartition("/")[2], error=why, log="") for name, why in absent)
+    return (Trouble(stage=stages[0][0], error="This stage has not run yet.", log=""),)
 
 
 def _open_stages(session: SessionEvidence) -> Iterator[tuple[str, Log]]:
-    """The stages without a result, in order; the last is always among them."""
+    """The stages without a result, in order; of a session that is not placed, the last is among them."""
     for study in session.studies:
         results = {
-            "pull": study.index is not None or (study.receipt is not None and study.receipt.complete),
+            "pull": _is_pulled(study),
             "index": study.index is not None,
             "reconstruct": study.manifest is not None,
         }
         yield from ((stage, study.logs[stage]) for stage, is_done in results.items() if not is_done)
     if session.plan is None:
         yield "plan", session.logs["plan"]
-    yield "place", session.logs["place"]
+    if session.placed is None:
+        yield "place", session.logs["place"]
+
+
+def _is_pulled(study: StudyEvidence) -> bool:
+    """An index alone tells it, too, where no pull is known: studies need not come from the workflow."""
+    if study.receipt is not None and study.receipt.complete:
+        return True
+    return study.index is not None and not study.logs["pull"].exists
 
 
 def _came(session: SessionEvidence) -> str:

@@ -93,12 +93,18 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionView:
-    """One session. ``troubles``: what keeps it from going on. ``notes``: warnings of its jobs."""
+    """One session. ``troubles``: what keeps it from going on. ``notes``: warnings of its jobs.
+
+    ``failed``: a job of it ended without a result; what the dataset holds of it is older. ``set_aside``:
+    series that its heuristic failed on.
+    """
 
     key: str
     subject: str
     session: str
     badge: Badge
+    failed: bool
+    set_aside: int
     troubles: tuple[Trouble, ...]
     named: int
     stacks: int
@@ -144,8 +150,3 @@ def group(*, tone: str, title: str, lines: Sequence[str], detail: str = "") -> G
         lines=tuple(lines[:SHOWN]),
         more=max(len(lines) - SHOWN, 0),
     )
-
-
-def counted(number: int, thing: str) -> str:
-    """Like "1 error", "2,000 errors"."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -6,6 +6,7 @@ A command line holds 128 kB, which is the paths of some 2,500 sessions.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.files import read_record, read_tsv
@@ -21,25 +22,36 @@ def add_placed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--studies", type=Path, metavar="FILE", help="the resolved studies.tsv, with --sessions"
     )
+    parser.add_argument(
+        "--partial", action="store_true", help="go on without those of --sessions that are not placed"
+    )
 
 
-def read_placed(arguments: argparse.Namespace) -> list[PlacedSession]:
-    """Read the records.
+def placed_paths(arguments: argparse.Namespace) -> list[Path]:
+    """The ``placed.json`` of each session that the arguments speak of, there or not.
 
-    Raises ConfigError for a mixture of both forms and a table that is missing, HeaderError for a session
-    without its record.
+    Raises ConfigError for a mixture of both forms and a table that is missing.
     """
     sessions, studies = arguments.sessions, arguments.studies
     paths: list[Path] = arguments.placed
-    if sessions or studies:
-        if paths or not (sessions and studies):
-            what = "--sessions and --studies go together, and without further files"
-            raise ConfigError(what, where="PLACED")
-        paths = [sessions / key / "placed.json" for key in _session_keys(studies)]
-    return [read_record(path, PlacedSession) for path in paths]
+    if not (sessions or studies):
+        return paths
+    if paths or not (sessions and studies):
+        what = "--sessions and --studies go together, and without further files"
+        raise ConfigError(what, where="PLACED")
+    return [sessions / key / "placed.json" for key in session_keys(studies)]
 
 
-def _session_keys(studies: Path) -> list[str]:
+def read_placed(paths: Sequence[Path], *, partial: bool = False) -> list[PlacedSession]:
+    """Read the records; ``partial``: those that are there.
+
+    Raises HeaderError for a session without its record.
+    """
+    return [read_record(path, PlacedSession) for path in paths if path.exists() or not partial]
+
+
+def session_keys(studies: Path) -> list[str]:
+    """The sessions of the resolved table. Raises ConfigError if it is missing or is none."""
     try:
         table = read_tsv(studies)
     except FileNotFoundError:

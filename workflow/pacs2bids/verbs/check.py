@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pacs2bids.check import check_dataset
-from pacs2bids.files import read_record, write_record
-from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding
-from pacs2bids.verbs._placed import add_placed, read_placed
+from pacs2bids.check import SET_ASIDE, check_dataset, set_aside
+from pacs2bids.files import read_record, remove_unfinished, write_record
+from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding, is_set_aside
+from pacs2bids.plan_table import read_plan
+from pacs2bids.text import counted
+from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
 
 log = logging.getLogger("pacs2bids.check")
 
@@ -39,7 +42,16 @@ def run(arguments: argparse.Namespace) -> str:
         return _verdict(arguments.verdict)
     if not (arguments.bids and arguments.out):
         raise ConfigError("--bids and --out are needed, or --verdict", where="check")
-    result = check_dataset(arguments.bids, read_placed(arguments), threads=arguments.j)
+    remove_unfinished(arguments.out)
+    paths = placed_paths(arguments)
+    result = check_dataset(
+        arguments.bids,
+        read_placed(paths, partial=arguments.partial),
+        expected=[path.parent.name for path in paths],
+        prune=f"pacs2bids prune --workdir {_workdir(paths)} --bids {arguments.bids}",
+        more=_set_aside(paths),
+        threads=arguments.j,
+    )
     write_record(arguments.out, result)
     errors = [finding for finding in result.findings if finding.severity == "error"]
     for finding in result.findings:
@@ -50,7 +62,7 @@ def run(arguments: argparse.Namespace) -> str:
         return summary
     lines = [summary, *(_line(finding) for finding in errors[:SHOWN])]
     if len(errors) > SHOWN:
-        lines.append(f"and {len(errors) - SHOWN} more errors")
+        lines.append(f"and {counted(len(errors) - SHOWN, 'more error')}")
     failure = DatasetError("\n  ".join(lines), hint=f"All findings are in {arguments.out}")
     if not arguments.no_fail:
         raise failure
@@ -58,13 +70,29 @@ def run(arguments: argparse.Namespace) -> str:
     return summary
 
 
+def _workdir(paths: Sequence[Path]) -> Path:
+    """Where ``sessions/<key>/placed.json`` is."""
+    return paths[0].parents[2] if paths else Path("work")
+
+
+def _set_aside(paths: Sequence[Path]) -> Iterator[Finding]:
+    """The series that the heuristic failed on, by the plans beside the records; one entry a series."""
+    for plan in (path.with_name("plan.tsv") for path in paths):
+        rows = [row for row in read_plan(plan) if is_set_aside(row)] if plan.exists() else []
+        for row in {row.series_instance_uid: row for row in rows}.values():
+            yield set_aside(plan.parent.name, row.series_number, row.reason)
+
+
 def _verdict(path: Path) -> str:
-    errors = [one for one in read_record(path, CheckResult).findings if one.severity == "error"]
+    findings = read_record(path, CheckResult).findings
+    errors = sum(one.severity == "error" for one in findings)
     if errors:
         raise DatasetError(
-            f"the dataset has {len(errors)} errors", hint=f"The report lists them, as does {path}"
+            f"the dataset has {counted(errors, 'error')}", hint=f"The report lists them, as does {path}"
         )
-    return "verdict: the dataset is valid"
+    odd = sum(one.code == SET_ASIDE for one in findings)
+    without = f"; {counted(odd, 'series', 'series')} set aside by heuristic errors" if odd else ""
+    return f"verdict: the dataset is valid{without}"
 
 
 def _summary(bids: Path, result: CheckResult, errors: int) -> str:
@@ -72,7 +100,8 @@ def _summary(bids: Path, result: CheckResult, errors: int) -> str:
     files = sum(path.is_file() for path in (*bids.glob("*"), *subjects))
     verdict = "valid" if result.ok else "invalid"
     warnings = len(result.findings) - errors
-    return f"dataset {verdict}: {files} files, {errors} errors, {warnings} warnings"
+    counts = (counted(files, "file"), counted(errors, "error"), counted(warnings, "warning"))
+    return f"dataset {verdict}: {', '.join(counts)}"
 
 
 def _line(finding: Finding) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from pacs2bids.config import DatasetInfo, load_config
+from pacs2bids.config import Config, DatasetInfo, load_config
 from pacs2bids.dataset import write_dataset
-from pacs2bids.model import Json
-from pacs2bids.verbs._placed import add_placed, read_placed
+from pacs2bids.files import remove_unfinished
+from pacs2bids.model import DatasetError, Json, PlacedSession
+from pacs2bids.plan_table import read_plan
+from pacs2bids.text import counted
+from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +24,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Write the files."""
+    """Write the files. Raises DatasetError if no session has a volume: then the heuristic is to be edited."""
+    remove_unfinished(arguments.out)
+    config = load_config(arguments.config)
+    paths = placed_paths(arguments)
+    placed = read_placed(paths, partial=arguments.partial)
     record = write_dataset(
-        bids=arguments.bids,
-        out=arguments.out,
-        placed=read_placed(arguments),
-        description=_description(load_config(arguments.config).dataset),
+        bids=arguments.bids, out=arguments.out, placed=placed, description=_description(config.dataset)
     )
-    return f"dataset: {len(record.participants)} participants, {len(record.sessions)} sessions"
+    _require_names(paths, placed, config)
+    participants = counted(len(record.participants), "participant")
+    return f"dataset: {participants}, {counted(len(record.sessions), 'session')}"
+
+
+def _require_names(paths: Sequence[Path], placed: Sequence[PlacedSession], config: Config) -> None:
+    """BIDS knows no dataset without a subject."""
+    if not placed or any(session.volumes or session.absent for session in placed):
+        return
+    plans = [plan for path in paths if (plan := path.with_name("plan.tsv")).exists()]
+    series = len({row.series_instance_uid for plan in plans for row in read_plan(plan)})
+    what = f"names none of the {counted(series, 'series', 'series')}"
+    hint = f"Edit it; {config.report} shows them"
+    raise DatasetError(what, where=f"the heuristic {config.heuristic}", hint=hint)
 
 
 def _description(info: DatasetInfo) -> dict[str, Json]:

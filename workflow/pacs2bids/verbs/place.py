@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pacs2bids.files import read_record
+from pacs2bids.files import read_record, remove_unfinished
 from pacs2bids.model import Manifest, SeriesInfo, StudyIndex
-from pacs2bids.place import StudyVolumes, participant_facts, place_session
+from pacs2bids.place import StudyVolumes, changes, owned_files, participant_facts, place_session
 from pacs2bids.plan_table import read_plan
+from pacs2bids.text import counted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """Place the session."""
+    for record in ("owned.json", "placed.json"):
+        remove_unfinished(arguments.session_dir / record)
+    before = owned_files(arguments.session_dir)
     rows = read_plan(arguments.session_dir / "plan.tsv")
     studies: dict[str, StudyVolumes] = {}
     series: list[SeriesInfo] = []
@@ -37,5 +41,9 @@ def run(arguments: argparse.Namespace) -> str:
         studies=studies,
         participant=participant_facts(sorted(series, key=lambda entry: entry.acquired or "~")),
     )
-    absent = f", {len(placed.absent)} absent" if placed.absent else ""
-    return f"{placed.session_key}: {len(placed.volumes)} volumes in {len(placed.files)} files placed{absent}"
+    told = [
+        f"{counted(len(placed.volumes), 'volume')} in {counted(len(placed.files), 'file')}",
+        changes(before, owned_files(arguments.session_dir)),
+        f"{len(placed.absent)} absent" if placed.absent else "",
+    ]
+    return f"{placed.session_key}: {', '.join(part for part in told if part)}"

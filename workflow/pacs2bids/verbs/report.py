@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from pacs2bids.files import write_text
+from pacs2bids.files import remove_unfinished, write_text
 from pacs2bids.model import Pacs2BidsError
 from pacs2bids.plan_table import read_plan
 from pacs2bids.report.evidence import gather
@@ -14,6 +14,7 @@ from pacs2bids.report.facts import page_of
 from pacs2bids.report.page import Drawing, render
 from pacs2bids.report.pictures import pictures_of
 from pacs2bids.report.view import VolumeRef
+from pacs2bids.text import counted
 
 log = logging.getLogger("pacs2bids.report")
 
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """Write the page. What is missing or broken is said there; raises ConfigError without a workdir."""
+    remove_unfinished(arguments.out)
     evidence = gather(arguments.workdir, arguments.bids, read_plan=read_plan)
     for problem in evidence.problems:
         log.warning("%s", problem)
@@ -35,7 +37,8 @@ def run(arguments: argparse.Namespace) -> str:
     # its owner's alone: it holds faces and the free text of the console
     write_text(arguments.out, render(page, drawings), mode=0o600)
     series = sum(len(session.series) for session in page.sessions)
-    return f"report of {len(page.sessions)} sessions, {series} series -> {arguments.out}"
+    sessions = counted(len(page.sessions), "session")
+    return f"report of {sessions}, {counted(series, 'series', 'series')} -> {arguments.out}"
 
 
 def _drawing(volume: VolumeRef) -> Drawing:

@@ -52,12 +52,12 @@ class Pacs:
 
 
 @contextmanager
-def pacs_of(folder: Path) -> Iterator[Pacs]:
-    """Serve ``folder`` at ports that the operating system chooses."""
+def pacs_of(folder: Path, *, at: int = 0) -> Iterator[Pacs]:
+    """Serve ``folder`` at ports that the operating system chooses, or at the one that a PACS had before."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     destinations = {RECEIVER: Destination(host="127.0.0.1", port=port)}
-    with serving(folder, destinations=destinations) as server:
+    with serving(folder, port=at, destinations=destinations) as server:
         source = {
             "kind": "pacs",
             "host": server.host,

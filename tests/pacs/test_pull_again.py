@@ -81,10 +81,10 @@ def test_corrected_source_pulls_that_study_only(folder: Folder) -> None:
     assert folder.pulled() == {"1.2.2"}
     assert [folder.receipt(study).source for study in STUDIES] == ["one", "two"]
     assert folder.pulled() == set()
-    # the place of a source
+    # a source that moved: what its receipts say stays true
     (folder.path / "two").rename(folder.path / "moved")
     (folder.path / "config.yaml").write_text(CONFIG.replace("path: two", "path: moved"))
-    assert folder.pulled() == {"1.2.2"}
+    assert folder.pulled() == set()
     assert folder.pulled("--forcerun", "query") == set()
 
 

@@ -249,9 +249,15 @@ def recorded(folder: Path, since: float) -> tuple[Job, ...]:
 def opened(logs: Path, since: float) -> frozenset[str]:
     """The logs that were written to: "query", "pull/1.2.3", ..."""
     paths = logs.rglob("*.log") if logs.exists() else ()
-    return frozenset(
-        str(path.relative_to(logs).with_suffix("")) for path in paths if path.stat().st_mtime >= since
-    )
+    return frozenset(str(path.relative_to(logs).with_suffix("")) for path in paths if _written(path) >= since)
+
+
+def _written(path: Path) -> float:
+    """When a file was written last; Snakemake removes a log before its job begins, maybe just now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def digests(folder: Path) -> dict[str, str]:

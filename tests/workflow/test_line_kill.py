@@ -78,27 +78,29 @@ def delivers_the_same(line: Line, finished: Line) -> None:
         assert not list(place.rglob("*.part"))
 
 
-@pytest.mark.parametrize("stage", PRODUCTS)
-def test_killed_in_a_stage(finished: Line, tmp_path: Path, stage: str) -> None:
+def killed_within(finished: Line, folder: Path, stage: str, *, alone: bool = False) -> Line:
+    """A copy of ``finished`` that was killed before its job of this stage was done."""
     for attempt in range(TRIES):
-        line = finished.copied(tmp_path / f"line{attempt}")
+        line = finished.copied(folder / f"line{attempt}")
         undone_from(line, stage)
-        run = line.killed(appeared(line, MIDWAY[stage]) if stage in MIDWAY else begun(line, stage))
+        midway = stage in MIDWAY and not alone
+        run = line.killed(appeared(line, MIDWAY[stage]) if midway else begun(line, stage), alone=alone)
         assert run.code == -signal.SIGKILL
         assert stage in run.rules
         if not run.of(stage):  # else the job was done before the blow fell: that is another test
-            break
-    else:
-        pytest.fail(f"{stage} was always done before it could be killed")
+            return line
+    pytest.fail(f"{stage} was always done before it could be killed")
+
+
+@pytest.mark.parametrize("stage", PRODUCTS)
+def test_killed_in_a_stage(finished: Line, tmp_path: Path, stage: str) -> None:
+    line = killed_within(finished, tmp_path, stage)
     delivers_the_same(line, finished)
 
 
 def test_jobs_that_outlive_their_run_do_no_harm(finished: Line, tmp_path: Path) -> None:
     """Snakemake alone is killed: its job goes on while the next run does the same work."""
-    line = finished.copied(tmp_path / "line")
-    undone_from(line, "reconstruct")
-    run = line.killed(begun(line, "reconstruct"), alone=True)
-    assert not run.of("reconstruct")
+    line = killed_within(finished, tmp_path, "reconstruct", alone=True)
     delivers_the_same(line, finished)
 
 

@@ -6,19 +6,13 @@ localrules:
 
 
 def origin(wildcards):
-    """Where a study comes from: the source's name, and the place that it names now.
+    """The name of the source that a study comes from.
 
-    A param, so that a study whose source is corrected, and no other, is pulled again. How we receive is none of
-    it.
+    A param, so that a study whose source is corrected in the table, and no other, is pulled again. That a PACS
+    moved to another address makes nothing untrue that its receipts say.
     """
     names = {row["study_instance_uid"]: row["source"] for row in study_rows()}
-    name = names.get(wildcards.study, "")
-    source = CONFIG.sources.get(name)
-    if hasattr(source, "path"):
-        return f"{name}: {source.path}"
-    if source is not None:
-        return f"{name}: {source.ae_title} at {source.host}:{source.port}"
-    return name  # the verb says what is wrong with it
+    return names.get(wildcards.study, "")
 
 
 rule pull:

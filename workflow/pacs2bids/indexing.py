@@ -37,6 +37,8 @@ from pacs2bids.stack import (
     Piece,
     arrange,
     differing,
+    echo_time_ms,
+    image_type,
     iso_date_time,
     merged,
     piece_of,
@@ -361,8 +363,8 @@ def _slice_spacing(template: Frame) -> float | None:
 
 
 def _echo_time_s(header: Header) -> float | None:
-    echo_time_ms = header.number("EffectiveEchoTime") or header.number("EchoTime")
-    return None if echo_time_ms is None else echo_time_ms / 1000
+    time_ms = echo_time_ms(header)
+    return None if time_ms is None else time_ms / 1000
 
 
 def _stack(stack_id: str, uid: str, part: _Part, arrangement: Arrangement, *, is_localizer: bool) -> Stack:
@@ -469,12 +471,12 @@ def _facts(
     template: Frame, grid: tuple[tuple[Piece, ...], ...], fields: dict[str, Json], *, is_localizer: bool
 ) -> StackFacts:
     header, facts = template.header, template.facts
-    image_type = header.texts("FrameType") or header.texts("ImageType")
+    kinds = image_type(header)
     inversion_time_ms = header.number("InversionTime") or header.number("InversionTimes")
     direction = fields.get("PhaseEncodingDirection")
     return StackFacts(
         acquired=min(piece.acquired for volume in grid for piece in volume) or None,
-        image_type=image_type,
+        image_type=kinds,
         component=facts.component,
         echo_number=header.integer("EchoNumbers"),
         echo_time_s=_echo_time_s(header),
@@ -482,7 +484,7 @@ def _facts(
         inversion_time_s=inversion_time_ms / 1000 if inversion_time_ms else None,
         flip_angle_deg=header.number("FlipAngle"),
         phase_encoding_direction=direction if isinstance(direction, str) else None,
-        is_derived=any("derived" in value.lower() for value in image_type),
+        is_derived=any("derived" in value.lower() for value in kinds),
         is_diffusion=any(volume[0].b_value_s_per_mm2 for volume in grid),
         is_diffusion_map=facts.is_diffusion_map,
         is_localizer=is_localizer,
@@ -498,7 +500,7 @@ def _series_info(
 ) -> SeriesInfo:
     header = series.first
     acquired = [stack.facts.acquired for stack in stacks if stack.facts.acquired]
-    image_type = header.texts("ImageType")
+    kinds = header.texts("ImageType")
     text = header.text
     repetition_time_ms = header.number("RepetitionTime")
     return SeriesInfo(
@@ -522,9 +524,9 @@ def _series_info(
         patient_id=text("PatientID") or "",
         patient_age=text("PatientAge"),
         patient_sex=text("PatientSex"),
-        image_type=image_type,
-        is_motion_corrected="MOCO" in image_type,
-        is_derived=any("derived" in value.lower() for value in image_type),
+        image_type=kinds,
+        is_motion_corrected="MOCO" in kinds,
+        is_derived=any("derived" in value.lower() for value in kinds),
         repetition_time_s=None if repetition_time_ms is None else repetition_time_ms / 1000,
         echo_time_ms=header.number("EchoTime"),
         date=text("AcquisitionDate") or (text("AcquisitionDateTime") or "")[:8] or None,

@@ -129,9 +129,14 @@ Close = Callable[[Frame], tuple[float, ...]]
 Key = tuple[tuple[Hashable, ...], tuple[tuple[float, ...], ...]]
 
 
-def _echo_time_ms(header: Header) -> tuple[float, ...]:
-    echo_time_ms = header.number("EffectiveEchoTime") or header.number("EchoTime")
-    return () if echo_time_ms is None else (echo_time_ms,)
+def echo_time_ms(header: Header) -> float | None:
+    """Of a frame in either form: EffectiveEchoTime (enhanced) or EchoTime (classic)."""
+    return header.number("EffectiveEchoTime") or header.number("EchoTime")
+
+
+def _echo_times_ms(header: Header) -> tuple[float, ...]:
+    time_ms = echo_time_ms(header)
+    return () if time_ms is None else (time_ms,)
 
 
 def _echo_number(header: Header) -> Hashable:
@@ -142,7 +147,8 @@ def _series_number(header: Header) -> Hashable:
     return header.integer("SeriesNumber")
 
 
-def _image_type(header: Header) -> Hashable:
+def image_type(header: Header) -> tuple[str, ...]:
+    """Of a frame in either form: FrameType (enhanced) or ImageType (classic)."""
     return header.texts("FrameType") or header.texts("ImageType")
 
 
@@ -156,7 +162,7 @@ SPLIT: dict[str, Split] = {
     # copies of a series may keep its UID and get numbers of their own (corpus ts)
     "SeriesNumber": lambda frame: recall(_series_number, frame.instance),
     "matrix": lambda frame: (frame.plane.columns, frame.plane.rows),
-    "ImageType": lambda frame: recall(_image_type, frame.header),
+    "ImageType": lambda frame: recall(image_type, frame.header),
     "complex component": lambda frame: frame.facts.component,
     "EchoNumbers": lambda frame: recall(_echo_number, frame.header),
     "diffusion map": lambda frame: frame.facts.is_diffusion_map,
@@ -175,7 +181,7 @@ CLOSE: dict[str, tuple[Close, float]] = {
         lambda frame: (*frame.plane.row_cosines_lps, *frame.plane.column_cosines_lps),
         2e-4,
     ),
-    "EchoTime": (lambda frame: recall(_echo_time_ms, frame.header), 1e-3),
+    "EchoTime": (lambda frame: recall(_echo_times_ms, frame.header), 1e-3),
 }
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pacs2bids.model import ConfigError
+from pacs2bids.text import counted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +29,6 @@ def run(arguments: argparse.Namespace) -> str:
     made = studies(subjects=arguments.subjects, sessions=arguments.sessions, small=arguments.small)
     written = write(made, arguments.out, force=arguments.force)
     series = sum(len(study.series) for study in made)
-    counts = (
-        f"{_counted(len(made), 'study', 'studies')} of {_counted(arguments.subjects, 'subject', 'subjects')}"
-    )
+    counts = f"{counted(len(made), 'study', 'studies')} of {counted(arguments.subjects, 'subject')}"
     size = f"{written.instances} instances, {written.bytes / 1e6:.0f} MB"
     return f"{counts}, {series} series, {size} -> {arguments.out}"
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -26,6 +26,7 @@ from pacs2bids.config import (
 from pacs2bids.files import write_tsv
 from pacs2bids.model import ConfigError, StudyRow
 from pacs2bids.studies_table import read_table
+from pacs2bids.text import counted
 from pacs2bids.verbs._peers import peer_of
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def run(arguments: argparse.Namespace) -> str:
         log.warning("%s", warning)
     columns = [field.name for field in fields(StudyRow)]
     write_tsv(arguments.out, columns, [asdict(row) for row in settled.rows], mode=0o600)
-    studies = _counted(len(settled.rows), "study", "studies")
-    subjects = _counted(len({row.subject for row in settled.rows}), "subject", "subjects")
+    studies = counted(len(settled.rows), "study", "studies")
+    subjects = counted(len({row.subject for row in settled.rows}), "subject")
     return f"{studies} of {subjects} -> {arguments.out}"
 
 
@@ -117,10 +118,6 @@ def _condition(text: str) -> tuple[str, str]:
         hint = "Write KEY=VALUE, as in StudyDate=20260101-"
         raise ConfigError(f"{text!r} is no condition", where="--match", hint=hint)
     return key.strip(), value.strip()
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
 
 
 def _settled(config: Config, path: Path) -> Settled:

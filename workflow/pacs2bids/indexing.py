@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
+from pacs2bids import timing
 from pacs2bids.frames import Frame, UnusableError, frames_of
 from pacs2bids.geometry import grid_affine_ras, is_sheared, orientation_name, phase_encoding_direction
 from pacs2bids.header import Header, ParsedFile, recall
@@ -374,7 +375,7 @@ def _stack(stack_id: str, uid: str, part: _Part, arrangement: Arrangement, *, is
     # colours are what they are: a rescale is defined for one sample a pixel (PS3.3 C.11.1)
     colour = first.image.samples_per_pixel > 1
     rescale = tuple((1.0, 0.0) if colour else piece.rescale for piece in images.values())
-    repetition_time_s = _repetition_time_s(part.template)
+    repetition_time_s = timing.repetition_time_s(part.template, arrangement)
     fields = _fields(part, arrangement, repetition_time_s)
     count = len(arrangement.incomplete)
     warning = (f"{count} planes of incomplete volumes left out",) if count else ()
@@ -389,7 +390,9 @@ def _stack(stack_id: str, uid: str, part: _Part, arrangement: Arrangement, *, is
         placement=_placement(arrangement, list(images)),
         rescale=rescale[:1] if len(set(rescale)) == 1 else rescale,
         gradients=_gradients(grid),
-        facts=_facts(part.template, grid, fields, is_localizer=is_localizer),
+        facts=_facts(
+            part.template, grid, fields, repetition_time_s=repetition_time_s, is_localizer=is_localizer
+        ),
         sidecar=fields,
         shear=is_sheared(affine),
         warnings=warning,
@@ -423,13 +426,6 @@ def _gradients(grid: tuple[tuple[Piece, ...], ...]) -> Gradients | None:
     )
 
 
-def _repetition_time_s(template: Frame) -> float | None:
-    if template.facts.repetition_time_s is not None:
-        return template.facts.repetition_time_s
-    milliseconds = template.header.number("RepetitionTime")
-    return milliseconds / 1000 if milliseconds else None
-
-
 def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | None) -> dict[str, Json]:
     """The sidecar: the table's fields, and those that only a whole stack can tell."""
     facts, plane = part.template.facts, part.template.plane
@@ -445,30 +441,20 @@ def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | No
         )
     elif facts.phase_encoding is not None:
         fields["PhaseEncodingAxis"] = phase_encoding_direction(facts.phase_encoding, positive=True)[0]
-    times = _slice_times_s(arrangement, repetition_time_s)
+    times = timing.slice_times_s(arrangement, repetition_time_s)
     if times:
         # DICOM times have six decimals (PS3.5 section 6.2); the rest is what a float of the clock cannot hold
         fields["SliceTiming"] = [round(time, 6) for time in times]
     return fields
 
 
-def _slice_times_s(arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:
-    """Onset of each slice after the first; empty if unknown or all at once.
-
-    Of the first volume that has them within one repetition: a single-band reference may stand in front, whose
-    times span several (corpus dcm_qa/Orientation/axmb).
-    """
-    for volume in arrangement.grid:
-        times = [piece.slice_time_s for piece in volume if piece.slice_time_s is not None]
-        if len(times) < len(volume) or max(times) == min(times):
-            continue
-        if repetition_time_s is None or max(times) - min(times) < repetition_time_s:
-            return [time - min(times) for time in times]
-    return []
-
-
 def _facts(
-    template: Frame, grid: tuple[tuple[Piece, ...], ...], fields: dict[str, Json], *, is_localizer: bool
+    template: Frame,
+    grid: tuple[tuple[Piece, ...], ...],
+    fields: dict[str, Json],
+    *,
+    repetition_time_s: float | None,
+    is_localizer: bool,
 ) -> StackFacts:
     header, facts = template.header, template.facts
     kinds = image_type(header)
@@ -480,7 +466,7 @@ def _facts(
         component=facts.component,
         echo_number=header.integer("EchoNumbers"),
         echo_time_s=_echo_time_s(header),
-        repetition_time_s=_repetition_time_s(template),
+        repetition_time_s=repetition_time_s,
         inversion_time_s=inversion_time_ms / 1000 if inversion_time_ms else None,
         flip_angle_deg=header.number("FlipAngle"),
         phase_encoding_direction=direction if isinstance(direction, str) else None,

@@ -145,7 +145,8 @@ class Facts:
     ``slice_time_s``: the same for a frame that is one slice (its onset may be counted from any fixed origin;
     the stack subtracts the volume's first).
     ``b_vector_lps``: unit vector in the patient frame, (0, 0, 0) for b = 0, None when unknown or isotropic.
-    ``component``: "magnitude", "phase", "real", "imaginary".
+    ``component``: "magnitude", "phase", "real", "imaginary". ``content``: what else tells pictures of one
+    series apart that may not share a volume file though ImageType is the same ("fieldmap", "reversed").
     ``effective_echo_spacing_s``, ``total_readout_time_s``: as BIDS defines them, on the reconstructed matrix.
     ``rescale``: (slope, intercept) that replaces the standard rescale (Philips precise values).
     ``extra``: further BIDS or dcm2niix sidecar fields that only the vendor can tell, in BIDS units.
@@ -153,6 +154,7 @@ class Facts:
 
     mosaic: Mosaic | None = None
     component: str | None = None
+    content: str | None = None
     phase_encoding: str | None = None
     phase_encoding_positive: bool | None = None
     slice_times_s: tuple[float, ...] | None = None

@@ -164,6 +164,7 @@ SPLIT: dict[str, Split] = {
     "matrix": lambda frame: (frame.plane.columns, frame.plane.rows),
     "ImageType": lambda frame: recall(image_type, frame.header),
     "complex component": lambda frame: frame.facts.component,
+    "content": lambda frame: frame.facts.content,
     "EchoNumbers": lambda frame: recall(_echo_number, frame.header),
     "diffusion map": lambda frame: frame.facts.is_diffusion_map,
     "diffusion direction": _has_direction,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,24 @@ import numpy as np
 import pydicom
 from nibabel.nicom.dicomwrappers import MosaicWrapper, wrapper_from_data
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
 PHILIPS_SCALE_SLOPE = (0x2005, 0x100E)
 PHILIPS_FRAME_GROUP = (0x2005, 0x140F)
+
+
+@functools.cache
+def dicom_headers(folder: Path) -> dict[Path, Dataset]:
+    """Every DICOM file below a folder, read by pydicom; pixels are left on disk."""
+    headers: dict[Path, Dataset] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            headers[path] = pydicom.dcmread(path, stop_before_pixels=True)
+        except InvalidDicomError:
+            continue  # notes beside the images
+    assert headers
+    return headers
 
 
 @dataclass(frozen=True, kw_only=True)

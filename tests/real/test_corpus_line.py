@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from agreement import STUDIES, Corpus, assert_agrees, dicom_headers, study_folder
+from agreement import STUDIES, Corpus, assert_agrees, study_folder
+from stored_frames import dicom_headers
 
 from pacs2bids.files import read_record
 from pacs2bids.model import CheckResult, PlacedSession, Receipt, StudyIndex

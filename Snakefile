@@ -75,6 +75,7 @@ include: "workflow/rules/query.smk"
 include: "workflow/rules/pull.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/reconstruct.smk"
+include: "workflow/rules/opinion.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/place.smk"
 include: "workflow/rules/dataset.smk"
@@ -92,5 +93,6 @@ rule all:
         of_every_study(str(WORK / "studies/{study}/receipt.json")),
         of_every_study(str(WORK / "studies/{study}/index.json")),
         of_every_study(str(WORK / "studies/{study}/volumes/manifest.json")),
+        opinions(),
         of_each_session(str(WORK / "sessions/{session}/plan.tsv")),
         of_each_session(str(WORK / "sessions/{session}/placed.json")),

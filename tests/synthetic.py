@@ -66,7 +66,8 @@ class Series:
         data.PixelSpacing = [self.spacing[1], self.spacing[0]]
         data.SliceThickness = self.spacing[2]
         data.EchoTime, data.RepetitionTime, data.FlipAngle = 30.0, 2000.0, 70.0
-        data.AcquisitionDate, data.AcquisitionTime = "20260102", f"1030{volume:02d}.5"
+        minute, second = divmod(2 * volume, 60)  # a volume each repetition time
+        data.AcquisitionDate, data.AcquisitionTime = "20260102", f"{1030 + minute}{second:02d}.5"
         data.Rows, data.Columns, data.SamplesPerPixel = self.rows, self.columns, 1
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
         data.PhotometricInterpretation = "MONOCHROME2"

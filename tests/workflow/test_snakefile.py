@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from pacs2bids.files import read_record, read_tsv
-from pacs2bids.model import CheckResult, PlacedSession
+from pacs2bids.model import CheckResult, Manifest, PlacedSession
 from pacs2bids.phantom.protocol import PhantomStudy, studies
 from pacs2bids.phantom.write import write
 
@@ -176,6 +176,17 @@ def test_changed_description_reruns_the_end(copied: Path) -> None:
     path = copied / "config.yaml"
     path.write_text(path.read_text().replace("Two subjects", "Another name"))
     assert ran(copied) == ENDING
+
+
+def test_second_opinion_is_asked_where_wanted(copied: Path, made: Made) -> None:
+    with (copied / "config.yaml").open("a") as config:
+        config.write("second_opinion: dcm2niix\n")
+    assert ran(copied) == {f"opinion/{study.uid}.log" for study in made} | {"report.log", "verdict.log"}
+    for study in made:
+        folder = copied / "work/studies" / study.uid
+        volumes = read_record(folder / "volumes/manifest.json", Manifest).volumes
+        assert len(read_tsv(folder / "second_opinion.tsv")) >= len(volumes)
+    assert ran(copied) == set()
 
 
 def due(folder: Path, *options: str, package: Path | None = None) -> set[str]:

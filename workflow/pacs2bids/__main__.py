@@ -24,6 +24,7 @@ VERBS = {
     "pull": "retrieve one study whole, and write its receipt",
     "index": "read every header of a study; sort instances into series and stacks",
     "reconstruct": "turn the stacks of a study into NIfTI volumes with sidecars",
+    "opinion": "compare the volumes of a study with those that dcm2niix makes of the same files",
     "plan": "ask the heuristic for the BIDS names of one session",
     "place": "put the volumes of one session into the BIDS tree",
     "dataset": "write the top-level files of the dataset",

@@ -110,6 +110,7 @@ class Config:
     dataset: DatasetInfo
     gzip: str
     on_broken_series: str
+    second_opinion: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,7 @@ def load_config(path: Path) -> Config:
         dataset=_dataset(content["dataset"]),
         gzip=content.get("gzip", "fast"),
         on_broken_series=content.get("on_broken_series", "fail"),
+        second_opinion=content.get("second_opinion", "none"),
     )
     _check_folders(config, path)
     return config

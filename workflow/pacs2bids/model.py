@@ -360,6 +360,20 @@ class VolumeFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeOpinion:
+    """What another converter says of one volume. ``volume``, ``other``: our name and its, "" if it has none.
+
+    ``verdict``: "agrees"; "differs", and ``detail`` says how; "alone" if only we have it; "absent" if only
+    the other has.
+    """
+
+    volume: str
+    verdict: str
+    other: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """``volumes/manifest.json``: what was reconstructed, from what, by which engine."""
 

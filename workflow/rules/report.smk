@@ -5,6 +5,7 @@ rule report:
     input:
         rules.check.output,
         rules.dataset.output,
+        opinions(),
         of_each_session(str(WORK / "sessions/{session}/placed.json")),
     output:
         REPORT,

@@ -55,7 +55,7 @@ class StudyEvidence:
     receipt: Receipt | None
     index: StudyIndex | None
     manifest: Manifest | None
-    logs: dict[str, Log]  # by stage: pull, index, reconstruct
+    logs: dict[str, Log]  # by stage: pull, index, reconstruct, opinion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ class _Gatherer:
             receipt=self._record(whole if whole.exists() else part, Receipt),
             index=self._record(folder / "index.json", StudyIndex),
             manifest=self._record(folder / "volumes" / "manifest.json", Manifest),
-            logs={stage: self._log(stage, uid) for stage in ("pull", "index", "reconstruct")},
+            logs={stage: self._log(stage, uid) for stage in ("pull", "index", "reconstruct", "opinion")},
         )
 
     def _record(self, path: Path, kind: type[Record]) -> Record | None:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pacs2bids.files import read_record, write_record, write_tsv
-from pacs2bids.model import ConfigError, ConversionError, HeaderError, Leftover, Manifest, StudyIndex
+from pacs2bids.model import (
+    ConfigError,
+    ConversionError,
+    HeaderError,
+    Leftover,
+    Manifest,
+    StudyIndex,
+    VolumeOpinion,
+)
 from pacs2bids.verbs.reconstruct import add_engine_options, described
 
 if TYPE_CHECKING:
@@ -30,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="where the volumes go; made if missing. A hidden file beside each tells what it was made of",
     )
+    parser.add_argument(
+        "--second-opinion",
+        action="store_true",
+        help="compare each volume with the one that dcm2niix makes of the same files: second_opinion.tsv",
+    )
     add_engine_options(parser)
 
 
@@ -46,11 +59,14 @@ def run(arguments: argparse.Namespace) -> str:
         raise HeaderError("is no folder", where=str(source))
     if source.resolve() in (target.resolve(), *target.resolve().parents):
         raise ConfigError("lies in the folder that is read", where=str(target), hint="Give another OUT")
+    if arguments.second_opinion:
+        _require_second_converter()
     found = index_folder(source)
     if not found.indices and not found.damaged:
         what = f"holds no DICOM file ({len(found.others)} other files)" if found.others else "is empty"
         raise HeaderError(what, where=str(source))
-    manifests = []
+    manifests: list[Manifest] = []
+    opinions: list[VolumeOpinion] = []
     for folder, index in _folders(target, found.indices):
         names = _names(index)
         _require_ours(folder, index, names)
@@ -58,9 +74,35 @@ def run(arguments: argparse.Namespace) -> str:
         _remove_stale(folder, manifest)
         write_record(folder / MANIFEST, manifest)
         manifests.append(manifest)
+        if arguments.second_opinion:
+            opinions += _second_opinion(index, manifest, source, folder)
     leftovers = [*found.damaged, *(leftover for index in found.indices for leftover in index.leftovers)]
     _list_leftovers(target, leftovers, found.others)
-    return _result(manifests, found.damaged, _summary(found, manifests, len(leftovers), target))
+    summary = _summary(found, manifests, len(leftovers), target)
+    if arguments.second_opinion:
+        summary += f"; {_list_opinions(target, opinions)}"
+    return _result(manifests, found.damaged, summary)
+
+
+def _require_second_converter() -> None:
+    """Before anything is converted. Raises ConfigError."""
+    from pacs2bids.second_opinion import program  # noqa: PLC0415 - heavy: nibabel
+
+    program()
+
+
+def _second_opinion(
+    index: StudyIndex, manifest: Manifest, source: Path, folder: Path
+) -> Sequence[VolumeOpinion]:
+    from pacs2bids.second_opinion import second_opinion  # noqa: PLC0415 - heavy: nibabel
+
+    return second_opinion(index, manifest, source, folder)
+
+
+def _list_opinions(target: Path, opinions: Sequence[VolumeOpinion]) -> str:
+    from pacs2bids.second_opinion import write_opinions  # noqa: PLC0415 - heavy: nibabel
+
+    return write_opinions(target / "second_opinion.tsv", opinions)
 
 
 def _folders(target: Path, indices: Sequence[StudyIndex]) -> list[tuple[Path, StudyIndex]]:

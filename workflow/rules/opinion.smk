@@ -1,0 +1,22 @@
+# Opt-in: dcm2niix makes its own volumes of the same files, and each is compared with ours. The table is advice.
+
+
+def opinions():
+    """The tables of all studies, where the configuration asks for a second opinion."""
+    if CONFIG.second_opinion == "none":
+        return []
+    return of_every_study(str(WORK / "studies/{study}/second_opinion.tsv"))
+
+
+rule opinion:
+    input:
+        rules.index.output,
+        rules.reconstruct.output,
+    output:
+        WORK / "studies/{study}/second_opinion.tsv",
+    log:
+        LOGS / "opinion/{study}.log",
+    params:
+        folder=lambda wildcards: WORK / "studies" / wildcards.study,
+    shell:
+        "{PACS2BIDS} opinion {params.folder:q} --log {log:q}"

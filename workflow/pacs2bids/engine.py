@@ -16,6 +16,8 @@ from pacs2bids import __version__
 # what decides an index or a volume: floors 0 to 3, and the reading and writing around them
 SOURCES = (
     "files.py",
+    "datasets.py",
+    "dictionary.py",
     "frames.py",
     "geometry.py",
     "header.py",
@@ -25,6 +27,7 @@ SOURCES = (
     "stack.py",
     "store.py",
     "template.py",
+    "timing.py",
     "vendors/*.py",
     "volume.py",
 )

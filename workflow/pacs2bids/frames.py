@@ -59,7 +59,7 @@ def frames_of(parsed: ParsedFile, path: str) -> list[Frame]:
         kind = SOP_CLASSES_WITHOUT_IMAGE.get(sop_class, f"SOP class {sop_class or 'unknown'}")
         raise UnusableError(Reason.NO_IMAGE, f"holds no image ({kind})", where=path)
     if form is None:
-        form = _enhanced if parsed.header.items("PerFrameFunctionalGroupsSequence") else _classic
+        form = _enhanced if parsed.frames else _classic
     return list(form(parsed, path))
 
 

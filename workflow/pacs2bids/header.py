@@ -1,8 +1,9 @@
-"""Reading headers: the only module that knows pydicom's datasets.
+"""Reading headers: of a whole instance, and of each frame of an enhanced one.
 
 A ``Header`` is a stack of layers, first hit wins: this frame's functional groups, the groups shared by all
 frames, the instance's own elements. Code above asks by keyword, or by private creator, and cannot tell a
-classic image from a frame of an enhanced one.
+classic image from a frame of an enhanced one. ``RawLayer`` reads what ``template`` found, and ``datasets``
+(which is pydicom) what is unusual.
 """
 
 from __future__ import annotations
@@ -12,30 +13,16 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, BinaryIO, Protocol, TypeVar
 
-import pydicom
-from pydicom import config as pydicom_config
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import dictionary_VR, private_dictionary_VR, tag_for_keyword
-from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import dcmread
-from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
-from pydicom.values import convert_SQ
-
-from pacs2bids.model import HeaderError, NotDicomError
+from pacs2bids.dictionary import Private, tag_of, vr_of
 from pacs2bids.template import (
     ITEM,
+    PER_FRAME,
     PIXEL_DATA,
+    SEQUENCE_END,
     UNDEFINED,
     MalformedError,
     Path,
@@ -52,42 +39,24 @@ from pacs2bids.template import (
     walk_into,
 )
 
-# what pydicom and the decoding of a malformed value may raise; anything else is a defect and must be seen
-MALFORMED = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    BytesLengthException,
-    NotImplementedError,
-    struct.error,
-)
+__all__ = ["Header", "Layer", "ParsedFile", "PixelSpan", "Private", "Reader"]
+
+# transfer syntaxes (PS3.5 section 10)
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+DELIMITER = b"\xfe\xff\x0d\xe0\0\0\0\0"  # of an item of undefined length
 
 FIRST_READ = 1 << 15
-REMEMBERED = 8192  # results of one function under one template
+LONGEST_GUESS = 1 << 18  # a header longer than this is that of one odd file
+REMEMBERED = 2048  # results of one function under one template
 _PIXEL_KEYWORDS = dict(zip(PIXEL_DATA, ("FloatPixelData", "DoubleFloatPixelData", "PixelData"), strict=True))
 
 T = TypeVar("T")
 
-MULTIPLE = (MultiValue, list, tuple, pydicom.Sequence)
-
 _CHARSET_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _TEXTS = _CHARSET_TEXTS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Private:
-    """A private element: found by its creator, wherever the block lies (PS3.5 section 7.8.1).
-
-    ``element`` is the low byte. ``vr`` reads the value where the file says UN.
-    """
-
-    creator: str
-    group: int
-    element: int
-    vr: str = "UN"
 
 
 class Layer(Protocol):
@@ -105,123 +74,88 @@ class Layer(Protocol):
         """Whether a private block is reserved for ``creator``."""
         ...
 
-    def items(self, keyword: str) -> tuple[Header, ...]:
+    def items(self, keyword: str) -> Sequence[Layer]:
         """Items of a sequence."""
         ...
 
-    def private_items(self, element: Private) -> tuple[Header, ...]:
+    def private_items(self, element: Private) -> Sequence[Layer]:
         """Items of a private sequence."""
         ...
 
 
-class DataSetLayer:
-    """A data set that pydicom parsed, with its private creators looked up once."""
-
-    __slots__ = ("_creators", "dataset")
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self._creators: dict[tuple[int, str], int] | None = None
-
-    def _values(self, key: str | BaseTag) -> tuple[Any, ...]:
-        if key not in self.dataset:
-            return ()
-        try:
-            value = self.dataset[key].value
-        except MALFORMED:
-            return ()
-        if value is None or value in ("", b""):
-            return ()
-        return tuple(value) if isinstance(value, MULTIPLE) else (value,)
-
-    def values(self, keyword: str) -> tuple[Any, ...]:
-        """See ``Layer``."""
-        return self._values(keyword)
-
-    def private(self, element: Private) -> tuple[Any, ...]:
-        """See ``Layer``."""
-        block = self._blocks().get((element.group, element.creator))
-        return () if block is None else self._values(Tag(element.group, block << 8 | element.element))
-
-    def has_creator(self, creator: str, group: int) -> bool:
-        """See ``Layer``."""
-        return (group, creator) in self._blocks()
-
-    def items(self, keyword: str) -> tuple[Header, ...]:
-        """See ``Layer``."""
-        return tuple(Header.of(item) for item in self.values(keyword) if isinstance(item, Dataset))
-
-    def private_items(self, element: Private) -> tuple[Header, ...]:
-        """See ``Layer``."""
-        return tuple(Header.of(item) for item in self.private(element) if isinstance(item, Dataset))
-
-    def _blocks(self) -> dict[tuple[int, str], int]:
-        if self._creators is None:
-            self._creators = {
-                (tag.group, _first(_texts(self._values(tag))) or ""): tag.element
-                for tag in self.dataset.keys()  # noqa: SIM118 - iterating a data set decodes every element
-                if is_creator(tag)
-            }
-        return self._creators
-
-
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Elements of a template below one path, outer ones first: span numbers by tag and by creator."""
+    """Elements of a template below one path, outer ones first: span numbers by tag and by creator.
+
+    ``asked``: span numbers by keyword, of those that were asked for.
+    """
 
     tags: dict[int, int]
     privates: dict[tuple[int, str, int], int]
     creators: frozenset[tuple[int, str]]
-    creator_of: dict[int, str]
+    asked: dict[str, int | None]
+
+    def number(self, keyword: str) -> int | None:
+        """The span of a keyword."""
+        try:
+            return self.asked[keyword]
+        except KeyError:
+            number = self.asked[keyword] = self.tags.get(tag_of(keyword))
+            return number
 
 
 class RawLayer:
     """A data set that matched a template: decoded element by element, when asked.
 
-    ``path`` restricts it to the item of an opened sequence. ``recorder`` collects which varying elements are
-    read, as (``index``, span number): see ``recall``.
+    ``path`` restricts it to the item of an opened sequence. ``charsets``: SpecificCharacterSet; the same for
+    all that share the template. ``recorder`` collects which varying elements are read, as (``index``, span
+    number): see ``recall``.
     """
 
-    __slots__ = ("encodings", "index", "path", "recorder", "template", "varying", "view")
+    __slots__ = ("charsets", "index", "path", "recorder", "template", "varying", "view")
 
     def __init__(
         self,
         template: Template,
         varying: dict[int, bytes],
         *,
-        encodings: tuple[str, ...] = (),
+        charsets: tuple[str, ...] = (),
         index: int = 0,
         path: Path = (),
     ) -> None:
         self.template, self.varying, self.index, self.path = template, varying, index, path
+        self.charsets = charsets
         self.recorder: set[tuple[int, int]] | None = None
         view = template.views.get(path)
         self.view: _View = view or template.views.setdefault(path, _view(template, path))
-        self.encodings = encodings
 
     def at(self, index: int) -> RawLayer:
         """The same data set as the ``index``-th layer of another header."""
-        return RawLayer(self.template, self.varying, encodings=self.encodings, index=index, path=self.path)
+        return RawLayer(self.template, self.varying, charsets=self.charsets, index=index, path=self.path)
 
     def values(self, keyword: str) -> tuple[Any, ...]:
         """See ``Layer``."""
-        return self._values(self.view.tags.get(_tag(keyword)))
+        number = self.view.number(keyword)
+        return () if number is None else self._values(number)
 
     def private(self, element: Private) -> tuple[Any, ...]:
         """See ``Layer``."""
-        return self._values(self.view.privates.get((element.group, element.creator, element.element)))
+        number = self.view.privates.get((element.group, element.creator, element.element))
+        return () if number is None else self._values(number, element.vr)
 
     def has_creator(self, creator: str, group: int) -> bool:
         """See ``Layer``."""
         return (group, creator) in self.view.creators
 
-    def items(self, keyword: str) -> tuple[Header, ...]:
+    def items(self, keyword: str) -> Sequence[Layer]:
         """See ``Layer``."""
-        return self._items(self.view.tags.get(_tag(keyword)))
+        number = self.view.number(keyword)
+        return () if number is None else self._items(number)
 
-    def private_items(self, element: Private) -> tuple[Header, ...]:
+    def private_items(self, element: Private) -> Sequence[Layer]:
         """See ``Layer``."""
-        return self._items(self.view.privates.get((element.group, element.creator, element.element)))
+        number = self.view.privates.get((element.group, element.creator, element.element))
+        return () if number is None else self._items(number)
 
     def raw(self, number: int) -> bytes:
         """Value bytes of one span."""
@@ -232,51 +166,70 @@ class RawLayer:
             self.recorder.add((self.index, number))
         return raw
 
-    def _values(self, number: int | None) -> tuple[Any, ...]:
-        if number is None:
-            return ()
+    def _values(self, number: int, private_vr: str | None = None) -> tuple[Any, ...]:
         if number in self.varying:
-            return self._decoded(number)
-        # items of functional groups do not tell their character set: files of several may share a template
-        key = (number, self.encodings) if self.encodings else number
+            return self._decoded(number, private_vr)
         decoded = self.template.decoded
-        if key not in decoded:
-            decoded[key] = self._decoded(number)
-        values: tuple[Any, ...] = decoded[key]
+        values: tuple[Any, ...] | None = decoded.get(number)
+        if values is None:
+            values = decoded[number] = self._decoded(number, private_vr)
         return values
 
-    def _decoded(self, number: int) -> tuple[Any, ...]:
+    def _decoded(self, number: int, private_vr: str | None) -> tuple[Any, ...]:
         span = self.template.spans[number]
         if span.is_length:
             return ()
         vr = span.vr.decode()
         if vr in ("", "UN"):
-            vr = _vr(span.tag, self.view.creator_of.get(number))
-        return decode(vr, self.raw(number), self.encodings)
+            vr = private_vr or vr_of(span.tag)
+        return decode(vr, self.raw(number), self.charsets)
 
-    def _items(self, number: int | None) -> tuple[Header, ...]:
-        if number is None:
-            return ()
-        span, implicit = self.template.spans[number], self.template.implicit
+    def _items(self, number: int) -> Sequence[Layer]:
+        span = self.template.spans[number]
         if span.is_length:
             path = (*span.path, span.tag)
-            layer = RawLayer(
-                self.template, self.varying, encodings=self.encodings, index=self.index, path=path
-            )
+            layer = RawLayer(self.template, self.varying, charsets=self.charsets, index=self.index, path=path)
             layer.recorder = self.recorder
-            return (Header([layer]),)
-        try:
-            sequence = convert_SQ(self.raw(number), implicit, True, list(self.encodings) or None)
-        except (*MALFORMED, EOFError):
-            return ()
-        return tuple(Header.of(item) for item in sequence)
+            return (layer,)
+        raw, implicit = self.raw(number), self.template.implicit
+        items = _items_of(raw, self.charsets, implicit=implicit) if span.vr in (b"", b"SQ") else None
+        if items is None:
+            from pacs2bids import datasets  # noqa: PLC0415 - pydicom takes long to import
+
+            return datasets.sequence(raw, self.charsets, implicit=implicit)
+        return items
+
+
+def _items_of(raw: bytes, charsets: tuple[str, ...], *, implicit: bool) -> list[RawLayer] | None:
+    """Items from the value of a sequence; None if it is not quite as it should be."""
+    try:
+        return list(_each_item(raw, charsets, implicit=implicit))
+    except (ShortError, MalformedError):
+        return None
+
+
+def _each_item(raw: bytes, charsets: tuple[str, ...], *, implicit: bool) -> Iterator[RawLayer]:
+    at = 0
+    while at < len(raw):
+        tag, _, start, length = element_at(raw, at, implicit=True)
+        if tag == SEQUENCE_END:
+            return
+        if tag != ITEM:
+            raise MalformedError("no item")
+        at = start + length if length != UNDEFINED else end_of_item(raw, start, implicit=implicit)
+        stop = at if length != UNDEFINED else at - 8
+        spans = tuple(walk(raw, start, stop, implicit=implicit))
+        if at > len(raw) or (spans[-1].end if spans else start) != stop:
+            raise MalformedError("an item is longer than its elements")
+        layer = RawLayer(Template(raw, spans, start, stop, implicit, frozenset()), {})
+        layer.charsets = _texts(layer.values("SpecificCharacterSet")) or charsets
+        yield layer
 
 
 def _view(template: Template, path: Path) -> _View:
     """Elements below ``path``; those of outer data sets win over those of items inside them."""
     tags: dict[int, int] = {}
     privates: dict[tuple[int, str, int], int] = {}
-    creator_of: dict[int, str] = {}
     creators: dict[tuple[Path, int, int], str] = {}
     below = [
         (number, span)
@@ -294,31 +247,25 @@ def _view(template: Template, path: Path) -> _View:
         elif group & 1:
             creator = creators.get((span.path, group, element >> 8))
             if creator:
-                creator_of[number] = creator
                 privates.setdefault((group, creator, element & 0xFF), number)
     known = frozenset((group, creator) for (_, group, _), creator in creators.items())
-    return _View(tags, privates, known, creator_of)
-
-
-@lru_cache(maxsize=4096)
-def _tag(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise LookupError(f"{keyword} is no DICOM keyword")
-    return tag
+    return _View(tags, privates, known, {})
 
 
 class Header:
     """Elements of one frame by keyword. A missing, empty or malformed element is None (or an empty tuple)."""
 
-    __slots__ = ("layers",)
+    __slots__ = ("is_raw", "layers")
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = tuple(layers)
+        self.is_raw = all(isinstance(layer, RawLayer) for layer in self.layers)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Header:
-        """The header of one plain data set."""
+    def of(cls, dataset: Any) -> Header:
+        """The header of one data set of pydicom."""
+        from pacs2bids.datasets import DataSetLayer  # noqa: PLC0415 - pydicom takes long to import
+
         return cls([DataSetLayer(dataset)])
 
     def text(self, keyword: str) -> str | None:
@@ -343,7 +290,8 @@ class Header:
 
     def items(self, keyword: str) -> tuple[Header, ...]:
         """Items of a sequence."""
-        return next((found for layer in self.layers if (found := layer.items(keyword))), ())
+        found = next((found for layer in self.layers if (found := layer.items(keyword))), ())
+        return tuple(Header([item]) for item in found)
 
     def has_private(self, creator: str, group: int) -> bool:
         """Whether a block of this creator is there."""
@@ -372,7 +320,8 @@ class Header:
 
     def private_items(self, element: Private) -> tuple[Header, ...]:
         """Items of a private sequence."""
-        return next((found for layer in self.layers if (found := layer.private_items(element))), ())
+        found = next((found for layer in self.layers if (found := layer.private_items(element))), ())
+        return tuple(Header([item]) for item in found)
 
     def _values(self, keyword: str) -> tuple[Any, ...]:
         for layer in self.layers:
@@ -409,7 +358,7 @@ def _numbers(values: tuple[Any, ...]) -> tuple[float, ...]:
     for value in values:
         try:
             number = float(value.strip(b" \0") if isinstance(value, bytes) else value)
-        except MALFORMED:
+        except (ValueError, TypeError, OverflowError):
             return ()
         if not math.isfinite(number):
             return ()
@@ -429,7 +378,7 @@ def _of_vr(values: tuple[Any, ...], vr: str) -> tuple[Any, ...]:
     return tuple(raw.decode("latin-1").rstrip(" \0").split("\\"))
 
 
-def decode(vr: str, raw: bytes, encodings: Sequence[str]) -> tuple[Any, ...]:
+def decode(vr: str, raw: bytes, charsets: Sequence[str]) -> tuple[Any, ...]:
     """Values of one little-endian element (PS3.5 section 6.2).
 
     Numbers stay text where they are stored as text: they become numbers when they are asked for.
@@ -440,25 +389,18 @@ def decode(vr: str, raw: bytes, encodings: Sequence[str]) -> tuple[Any, ...]:
         return _of_vr((raw,), vr)
     if vr not in _TEXTS:
         return (raw,)
-    text = _text(raw, encodings if vr in _CHARSET_TEXTS else ()).rstrip(" \0")
+    text = _text(raw, charsets if vr in _CHARSET_TEXTS else ()).rstrip(" \0")
     if not text:
         return ()
     return (text,) if vr in ("LT", "ST", "UT", "UR") else tuple(text.split("\\"))
 
 
-def _text(raw: bytes, encodings: Sequence[str]) -> str:
-    if not encodings or (raw.isascii() and b"\x1b" not in raw):
+def _text(raw: bytes, charsets: Sequence[str]) -> str:
+    if not charsets or (raw.isascii() and b"\x1b" not in raw):
         return raw.decode("latin-1")
-    return decode_bytes(raw, list(encodings), {ord(mark) for mark in "\\^="})
+    from pacs2bids import datasets  # noqa: PLC0415 - pydicom takes long to import
 
-
-@lru_cache(maxsize=4096)
-def _vr(tag: int, creator: str | None) -> str:
-    """VR of an element that does not tell it, by pydicom's dictionaries."""
-    try:
-        return str(dictionary_VR(tag) if creator is None else private_dictionary_VR(tag, creator))[:2]
-    except KeyError:
-        return "UN"
+    return datasets.text(raw, charsets)
 
 
 def recall(function: Callable[[Header], T], header: Header) -> T:
@@ -466,36 +408,57 @@ def recall(function: Callable[[Header], T], header: Header) -> T:
 
     While the function runs, the varying elements that it reads are noted. Another header of the same template
     with the same bytes in all of these must give the same result, so it is not computed again. The function
-    must depend on the header alone, and nobody may change its result.
+    must depend on the header alone, and nobody may change its result. It may call ``recall`` for a part of
+    its work that reads less.
     """
-    layers = [layer for layer in header.layers if isinstance(layer, RawLayer)]
-    if len(layers) < len(header.layers):
+    layers = header.layers
+    first = layers[0]
+    if not isinstance(first, RawLayer) or not header.is_raw:
         return function(header)
-    memory = layers[0].template.memory
-    key = (function, *[layer.template for layer in layers[1:]])
-    known = memory.get(key) or Memory((), {})
-    read = tuple([layers[index].varying[number] for index, number in known.touched])
+    memory = first.template.memory
+    key = (function, *[layer.template for layer in layers[1:]]) if len(layers) > 1 else function  # type: ignore[attr-defined]
+    known: _Memory = memory.get(key) or _Memory(())
+    read = known.read(layers)
     if read in known.results:
+        if first.recorder is not None:
+            first.recorder.update(known.touched)
         remembered: T = known.results[read]
         return remembered
-    result, seen = _watched(function, header, layers)
+    result, seen = _watched(function, header)
     if not seen.issubset(known.touched) or len(known.results) >= REMEMBERED:
-        known = Memory(tuple(sorted(seen.union(known.touched))), {})
+        known = _Memory(tuple(sorted(seen.union(known.touched))))
     memory[key] = known
-    known.results[tuple([layers[index].varying[number] for index, number in known.touched])] = result
+    known.results[known.read(layers)] = result
     return result
 
 
-class Memory(NamedTuple):
-    """What one function gave: which varying elements it reads, and its results by their bytes."""
+class _Memory:
+    """What one function gave: which varying elements it reads, and its results by their bytes.
 
-    touched: tuple[tuple[int, int], ...]
-    results: dict[tuple[bytes, ...], Any]
+    ``touched``: (layer, span number) in order.
+    """
+
+    __slots__ = ("_readers", "results", "touched")
+
+    def __init__(self, touched: tuple[tuple[int, int], ...]) -> None:
+        self.touched = touched
+        self.results: dict[Any, Any] = {}
+        self._readers = [
+            (index, itemgetter(*[number for _, number in numbers]))
+            for index, numbers in groupby(touched, key=itemgetter(0))
+        ]
+
+    def read(self, layers: Sequence[Any]) -> Any:
+        """The bytes of these elements: what results are kept by."""
+        if len(self._readers) == 1:
+            index, reader = self._readers[0]
+            return reader(layers[index].varying)
+        return tuple([reader(layers[index].varying) for index, reader in self._readers])
 
 
-def _watched(
-    function: Callable[[Header], T], header: Header, layers: Sequence[RawLayer]
-) -> tuple[T, set[tuple[int, int]]]:
+def _watched(function: Callable[[Header], T], header: Header) -> tuple[T, set[tuple[int, int]]]:
+    layers = [layer for layer in header.layers if isinstance(layer, RawLayer)]
+    outer = layers[0].recorder
     seen: set[tuple[int, int]] = set()
     for layer in layers:
         layer.recorder = seen
@@ -503,7 +466,9 @@ def _watched(
         return function(header), seen
     finally:
         for layer in layers:
-            layer.recorder = None
+            layer.recorder = outer
+        if outer is not None:
+            outer.update(seen)
 
 
 # ---------------------------------------------------------------------------------------------- files
@@ -526,13 +491,15 @@ class PixelSpan:
 class ParsedFile:
     """One DICOM file without its pixels. ``pixels`` is None where it has none.
 
-    ``items``: the templates with which items of functional groups are read; None: pydicom parsed the file.
+    ``frames``: the functional groups of each frame of an enhanced instance; ``shared``: those of all frames
+    (PS3.3 C.7.6.16). Each is the item itself, and the single items of sequences nested in it.
     """
 
     header: Header
     transfer_syntax_uid: str
     pixels: PixelSpan | None
-    items: Templates | None
+    frames: Sequence[Sequence[Layer]]
+    shared: Sequence[Layer]
 
 
 class Reader:
@@ -544,7 +511,8 @@ class Reader:
     def __init__(self) -> None:
         self._meta = Templates(implicit=False)
         self._data = {implicit: Templates(implicit=implicit) for implicit in (False, True)}
-        self._items = {implicit: Templates(implicit=implicit) for implicit in (False, True)}
+        self._rest = {implicit: Templates(implicit=implicit) for implicit in (False, True)}
+        self._items: dict[tuple[bool, tuple[str, ...]], Templates] = {}
         self._guess = FIRST_READ
 
     def parse(self, stream: BinaryIO, path: str) -> ParsedFile:
@@ -559,42 +527,70 @@ class Reader:
     def _parse(self, head: _Head) -> ParsedFile:
         if head.buffer[128:132] != b"DICM":
             raise MalformedError("no preamble")
-        meta, start = self._layer(self._meta, head, 132, meta=True)
+        meta, start = _layer(self._meta, head, 132, meta=True)
         syntax = _first(_texts(meta.values("TransferSyntaxUID"))) or ""
-        if syntax in ("", ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
+        if syntax in ("", EXPLICIT_BIG_ENDIAN, DEFLATED):
             raise MalformedError("pydicom reads these")
-        implicit = syntax == ImplicitVRLittleEndian
-        layer, end = self._layer(self._data[implicit], head, start)
-        layer.encodings = _encodings(layer)
-        self._guess = max(self._guess, end + 64)
-        header = Header([layer])
+        implicit = syntax == IMPLICIT_LITTLE_ENDIAN
+        own, end = _layer(self._data[implicit], head, start)
+        own.charsets = _texts(own.values("SpecificCharacterSet"))
+        if end < LONGEST_GUESS:
+            self._guess = max(self._guess, end + 64)
+        layers, frames, shared = [own], list[list[RawLayer]](), list[RawLayer]()
+        if head.tag(end) == PER_FRAME:
+            items = self._templates_of_items(own.charsets, implicit=implicit)
+            frames, end = head.frames(end, items)
+            shared = _shared(own, items)
+            rest, end = _layer(self._rest[implicit], head, end)
+            layers.append(rest)
+        header = Header(layers)
         if header.text("SOPInstanceUID") is None:
             raise MalformedError("no SOPInstanceUID")
+        pixels = head.pixels(end, implicit=implicit)
         return ParsedFile(
-            header=header,
-            transfer_syntax_uid=syntax,
-            pixels=head.pixels(end, implicit=implicit),
-            items=self._items[implicit],
+            header=header, transfer_syntax_uid=syntax, pixels=pixels, frames=frames, shared=shared
         )
 
-    def _layer(
-        self, templates: Templates, head: _Head, start: int, *, meta: bool = False
-    ) -> tuple[RawLayer, int]:
-        """The file meta information, or the data set up to its pixels; and where it ends."""
-        found = templates.match(head.buffer, start)
-        if found is not None:
-            template, values, end = found
-            if head.ends(end, meta=meta):
-                return RawLayer(template, values), end
-        spans = head.walk(start, implicit=templates.implicit, meta=meta)
-        end = spans[-1].end if spans else start
-        template, values = templates.learn(head.buffer, spans, start, end)
-        return RawLayer(template, values), end
+    def _templates_of_items(self, charsets: tuple[str, ...], *, implicit: bool) -> Templates:
+        """Items do not tell their character set: those of another may not share a template."""
+        return self._items.setdefault((implicit, charsets), Templates(implicit=implicit))
+
+
+def _layer(templates: Templates, head: _Head, start: int, *, meta: bool = False) -> tuple[RawLayer, int]:
+    """The file meta information, or the data set up to its frames or pixels; and where it ends."""
+    found = head.match(templates, start)
+    if found is not None:
+        template, values, end = found
+        if head.ends(end, meta=meta):
+            return RawLayer(template, values), end
+    spans = head.walk(start, implicit=templates.implicit, meta=meta)
+    end = spans[-1].end if spans else start
+    template, values = templates.learn(head.buffer, spans, start, end)
+    return RawLayer(template, values), end
 
 
 def parse(stream: BinaryIO, path: str) -> ParsedFile:
     """As ``Reader.parse``, for a single file."""
     return Reader().parse(stream, path)
+
+
+def parse_slowly(stream: BinaryIO, path: str) -> ParsedFile:
+    """As ``Reader.parse`` by pydicom: big endian, deflated, without preamble, or in any way unusual."""
+    from pacs2bids import datasets  # noqa: PLC0415 - pydicom takes long to import
+
+    dataset, syntax, pixels = datasets.read(stream, path)
+    shared = datasets.flattened(dataset, "SharedFunctionalGroupsSequence")[:1]
+    return ParsedFile(
+        header=Header([datasets.DataSetLayer(dataset)]),
+        transfer_syntax_uid=syntax,
+        pixels=None if pixels is None else _pixel_span(*pixels),
+        frames=datasets.flattened(dataset, "PerFrameFunctionalGroupsSequence"),
+        shared=[layer for group in shared for layer in group],
+    )
+
+
+def _pixel_span(tag: int, offset: int | None, length: int | None) -> PixelSpan:
+    return PixelSpan(keyword=_PIXEL_KEYWORDS[tag], offset=offset, length=length)
 
 
 class _Head:
@@ -606,35 +602,39 @@ class _Head:
         self._whole = len(self.buffer) < size
 
     def more(self) -> bool:
-        """Read as much again; False if there is no more."""
+        """Read three times as much again; False if there is no more."""
         if self._whole:
             return False
-        size = max(len(self.buffer), FIRST_READ)
-        further = self._stream.read(size) or b""
+        further = self._stream.read(3 * max(len(self.buffer), FIRST_READ)) or b""
         self._whole = not further
         self.buffer += further
         return bool(further)
 
     def tag(self, at: int) -> int | None:
         """Tag of the element at ``at``; None at the end of the file. Raises MalformedError."""
-        while True:
-            try:
-                tag = tag_at(self.buffer, at)
-            except ShortError:
-                if not self.more():
-                    break
-            else:
-                # its length must be here, too
-                if at + 12 <= len(self.buffer) or not self.more():
-                    return tag
-        if at < len(self.buffer):
-            raise MalformedError("the file ends inside an element")
-        return None
+        # its length must be here, too
+        while at + 12 > len(self.buffer) and self.more():
+            pass
+        try:
+            return tag_at(self.buffer, at)
+        except ShortError:
+            if at < len(self.buffer):
+                raise MalformedError("the file ends inside an element") from None
+            return None
 
     def ends(self, at: int, *, meta: bool) -> bool:
         """Whether a header that was matched up to ``at`` is complete."""
         tag = self.tag(at)
         return tag is None or is_behind(tag, meta=meta)
+
+    def match(self, templates: Templates, at: int) -> tuple[Template, dict[int, bytes], int] | None:
+        """As ``Templates.match``."""
+        while True:
+            try:
+                return templates.match(self.buffer, at)
+            except ShortError:
+                if not self.more():
+                    return None
 
     def walk(self, start: int, *, implicit: bool, meta: bool) -> list[Span]:
         """The elements of a data set. Raises MalformedError if the file ends inside one."""
@@ -652,6 +652,30 @@ class _Head:
                     raise MalformedError("the file ends inside an element") from None
             return spans
 
+    def frames(self, at: int, templates: Templates) -> tuple[list[list[RawLayer]], int]:
+        """The items of the sequence at ``at``, and where it ends. Raises MalformedError."""
+        _, vr, at, length = element_at(self.buffer, at, implicit=templates.implicit)
+        if vr not in (b"", b"SQ"):
+            raise MalformedError("a sequence in disguise")
+        stop = None if length == UNDEFINED else at + length
+        frames: list[list[RawLayer]] = []
+        while stop is None or at < stop:
+            layer, at = self._item(at, templates)
+            if layer is None:
+                break
+            frames.append([layer])
+        if stop is not None and at != stop:
+            raise MalformedError("a sequence ends inside an item")
+        return frames, at
+
+    def _item(self, at: int, templates: Templates) -> tuple[RawLayer | None, int]:
+        while True:
+            try:
+                return _item(self.buffer, at, templates)
+            except ShortError:
+                if not self.more():
+                    raise MalformedError("the file ends inside an item") from None
+
     def pixels(self, at: int, *, implicit: bool) -> PixelSpan | None:
         """Where the pixel data at ``at`` lie."""
         tag = self.tag(at)
@@ -661,74 +685,7 @@ class _Head:
             _, _, value, length = element_at(self.buffer, at, implicit=implicit)
         except ShortError:
             raise MalformedError("the file ends inside its pixel data element") from None
-        if length == UNDEFINED:
-            return PixelSpan(keyword=_PIXEL_KEYWORDS[tag], offset=None, length=None)
-        return PixelSpan(keyword=_PIXEL_KEYWORDS[tag], offset=value, length=length)
-
-
-def _encodings(layer: RawLayer) -> tuple[str, ...]:
-    names = _texts(layer.values("SpecificCharacterSet"))
-    try:
-        return tuple(convert_encodings(list(names))) if names else ()
-    except LookupError:
-        return ()
-
-
-def parse_slowly(stream: BinaryIO, path: str) -> ParsedFile:
-    """As ``Reader.parse`` by pydicom: big endian, deflated, without preamble, or in any way unusual."""
-    try:
-        with pydicom_config.disable_value_validation():
-            dataset = dcmread(stream, stop_before_pixels=True, force=_looks_bare(stream))
-    except InvalidDicomError:
-        raise NotDicomError("is not a DICOM file", where=path) from None
-    except (*MALFORMED, EOFError, OSError, MemoryError) as error:
-        # not the library's words: they may quote values
-        raise HeaderError(f"header is damaged ({type(error).__name__})", where=path) from error
-    if "SOPInstanceUID" not in dataset:
-        raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))
-    return ParsedFile(
-        header=Header.of(dataset),
-        transfer_syntax_uid=syntax,
-        pixels=_pixels(stream, dataset, syntax),
-        items=None,
-    )
-
-
-def _looks_bare(stream: BinaryIO) -> bool:
-    """Whether the file lacks the preamble but starts like a data set of group 0002 or 0008."""
-    start = stream.read(132)
-    stream.seek(0)
-    bare = start[:4] in (b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x01\0")
-    return start[128:132] != b"DICM" and bare
-
-
-def _guessed_syntax(dataset: Dataset) -> str:
-    implicit, little = dataset.original_encoding
-    if not little:
-        return str(ExplicitVRBigEndian)
-    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
-
-
-def _pixels(stream: BinaryIO, dataset: Dataset, syntax: str) -> PixelSpan | None:
-    if syntax == DeflatedExplicitVRLittleEndian:
-        # the header was inflated in memory: the file position says nothing; Rows tells of an image
-        return PixelSpan(keyword="PixelData", offset=None, length=None) if "Rows" in dataset else None
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
-    start = stream.tell()
-    head = stream.read(12)
-    if len(head) < 8:
-        return None
-    group, element = struct.unpack(order + "HH", head[:4])
-    keyword = _PIXEL_KEYWORDS.get(group << 16 | element)
-    if keyword is None:
-        return None
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    size = 12 if explicit else 8
-    length = struct.unpack(order + "I", head[size - 4 : size])[0]
-    if length == UNDEFINED:
-        return PixelSpan(keyword=keyword, offset=None, length=None)
-    return PixelSpan(keyword=keyword, offset=start + size, length=length)
+        return _pixel_span(tag, *((None, None) if length == UNDEFINED else (value, length)))
 
 
 # ---------------------------------------------------------------------------------------------- enhanced
@@ -741,64 +698,48 @@ def frame_headers(parsed: ParsedFile) -> Iterator[Header]:
     are searched after the frame itself, so that EffectiveEchoTime or a vendor's private elements are found at
     any depth. Then come the groups shared by all frames, then the instance.
     """
-    own = parsed.header.layers[0]
-    if isinstance(own, RawLayer) and parsed.items is not None:
-        yield from _frames(own, parsed.items)
-    elif isinstance(own, DataSetLayer):
-        shared = _flattened(own.dataset, "SharedFunctionalGroupsSequence")[:1]
-        for layers in _flattened(own.dataset, "PerFrameFunctionalGroupsSequence"):
-            yield Header([*layers, *(layer for group in shared for layer in group), own])
+    rest = [
+        layer.at(place) if isinstance(layer, RawLayer) else layer
+        for place, layer in enumerate([*parsed.shared, *parsed.header.layers], start=1)
+    ]
+    for layers in parsed.frames:
+        yield Header([*layers, *rest])
 
 
-def _frames(own: RawLayer, templates: Templates) -> Iterator[Header]:
-    shared = list(_item_layers(own, _tag("SharedFunctionalGroupsSequence"), templates))[:1]
-    rest = [layer.at(place) for place, layer in enumerate([*shared, own], start=1)]
-    for layer in _item_layers(own, _tag("PerFrameFunctionalGroupsSequence"), templates):
-        yield Header([layer, *rest])
-
-
-def _item_layers(own: RawLayer, tag: int, templates: Templates) -> Iterator[RawLayer]:
-    number = own.view.tags.get(tag)
+def _shared(own: RawLayer, templates: Templates) -> list[RawLayer]:
+    """The functional groups that all frames share: the first item of their sequence, if there is one."""
+    number = own.view.number("SharedFunctionalGroupsSequence")
     if number is None:
-        return
-    buffer = own.raw(number)
-    at = 0
-    while at + 8 <= len(buffer):
-        group_tag, _, start, length = element_at(buffer, at, implicit=True)
-        if group_tag != ITEM:
-            return
-        layer, at = _item_layer(buffer, start, length, templates)
-        layer.encodings = own.encodings
-        yield layer
+        return []
+    raw = own.raw(number)
+    try:
+        layer, _ = _item(raw, 0, templates)
+    except ShortError:
+        if raw:
+            raise MalformedError("a sequence ends inside an item") from None
+        return []
+    return [] if layer is None else [layer]
 
 
-def _item_layer(buffer: bytes, start: int, length: int, templates: Templates) -> tuple[RawLayer, int]:
-    """The item whose content begins at ``start``, and where the next one begins."""
+def _item(buffer: bytes, at: int, templates: Templates) -> tuple[RawLayer | None, int]:
+    """The item at ``at`` (None: the sequence ends), and what follows. Raises ShortError, MalformedError."""
+    tag, _, start, length = element_at(buffer, at, implicit=True)
+    if tag == SEQUENCE_END:
+        return None, start
+    if tag != ITEM:
+        raise MalformedError(f"tag {tag:08X} between items")
     open_ended = length == UNDEFINED
+    if not open_ended and start + length > len(buffer):
+        raise ShortError
     found = templates.match(buffer, start)
     if found is not None:
         template, values, end = found
         if not open_ended and end == start + length:
             return RawLayer(template, values), end
-        if open_ended and buffer[end : end + 8] == b"\xfe\xff\x0d\xe0\0\0\0\0":
+        if open_ended and buffer[end : end + 8] == DELIMITER:
             return RawLayer(template, values), end + 8
     after = end_of_item(buffer, start, implicit=templates.implicit) if open_ended else start + length
     content = buffer[start : after - 8 if open_ended else after]
     spans = list(walk_into(content, 0, len(content), (), implicit=templates.implicit))
     template, values = templates.learn(content, spans, 0, len(content))
     return RawLayer(template, values), after
-
-
-def _flattened(dataset: Dataset, keyword: str) -> list[list[DataSetLayer]]:
-    items = dataset[keyword].value if keyword in dataset else None
-    return [_layers([item]) for item in items or ()]
-
-
-def _layers(items: Iterable[Dataset]) -> list[DataSetLayer]:
-    layers: list[DataSetLayer] = []
-    for item in items:
-        layers.append(DataSetLayer(item))
-        for element in item:
-            if element.VR == "SQ" and element.value is not None and len(element.value) == 1:
-                layers.extend(_layers(element.value))
-    return layers

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 UNDEFINED = 0xFFFFFFFF
+PER_FRAME = 0x52009230  # the functional groups of each frame of an enhanced instance (PS3.3 C.7.6.16)
 PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, integer (PS3.5 section 8.2)
+_FRAMES_OR_PIXELS = frozenset((PER_FRAME, *PIXEL_DATA))
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # VRs with a 32-bit length behind two reserved bytes (PS3.5 table 7.1-1)
@@ -113,8 +115,8 @@ def tag_at(buffer: bytes, at: int) -> int:
 
 
 def is_behind(tag: int, *, meta: bool) -> bool:
-    """Whether this element comes after the file meta information, or after the header."""
-    return tag >> 16 != 0x0002 if meta else tag in PIXEL_DATA
+    """Whether this element comes after the file meta information, or begins the frames or the pixels."""
+    return tag >> 16 != 0x0002 if meta else tag in _FRAMES_OR_PIXELS
 
 
 def walk(buffer: bytes, at: int, stop: int, *, implicit: bool, meta: bool = False) -> Iterator[Span]:
@@ -133,6 +135,7 @@ def walk(buffer: bytes, at: int, stop: int, *, implicit: bool, meta: bool = Fals
 def walk_into(buffer: bytes, at: int, stop: int, path: Path, *, implicit: bool) -> Iterator[Span]:
     """As ``walk``, but sequences of a single item are opened: their elements follow, one level deeper."""
     for span in walk(buffer, at, stop, implicit=implicit):
+        at = span.end
         item = _single_item(buffer, span, implicit=implicit) if _is_sequence(span, buffer) else None
         if item is None:
             yield span._replace(path=path)
@@ -141,6 +144,8 @@ def walk_into(buffer: bytes, at: int, stop: int, path: Path, *, implicit: bool) 
         yield Span(path, span.tag, span.vr, span.start, span.value - 4, span.value, is_length=True)
         yield Span(path, ITEM, b"", item_at, item_at + 4, item_at + 8, is_length=True)
         yield from walk_into(buffer, first, last, (*path, span.tag), implicit=implicit)
+    if at != stop:
+        raise MalformedError("an item is longer than its elements")
 
 
 def _is_sequence(span: Span, buffer: bytes) -> bool:
@@ -182,7 +187,7 @@ class Template:
     end: int
     implicit: bool
     varying: frozenset[int]
-    program: list[tuple[bytes, int, int, int]] = field(default_factory=list)
+    program: list[tuple[bytes, int, Any, int, int]] = field(default_factory=list)
     tail: bytes = b""
     decoded: dict[Any, Any] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
@@ -195,7 +200,9 @@ class Template:
             width = 4 if span.is_length else _length_width(span)
             # the constant stretch runs up to the element's length field, so it proves tag and VR
             stop = span.value if span.is_length else span.value - width
-            self.program.append((self.buffer[at:stop], number, width, span.is_length))
+            unpack = _LONG_LENGTH if width == 4 else _SHORT_LENGTH
+            constant = self.buffer[at:stop]
+            self.program.append((constant, stop - at, unpack, width, -1 if span.is_length else number))
             at = span.end
         self.tail = self.buffer[at : self.end]
 
@@ -205,33 +212,46 @@ class Template:
         return self.buffer[span.value : span.end]
 
     def match(self, buffer: bytes, at: int) -> tuple[dict[int, bytes], int] | None:
-        """Raw values of the varying elements and the end of the header; None if it differs elsewhere."""
+        """Raw values of the varying elements and the end of the header; None if it differs elsewhere.
+
+        Raises ShortError if the buffer ends before it differs.
+        """
         values: dict[int, bytes] = {}
-        unpack = struct.unpack_from
-        for constant, number, width, is_length in self.program:
-            if not buffer.startswith(constant, at):
+        startswith = buffer.startswith
+        for constant, size, unpack, width, number in self.program:
+            if not startswith(constant, at) or at + size + width > len(buffer):
+                _check_length(constant, buffer, at)
                 return None
-            at += len(constant)
-            if at + width > len(buffer):
-                return None
-            length = unpack("<I" if width == 4 else "<H", buffer, at)[0]
+            at += size
+            length = unpack(buffer, at)[0]
             at += width
-            if is_length:
+            if number < 0:
                 continue
-            if length == UNDEFINED:
-                span = self.spans[number]
-                try:
-                    implicit = self.implicit or span.vr == b"UN"
-                    end = end_of_undefined(buffer, at, implicit=implicit)
-                except (ShortError, MalformedError):
-                    return None
-            else:
-                end = at + length
-            if end > len(buffer):
-                return None
+            end = at + length if length != UNDEFINED else self._end(buffer, at, number)
             values[number] = buffer[at:end]
             at = end
-        return (values, at + len(self.tail)) if buffer.startswith(self.tail, at) else None
+        if not startswith(self.tail, at) or at > len(buffer):
+            _check_length(self.tail, buffer, at)
+            return None
+        return values, at + len(self.tail)
+
+    def _end(self, buffer: bytes, at: int, number: int) -> int:
+        """Where a varying element of undefined length ends."""
+        implicit = self.implicit or self.spans[number].vr == b"UN"
+        try:
+            return end_of_undefined(buffer, at, implicit=implicit)
+        except MalformedError:
+            return len(buffer) + 1
+
+
+def _check_length(constant: bytes, buffer: bytes, at: int) -> None:
+    """Raises ShortError if the buffer ends before it differs from ``constant`` and the next length."""
+    if at + len(constant) + 4 > len(buffer) and constant.startswith(buffer[at : at + len(constant)]):
+        raise ShortError
+
+
+_SHORT_LENGTH = struct.Struct("<H").unpack_from
+_LONG_LENGTH = struct.Struct("<I").unpack_from
 
 
 def _length_width(span: Span) -> int:

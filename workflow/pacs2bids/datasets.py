@@ -1,0 +1,202 @@
+"""pydicom, for what ``header`` does not read by itself: unusual files, character sets, damaged sequences.
+
+Importing this module imports pydicom, a quarter of a second: so it is imported only where it is needed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, BinaryIO, NamedTuple
+
+import pydicom
+from pydicom import config as pydicom_config
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import dcmread
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pydicom.values import convert_SQ
+
+from pacs2bids.dictionary import Private
+from pacs2bids.model import HeaderError, NotDicomError
+from pacs2bids.template import PIXEL_DATA, UNDEFINED, is_creator
+
+# what pydicom and the decoding of a malformed value may raise; anything else is a defect and must be seen
+MALFORMED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    BytesLengthException,
+    NotImplementedError,
+    struct.error,
+)
+MULTIPLE = (MultiValue, list, tuple, pydicom.Sequence)
+
+
+class DataSetLayer:
+    """A data set that pydicom parsed, with its private creators looked up once. See ``header.Layer``."""
+
+    __slots__ = ("_creators", "dataset")
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._creators: dict[tuple[int, str], int] | None = None
+
+    def _values(self, key: str | BaseTag) -> tuple[Any, ...]:
+        if key not in self.dataset:
+            return ()
+        try:
+            value = self.dataset[key].value
+        except MALFORMED:
+            return ()
+        if value is None or value in ("", b""):
+            return ()
+        return tuple(value) if isinstance(value, MULTIPLE) else (value,)
+
+    def values(self, keyword: str) -> tuple[Any, ...]:
+        """Values of an element: numbers, texts or bytes."""
+        return self._values(keyword)
+
+    def private(self, element: Private) -> tuple[Any, ...]:
+        """Values of a private element."""
+        block = self._blocks().get((element.group, element.creator))
+        return () if block is None else self._values(Tag(element.group, block << 8 | element.element))
+
+    def has_creator(self, creator: str, group: int) -> bool:
+        """Whether a private block is reserved for ``creator``."""
+        return (group, creator) in self._blocks()
+
+    def items(self, keyword: str) -> tuple[DataSetLayer, ...]:
+        """Items of a sequence."""
+        return tuple(DataSetLayer(item) for item in self.values(keyword) if isinstance(item, Dataset))
+
+    def private_items(self, element: Private) -> tuple[DataSetLayer, ...]:
+        """Items of a private sequence."""
+        return tuple(DataSetLayer(item) for item in self.private(element) if isinstance(item, Dataset))
+
+    def _blocks(self) -> dict[tuple[int, str], int]:
+        if self._creators is None:
+            self._creators = {
+                (tag.group, _creator(self._values(tag))): tag.element
+                for tag in self.dataset.keys()  # noqa: SIM118 - iterating a data set decodes every element
+                if is_creator(tag)
+            }
+        return self._creators
+
+
+def _creator(values: tuple[Any, ...]) -> str:
+    value = values[0] if values else ""
+    return (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip(" \0")
+
+
+class DataSetFile(NamedTuple):
+    """A file that pydicom parsed. ``pixels``: (tag, offset, length) of its pixel data, see ``PixelSpan``."""
+
+    dataset: Dataset
+    transfer_syntax_uid: str
+    pixels: tuple[int, int | None, int | None] | None
+
+
+def read(stream: BinaryIO, path: str) -> DataSetFile:
+    """A file of any kind: big endian, deflated, without preamble, or in any way unusual.
+
+    Raises HeaderError, naming the path, if it is not DICOM or its header is damaged.
+    """
+    try:
+        with pydicom_config.disable_value_validation():
+            dataset = dcmread(stream, stop_before_pixels=True, force=_looks_bare(stream))
+    except InvalidDicomError:
+        raise NotDicomError("is not a DICOM file", where=path) from None
+    except (*MALFORMED, EOFError, OSError, MemoryError) as error:
+        # not the library's words: they may quote values
+        raise HeaderError(f"header is damaged ({type(error).__name__})", where=path) from error
+    if "SOPInstanceUID" not in dataset:
+        raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))
+    return DataSetFile(dataset, syntax, _pixels(stream, dataset, syntax))
+
+
+def _looks_bare(stream: BinaryIO) -> bool:
+    """Whether the file lacks the preamble but starts like a data set of group 0002 or 0008."""
+    start = stream.read(132)
+    stream.seek(0)
+    bare = start[:4] in (b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x01\0")
+    return start[128:132] != b"DICM" and bare
+
+
+def _guessed_syntax(dataset: Dataset) -> str:
+    implicit, little = dataset.original_encoding
+    if not little:
+        return str(ExplicitVRBigEndian)
+    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
+
+
+def _pixels(stream: BinaryIO, dataset: Dataset, syntax: str) -> tuple[int, int | None, int | None] | None:
+    if syntax == DeflatedExplicitVRLittleEndian:
+        # the header was inflated in memory: the file position says nothing; Rows tells of an image
+        return (PIXEL_DATA[-1], None, None) if "Rows" in dataset else None
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    start = stream.tell()
+    head = stream.read(12)
+    if len(head) < 8:
+        return None
+    group, element = struct.unpack(order + "HH", head[:4])
+    tag = group << 16 | element
+    if tag not in PIXEL_DATA:
+        return None
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    size = 12 if explicit else 8
+    length = struct.unpack(order + "I", head[size - 4 : size])[0]
+    return (tag, None, None) if length == UNDEFINED else (tag, start + size, length)
+
+
+def flattened(dataset: Dataset, keyword: str) -> list[list[DataSetLayer]]:
+    """Each item of a sequence of functional groups, followed by the single items nested in it."""
+    items = dataset[keyword].value if keyword in dataset else None
+    return [_layers([item]) for item in items or ()]
+
+
+def _layers(items: Iterable[Dataset]) -> list[DataSetLayer]:
+    layers: list[DataSetLayer] = []
+    for item in items:
+        layers.append(DataSetLayer(item))
+        for element in item:
+            if element.VR == "SQ" and element.value is not None and len(element.value) == 1:
+                layers.extend(_layers(element.value))
+    return layers
+
+
+def sequence(raw: bytes, charsets: Sequence[str], *, implicit: bool) -> tuple[DataSetLayer, ...]:
+    """Items of a sequence from the bytes of its value; none if they are malformed."""
+    try:
+        items = convert_SQ(raw, implicit, True, list(_encodings(tuple(charsets))) or None)
+    except (*MALFORMED, EOFError):
+        return ()
+    return tuple(DataSetLayer(item) for item in items)
+
+
+def text(raw: bytes, charsets: Sequence[str]) -> str:
+    """Text in the character sets that SpecificCharacterSet names (PS3.3 C.12.1.1.2)."""
+    encodings = _encodings(tuple(charsets))
+    if not encodings or (raw.isascii() and b"\x1b" not in raw):
+        return raw.decode("latin-1")
+    return decode_bytes(raw, list(encodings), {ord(mark) for mark in "\\^="})
+
+
+@lru_cache(maxsize=256)
+def _encodings(charsets: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(convert_encodings(list(charsets))) if charsets else ()
+    except LookupError:
+        return ()

@@ -243,6 +243,7 @@ def _prescribed_centres_lps(frame: Frame) -> np.ndarray:
 # folders whose SliceTiming is not compared, and why
 SLICE_TIMES_DIFFER = {
     "trt/10_EPI_mph_acc1_interpPF": "two passes a volume, 4 s by its trigger times; dcm2niix: one, of 2 s",
+    "sag/XA30/classic": "its first series holds the times of the single-band reference; whole stacks tell",
 }
 
 

@@ -230,6 +230,9 @@ def test_siemens_xa_frame() -> None:
     assert facts.multiband_factor == 3
     assert facts.slice_time_s == 10.5
     assert facts.effective_echo_spacing_s == pytest.approx(1 / (50 * 60))
+    with_clock = [*private, (siemens.TIME_AFTER_START_XA, "0.5025")]
+    assert made_by("Siemens Healthineers", with_clock, **values).slice_time_s == 0.5025
+    assert made_by("Siemens Healthineers", with_clock, **values, MRAcquisitionType="3D").slice_time_s is None
 
 
 # ---------------------------------------------------------------------------------------------- GE

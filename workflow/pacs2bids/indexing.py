@@ -441,7 +441,7 @@ def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | No
         )
     elif facts.phase_encoding is not None:
         fields["PhaseEncodingAxis"] = phase_encoding_direction(facts.phase_encoding, positive=True)[0]
-    times = timing.slice_times_s(arrangement, repetition_time_s)
+    times = timing.slice_times_s(part.template, arrangement, repetition_time_s)
     if times:
         # DICOM times have six decimals (PS3.5 section 6.2); the rest is what a float of the clock cannot hold
         fields["SliceTiming"] = [round(time, 6) for time in times]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pacs2bids.frames import Frame
-from pacs2bids.stack import Arrangement
+from pacs2bids.stack import Arrangement, Piece
+
+ONE_EXCITATION_S = 0.005  # slices excited together: scanners' clocks tick in 2.5 ms or less
 
 
 def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None:
@@ -15,16 +19,46 @@ def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None
     return milliseconds / 1000 if milliseconds else None
 
 
-def slice_times_s(arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:
-    """Onset of each slice after the first; empty if unknown or all at once.
+def slice_times_s(template: Frame, arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:
+    """Onset of each slice after the first, in s; empty if unknown or all at once.
 
-    Of the first volume that has them within one repetition: a single-band reference may stand in front, whose
-    times span several (corpus dcm_qa/Orientation/axmb).
+    Of the first or second volume, whichever ``_preferred`` takes; of a later one if both contradict the
+    repetition time or the number of slices excited together.
     """
-    for volume in arrangement.grid:
-        times = [piece.slice_time_s for piece in volume if piece.slice_time_s is not None]
-        if len(times) < len(volume) or max(times) == min(times):
-            continue
-        if repetition_time_s is None or max(times) - min(times) < repetition_time_s:
-            return [time - min(times) for time in times]
-    return []
+    factor = template.facts.multiband_factor or 1
+    volumes = [_onsets(volume) for volume in arrangement.grid[:2]]
+    usable = [times for times in volumes if _is_schedule(times, repetition_time_s, factor)]
+    if len(usable) == 2:
+        return _preferred(usable[0], usable[1], is_tiled=any(piece.tile for piece in arrangement.grid[0]))
+    later = (_onsets(volume) for volume in arrangement.grid[2:])
+    rest = (times for times in later if _is_schedule(times, repetition_time_s, factor))
+    return usable[0] if usable else next(rest, [])
+
+
+def _onsets(volume: Sequence[Piece]) -> list[float]:
+    times = [piece.slice_time_s for piece in volume if piece.slice_time_s is not None]
+    return [time - min(times) for time in times] if len(times) == len(volume) else []
+
+
+def _is_schedule(times: list[float], repetition_time_s: float | None, factor: int) -> bool:
+    """Whether each slice has its time within one repetition, ``factor`` slices at once.
+
+    A first volume may carry the times of the single-band reference before it: they span several repetitions
+    (corpus dcm_qa/Orientation/axmb, sag/XA30), or no two slices coincide (corpus xa60/4).
+    """
+    if not times or max(times) == 0 or (repetition_time_s is not None and max(times) >= repetition_time_s):
+        return False
+    ordered = sorted(times)
+    pairs = zip(ordered, ordered[1:], strict=False)
+    excitations = 1 + sum(later - earlier > ONE_EXCITATION_S for earlier, later in pairs)
+    return excitations * factor < len(times) + factor
+
+
+def _preferred(first: list[float], second: list[float], *, is_tiled: bool) -> list[float]:
+    """The second where the scanner wrote slices one by one, or where the two disagree on how long they took.
+
+    Each is a reading of one schedule by a clock of 2.5 ms, none better than the other: dcm2niix's choice
+    (corpus dcm_qa/Orientation, 20 series; xa30, xa60), so that both give the same numbers.
+    """
+    spans_differ = abs(max(first) - max(second)) > 1e-6
+    return second if spans_differ or not is_tiled else first

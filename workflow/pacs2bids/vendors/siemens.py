@@ -38,6 +38,7 @@ PARALLEL_TEXT_XA = Private(creator=_SERIES_XA, group=0x21, element=0x09, vr="LO"
 POLARITY_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x1C, vr="IS")
 DWELL_TIME_NS_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x42, vr="IS")
 COILS_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x4F, vr="LO")
+TIME_AFTER_START_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x04, vr="DS")
 BANDWIDTH_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x53, vr="FD")
 
 # In the CSA image header only. The rest of it is repeated in (0019,xxxx), which is quicker to read, from
@@ -203,16 +204,19 @@ def _slice_times(
 
 
 def _slice_time(header: Header) -> float | None:
-    """Onset of one slice of a 2-D EPI: its acquisition time.
+    """Onset of one slice of a 2-D acquisition: of its first excitation, by the clock of the sequence.
 
-    Not TimeAfterStart (0021,xx04): in volume 1 of XA30 classic multiband it holds single-band times (corpus
-    sag/XA30/classic, github.com/rordenlab/dcm2niix/issues/875). Not other sequences: a slice whose lines are
-    spread over many excitations has no one onset (corpus sag/2_gre_field_mapping: times beyond TR).
+    TimeAfterStart (0021,xx04) since XA, in s, else the acquisition time: two readings of one clock of 2.5 ms.
+    In volume 1 of a multiband series TimeAfterStart may be that of the single-band reference (corpus
+    sag/XA30, xa60/4, github.com/rordenlab/dcm2niix/issues/875); whole stacks tell. In multi-slice gradient or
+    spin echoes each slice keeps its place in every repetition (corpus decubitus/2: 0 to 0.2925 s of 0.3 s);
+    where slices come one after another, onsets lie beyond the repetition time and the stack leaves them out
+    (corpus sag/2_gre_field_mapping: 2.0 s of 6.7 ms).
     """
-    planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
-    if not planar or header.text("MRAcquisitionType") != "2D":
+    if header.text("MRAcquisitionType") != "2D":
         return None
-    return standard.moment(header)
+    after_start = header.private_number(TIME_AFTER_START_XA)
+    return standard.moment(header) if after_start is None else after_start
 
 
 # ---------------------------------------------------------------------------------------------- the rest

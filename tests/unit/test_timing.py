@@ -1,0 +1,107 @@
+"""Slice times of a stack: which volume's reading counts, and when none does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from pacs2bids.frames import Frame
+from pacs2bids.header import Header
+from pacs2bids.model import Facts, ImageRef, Plane
+from pacs2bids.stack import Arrangement, Piece
+from pacs2bids.timing import slice_times_s
+
+PLANE = Plane(
+    position_lps=(0, 0, 0),
+    row_cosines_lps=(1, 0, 0),
+    column_cosines_lps=(0, 1, 0),
+    row_spacing_mm=1,
+    column_spacing_mm=1,
+    rows=2,
+    columns=2,
+)
+IMAGE = ImageRef(
+    path="x",
+    frame=0,
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    offset=0,
+    length=8,
+    rows=2,
+    columns=2,
+    samples_per_pixel=1,
+    planar_configuration=0,
+    bits_allocated=16,
+    bits_stored=16,
+    high_bit=15,
+    signed=False,
+    is_float=False,
+    photometric_interpretation="MONOCHROME2",
+    big_endian=False,
+)
+
+
+def piece(time: float | None, tile: int) -> Piece:
+    return Piece(
+        plane=PLANE,
+        image=IMAGE,
+        tile=tile,
+        tile_row=0,
+        tile_column=0,
+        sop_instance_uid="1.2",
+        instance_number=1,
+        temporal_position=None,
+        acquisition_number=None,
+        acquired="",
+        b_value_s_per_mm2=None,
+        b_vector_lps=None,
+        slice_time_s=time,
+        rescale=(1, 0),
+    )
+
+
+def told(
+    *volumes: list[float | None], bands: int | None = None, tiled: bool = False, tr: float | None = 2.0
+) -> list[float]:
+    """SliceTiming of a stack whose volumes hold these times, in s."""
+    grid = tuple(
+        tuple(piece(time, tile if tiled else 0) for tile, time in enumerate(times)) for times in volumes
+    )
+    header = Header.of(Dataset())
+    template = Frame(
+        header=header, instance=header, facts=Facts(multiband_factor=bands), plane=PLANE, image=IMAGE
+    )
+    arrangement = Arrangement(grid=grid, slice_step_lps=np.array([0, 0, 1.0]), incomplete=())
+    return [round(time, 6) for time in slice_times_s(template, arrangement, tr)]
+
+
+def test_times_count_from_the_first_excitation_of_the_volume() -> None:
+    assert told([105.5, 105.0, 106.5]) == [0.5, 0, 1.5]
+
+
+def test_slices_stored_one_by_one_take_the_second_volume() -> None:
+    assert told([0, 0.5025, 1.0], [2.0, 2.5, 3.0]) == [0, 0.5, 1.0]
+
+
+def test_tiles_take_the_first_volume_unless_it_took_another_time() -> None:
+    assert told([0, 0.5025, 1.0], [0, 0.5, 1.0], tiled=True) == [0, 0.5025, 1.0]
+    assert told([0, 0.5025, 1.0], [0, 0.5, 1.0025], tiled=True) == [0, 0.5, 1.0025]
+
+
+@pytest.mark.parametrize("reference", [[0, 1.5, 3.0, 4.5], [None, 0, 0.5, 1], [0, 0, 0, 0]])
+def test_first_volume_that_contradicts_is_passed_over(reference: list[float | None]) -> None:
+    assert told(reference, [2, 2.5, 3, 3.5], tiled=True) == [0, 0.5, 1, 1.5]
+    assert told(reference, reference, [2, 2.5, 3, 3.5]) == [0, 0.5, 1, 1.5]
+
+
+def test_slices_of_a_multiband_volume_coincide() -> None:
+    single_band: list[float | None] = [0, 0.1, 0.2, 0.3]
+    assert told(single_band, [2, 3, 2.0025, 3], bands=2) == [0, 1, 0.0025, 1]
+    assert told(single_band, bands=2) == []
+    assert told([0, 1, 0.5, 0, 1], bands=2) == [0, 1, 0.5, 0, 1]  # five slices: one excitation is not full
+
+
+@pytest.mark.parametrize("times", [[0, 1, 2], [0, None, 1], [0, 0, 0]])
+def test_times_that_are_no_schedule_are_left_out(times: list[float | None]) -> None:
+    assert told(times) == []
+    assert told([0, 1, 2], tr=None) == [0, 1, 2]

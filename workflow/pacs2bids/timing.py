@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pacs2bids.frames import Frame
 from pacs2bids.stack import Arrangement, Piece
@@ -48,9 +49,7 @@ def _is_schedule(times: list[float], repetition_time_s: float | None, factor: in
     """
     if not times or max(times) == 0 or (repetition_time_s is not None and max(times) >= repetition_time_s):
         return False
-    ordered = sorted(times)
-    pairs = zip(ordered, ordered[1:], strict=False)
-    excitations = 1 + sum(later - earlier > ONE_EXCITATION_S for earlier, later in pairs)
+    excitations = 1 + sum(later - earlier > ONE_EXCITATION_S for earlier, later in pairwise(sorted(times)))
     return excitations * factor < len(times) + factor
 
 

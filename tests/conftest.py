@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # folders of tests in the order in which they run
-ORDER = ("unit", "phantom", "pacs", "real", "workflow", "readme")
+ORDER = ("unit", "property", "phantom", "pacs", "real", "workflow", "readme")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

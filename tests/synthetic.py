@@ -44,13 +44,19 @@ class Series:
         x, y, z = np.moveaxis(np.asarray(points_lps), -1, 0)
         return np.round(7 * x + 31 * y + 101 * z + 1000 * volume).astype(np.int16)
 
-    def dataset(self, slice_: int, volume: int = 0) -> Dataset:
-        """One instance. InstanceNumber counts slices within volumes."""
+    def points(self, slice_: int) -> np.ndarray:
+        """World position of every voxel of a slice, LPS: (row, column, 3)."""
         r, c = np.array(self.row_cosines), np.array(self.column_cosines)
         i, j = np.meshgrid(np.arange(self.columns), np.arange(self.rows))
-        points = (
-            self.position(slice_) + i[..., None] * r * self.spacing[0] + j[..., None] * c * self.spacing[1]
-        )
+        along = i[..., None] * r * self.spacing[0] + j[..., None] * c * self.spacing[1]
+        return np.asarray(self.position(slice_) + along)
+
+    def stored(self, slice_: int, volume: int) -> np.ndarray:
+        """Stored values of one slice: (row, column), 16 bit."""
+        return self.value(self.points(slice_), volume)
+
+    def dataset(self, slice_: int, volume: int = 0) -> Dataset:
+        """One instance. InstanceNumber counts slices within volumes."""
         data = Dataset()
         data.file_meta = FileMetaDataset()
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -62,7 +68,7 @@ class Series:
         data.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
         data.InstanceNumber = 1 + slice_ + volume * self.slices
         data.ImagePositionPatient = [float(value) for value in self.position(slice_)]
-        data.ImageOrientationPatient = [*map(float, r), *map(float, c)]
+        data.ImageOrientationPatient = [*map(float, self.row_cosines), *map(float, self.column_cosines)]
         data.PixelSpacing = [self.spacing[1], self.spacing[0]]
         data.SliceThickness = self.spacing[2]
         data.EchoTime, data.RepetitionTime, data.FlipAngle = 30.0, 2000.0, 70.0
@@ -71,7 +77,7 @@ class Series:
         data.Rows, data.Columns, data.SamplesPerPixel = self.rows, self.columns, 1
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
         data.PhotometricInterpretation = "MONOCHROME2"
-        data.PixelData = self.value(points, volume).astype("<i2").tobytes()
+        data.PixelData = self.stored(slice_, volume).astype("<i2").tobytes()
         return data
 
     def write(self, folder: Path) -> list[Path]:

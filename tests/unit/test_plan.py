@@ -20,7 +20,7 @@ from pacs2bids.model import (
     StudyIndex,
 )
 from pacs2bids.model import Placement as Nowhere
-from pacs2bids.plan import NOT_NAMED, Answer, Answers, SessionPlan, Unanswered, plan_session
+from pacs2bids.plan import NOT_NAMED, UNPLACED, Answer, Answers, SessionPlan, Unanswered, plan_session
 from pacs2bids.plan_table import COLUMNS, read_plan, write_plan
 
 IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
@@ -423,3 +423,36 @@ def test_a_table_that_is_none_says_where(tmp_path: Path) -> None:
     path.write_text("series_number\tinstances\nx\t1\n")
     with pytest.raises(PlanError, match=r"plan\.tsv, line 2: is no row of a plan"):
         read_plan(path)
+
+
+def test_pictures_without_a_place_get_no_name() -> None:
+    plan = planned(index([replace(stack(7), placed=False)]), answer(7, "dwi/FA"))
+    assert (plan.rows[0].bids_name, plan.rows[0].reason) == ("", UNPLACED)
+    assert UNPLACED in plan.warnings[0]
+
+
+def test_a_picture_without_a_place_leaves_the_name_to_the_volume_beside_it() -> None:
+    study = index([stack(7, 1), replace(stack(7, 2), placed=False)])
+    plan = planned(study, answer(7, "anat/T1w"))
+    assert [(row.stack_id, bool(row.bids_name)) for row in plan.rows] == [("007-1", True), ("007-2", False)]
+    assert plan.rows[1].reason == UNPLACED
+
+
+def test_a_series_joined_to_another_says_so() -> None:
+    study = index([stack(7)])
+    joined = replace(series(8, []), joined_to="007")
+    plan = planned(replace(study, series=(*study.series, joined)), answer(7, "func/task-rest_bold"))
+    assert [row.reason for row in plan.rows] == ["", "no volume in it: its pictures are part of series 007"]
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize("said", ["fieldmap", "magnitude"])
+def test_a_field_map_and_its_magnitude_in_one_series_get_names_of_their_own(said: str) -> None:
+    plan = planned(index([stack(7, 1), stack(7, 2, content="fieldmap")]), answer(7, f"fmap/{said}"))
+    assert [row.bids_name.rpartition("_")[2] for row in plan.rows] == ["magnitude", "fieldmap"]
+
+
+def test_two_contents_without_a_word_in_bids_ask_for_a_choice() -> None:
+    study = index([stack(7, 1), stack(7, 2, content="reversed")])
+    with pytest.raises(PlanError, match=r"stack 2: .*reversed"):
+        planned(study, answer(7, "fmap/epi"))

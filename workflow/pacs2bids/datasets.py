@@ -27,7 +27,7 @@ from pydicom.uid import (
 from pydicom.values import convert_SQ
 
 from pacs2bids.dictionary import Private
-from pacs2bids.model import HeaderError, NotDicomError
+from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError
 from pacs2bids.template import PIXEL_DATA, UNDEFINED, is_creator
 
 # what pydicom and the decoding of a malformed value may raise; anything else is a defect and must be seen
@@ -41,6 +41,7 @@ MALFORMED = (
     NotImplementedError,
     struct.error,
 )
+DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage (PS3.10 section 8.6)
 MULTIPLE = (MultiValue, list, tuple, pydicom.Sequence)
 
 
@@ -111,7 +112,8 @@ class DataSetFile(NamedTuple):
 def read(stream: BinaryIO, path: str) -> DataSetFile:
     """A file of any kind: big endian, deflated, without preamble, or in any way unusual.
 
-    Raises HeaderError, naming the path, if it is not DICOM or its header is damaged.
+    Raises HeaderError, naming the path, if it is not DICOM or its header is damaged; NoInstanceError for a
+    DICOMDIR.
     """
     try:
         with pydicom_config.disable_value_validation():
@@ -121,6 +123,8 @@ def read(stream: BinaryIO, path: str) -> DataSetFile:
     except (*MALFORMED, EOFError, OSError, MemoryError) as error:
         # not the library's words: they may quote values
         raise HeaderError(f"header is damaged ({type(error).__name__})", where=path) from error
+    if "DirectoryRecordSequence" in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
+        raise NoInstanceError("is the directory of a medium (DICOMDIR), no instance", where=path)
     if "SOPInstanceUID" not in dataset:
         raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))

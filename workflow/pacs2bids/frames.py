@@ -76,6 +76,18 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
 
 
+def _capture(parsed: ParsedFile, path: str) -> Iterator[Frame]:
+    """Secondary captures: no Image Plane module is due to them (PS3.3 A.8), some have one all the same."""
+    header = parsed.header
+    if header.numbers("ImagePositionPatient") or header.numbers("ImageOrientationPatient"):
+        yield from _classic(parsed, path)
+        return
+    facts, plane = recall(vendors.facts, header), recall(_unplaced, header)
+    for number in range(header.integer("NumberOfFrames") or 1):
+        image = _image(parsed, path, frame=number)
+        yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
+
+
 def _mosaic(parsed: ParsedFile, facts: Facts, mosaic: Mosaic, path: str) -> Iterator[Frame]:
     header = parsed.header
     # UIH's grids have no position of their own: only that of their first tile (corpus uih)
@@ -108,6 +120,22 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
             plane=recall(_plane, header),
             image=_image(parsed, path, frame=number),
         )
+
+
+def _unplaced(header: Header) -> Plane:
+    """The plane of a picture without a place in the patient: of its size, with any spacing it gives."""
+    spacing = header.numbers("PixelSpacing") or header.numbers("NominalScannedPixelSpacing")
+    known = spacing if len(spacing) == 2 and min(spacing) > 0 else (1.0, 1.0)
+    return Plane(
+        position_lps=(0.0, 0.0, 0.0),
+        row_cosines_lps=(1.0, 0.0, 0.0),
+        column_cosines_lps=(0.0, 1.0, 0.0),
+        row_spacing_mm=known[0],
+        column_spacing_mm=known[1],
+        rows=header.integer("Rows") or 0,
+        columns=header.integer("Columns") or 0,
+        placed=False,
+    )
 
 
 def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plane:
@@ -244,6 +272,10 @@ FORMS: dict[str, Form] = {
     "1.2.840.10008.5.1.4.1.1.2": _classic,  # CT
     "1.2.840.10008.5.1.4.1.1.4": _classic,  # MR
     "1.2.840.10008.5.1.4.1.1.128": _classic,  # PET
+    "1.2.840.10008.5.1.4.1.1.7": _capture,  # Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.7.2": _capture,  # Multi-frame Grayscale Byte Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.7.3": _capture,  # Multi-frame Grayscale Word Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.7.4": _capture,  # Multi-frame True Color Secondary Capture
     "1.2.840.10008.5.1.4.1.1.2.1": _enhanced,  # Enhanced CT
     "1.2.840.10008.5.1.4.1.1.4.1": _enhanced,  # Enhanced MR
     "1.2.840.10008.5.1.4.1.1.4.3": _enhanced,  # Enhanced MR Color

@@ -7,6 +7,8 @@ i: +r, j: -c, k: +n where n = r x c. Slices ascend along n.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,8 @@ def slice_normal(plane: Plane) -> Floats:
     return np.cross(plane.row_cosines_lps, plane.column_cosines_lps)
 
 
-def mosaic_planes(picture: Plane, mosaic: Mosaic) -> list[tuple[Plane, int, int]]:
+@lru_cache(maxsize=64)  # the volumes of a series share the planes of their tiles
+def mosaic_planes(picture: Plane, mosaic: Mosaic) -> tuple[tuple[Plane, int, int], ...]:
     """The planes of the tiles of a mosaic, each with its first stored row and column.
 
     Siemens gives the position that the whole picture would have were it one slice about the same centre
@@ -40,7 +43,7 @@ def mosaic_planes(picture: Plane, mosaic: Mosaic) -> list[tuple[Plane, int, int]
         downwards = c * picture.row_spacing_mm * (picture.rows - rows) / 2
         first = np.array(picture.position_lps) + inwards + downwards
     step = np.array(mosaic.normal_lps) * mosaic.slice_step_mm
-    return [
+    return tuple(
         (
             Plane(
                 position_lps=as_vector(first + step * tile),
@@ -55,7 +58,7 @@ def mosaic_planes(picture: Plane, mosaic: Mosaic) -> list[tuple[Plane, int, int]
             columns * (tile % mosaic.tiles_per_row),
         )
         for tile in range(mosaic.slices)
-    ]
+    )
 
 
 def as_vector(array: Floats) -> Vector:
@@ -78,6 +81,17 @@ def grid_affine_ras(plane: Plane, slice_step_lps: Floats) -> Floats:
     affine[:3, 3] = np.array(plane.position_lps) + column * (plane.rows - 1)
     ras: Floats = LPS_TO_RAS @ affine
     return ras
+
+
+def unplaced_affine_ras(plane: Plane, slices: int, slice_step_mm: float) -> Floats:
+    """4x4 of a grid whose place is unknown: what nibabel and others assume where both codes are 0.
+
+    The middle of the grid is the origin and the first axis runs to the left (NIfTI-1, "METHOD 1").
+    """
+    zooms = np.array([-plane.column_spacing_mm, plane.row_spacing_mm, slice_step_mm])
+    affine = np.diag([*zooms, 1.0])
+    affine[:3, 3] = -zooms * (np.array([plane.columns, plane.rows, slices]) - 1) / 2
+    return affine
 
 
 def is_sheared(affine: Floats, tolerance_degrees: float = 0.01) -> bool:

@@ -7,13 +7,22 @@ stack; so memory grows with less than a kilobyte a plane, not with the headers.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
+import numpy as np
+
 from pacs2bids import timing
 from pacs2bids.frames import Frame, UnusableError, frames_of
-from pacs2bids.geometry import grid_affine_ras, is_sheared, orientation_name, phase_encoding_direction
+from pacs2bids.geometry import (
+    Floats,
+    grid_affine_ras,
+    is_sheared,
+    orientation_name,
+    phase_encoding_direction,
+    unplaced_affine_ras,
+)
 from pacs2bids.header import Header, ParsedFile, recall
 from pacs2bids.model import (
     ConversionError,
@@ -23,6 +32,7 @@ from pacs2bids.model import (
     ImageRef,
     Json,
     Leftover,
+    NoInstanceError,
     Pacs2BidsError,
     Placement,
     Reason,
@@ -31,18 +41,19 @@ from pacs2bids.model import (
     StackFacts,
     StudyIndex,
 )
+from pacs2bids.series import Part, Series, join, kind_of, scans
 from pacs2bids.sidecar import sidecar
 from pacs2bids.stack import (
     Arrangement,
-    Key,
     Piece,
+    UnevenError,
     arrange,
     differing,
     echo_time_ms,
+    even_runs,
     image_type,
     iso_date_time,
     merged,
-    piece_of,
     sequence,
     split_key,
 )
@@ -59,35 +70,6 @@ AGAIN = "If the source has it whole: remove the study's folder and run again"
 
 
 @dataclass(slots=True)
-class _Part:
-    """Frames with one split key: their pieces, and the frame that comes first as the template."""
-
-    template: Frame
-    first: Piece | None = None
-    pieces: list[Piece] = field(default_factory=list)
-
-    def add(self, frame: Frame) -> None:
-        piece = piece_of(frame)
-        if self.first is None or sequence(piece) < sequence(self.first):
-            self.template, self.first = frame, piece
-        self.pieces.append(piece)
-
-
-@dataclass(slots=True)
-class _Series:
-    """What is collected of one SeriesInstanceUID."""
-
-    first: Header
-    first_path: str
-    first_order: tuple[int, str]
-    files: int = 0
-    pictures: int = 0
-    parts: dict[Key, _Part] = field(default_factory=dict)
-    kinds: set[tuple[str | None, ...]] = field(default_factory=set)
-    unusable: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class Indexer:
     """Collects the instances of one study.
 
@@ -98,7 +80,7 @@ class Indexer:
     study_instance_uid: str
     engine_version: str
     same_content: SameContent
-    _series: dict[str, _Series] = field(default_factory=dict)
+    _series: dict[str, Series] = field(default_factory=dict)
     _seen: dict[str, str] = field(default_factory=dict)
     _leftovers: list[Leftover] = field(default_factory=list)
     _misfits: dict[str, set[str]] = field(default_factory=dict)
@@ -127,11 +109,11 @@ class Indexer:
     def add_unreadable(self, path: str, error: Pacs2BidsError, series_instance_uid: str | None) -> None:
         """Take a file whose header cannot be read. Its folder may tell of which series it was."""
         self._files += 1
+        reason = Reason.UNREADABLE if series_instance_uid else Reason.NOT_DICOM
+        if isinstance(error, NoInstanceError):
+            reason, series_instance_uid = Reason.NO_IMAGE, None  # no part of the series it lies with
         leftover = Leftover(
-            path=path,
-            reason=Reason.UNREADABLE if series_instance_uid else Reason.NOT_DICOM,
-            detail=error.what,
-            series_instance_uid=series_instance_uid,
+            path=path, reason=reason, detail=error.what, series_instance_uid=series_instance_uid
         )
         self._leftovers.append(leftover)
 
@@ -150,7 +132,7 @@ class Indexer:
         order = (header.integer("InstanceNumber") or 0, header.text("SOPInstanceUID") or "")
         series = self._series.get(uid)
         if series is None:
-            series = self._series[uid] = _Series(first=header, first_path=path, first_order=order)
+            series = self._series[uid] = Series(first=header, first_path=path, first_order=order)
         elif order < series.first_order:
             series.first, series.first_path, series.first_order = header, path, order
         series.files += 1
@@ -159,39 +141,44 @@ class Indexer:
         except UnusableError as error:
             self._leave(path, error.reason, error.what, header)
             if error.reason in (Reason.NO_GEOMETRY, Reason.UNSUPPORTED):
-                series.unusable[path] = _kind(header)
+                series.unusable[path] = kind_of(header)
             return
         except HeaderError as error:
             self._leave(path, Reason.UNREADABLE, error.what, header)
             return
-        series.pictures += 1
-        series.kinds.add(recall(_kind, header))
-        for frame in frames:
-            key = split_key(frame)
-            part = series.parts.get(key)
-            if part is None:
-                part = series.parts[key] = _Part(template=frame)
-            part.add(frame)
+        if frames[0].plane.placed:
+            series.kinds.add(recall(kind_of, header))
+        else:
+            series.unusable[path] = kind_of(header)
+        series.add(frames)
 
     def finish(self) -> StudyIndex:
         """Split, arrange, describe. Raises ConversionError only if the count of instances does not close."""
         keys = _series_keys(self._series)
         self._misfits = {uid: _misfits(series) for uid, series in self._series.items()}
+        self._leave_misfits()
         stacks: list[Stack] = []
         infos: list[SeriesInfo] = []
         damaged = self._damaged(keys)
         refused = list(damaged.values())
+        received = {uid: series.files for uid, series in self._series.items()}
+        joined_to, warnings = self._join(damaged)
         for uid, series in sorted(self._series.items(), key=lambda item: keys[item[0]]):
+            mine: list[Stack] = []
             if uid in damaged:
-                pieces = [piece for part in series.parts.values() for piece in part.pieces]
-                left = _left(pieces, uid, Reason.INCONSISTENT, "another file of its series cannot be read")
-                mine: list[Stack] = []
+                left = _left(
+                    series.pieces, uid, Reason.INCONSISTENT, "another file of its series cannot be read"
+                )
+            elif uid in joined_to:
+                left = []
             else:
                 mine, failed, left = _stacks_of(uid, keys[uid], series)
                 refused += failed
-            stacks += mine
+            stacks += [replace(stack, warnings=(*stack.warnings, *warnings.get(uid, ()))) for stack in mine]
             self._leftovers += left
-            infos.append(_series_info(uid, keys[uid], series, mine, self.study_instance_uid))
+            info = _series_info(uid, keys[uid], series, mine, self.study_instance_uid)
+            info = replace(info, instances=received[uid], joined_to=keys.get(joined_to.get(uid, "")))
+            infos.append(info)
         index = StudyIndex(
             engine_version=self.engine_version,
             study_instance_uid=self.study_instance_uid,
@@ -203,6 +190,34 @@ class Indexer:
         )
         _require_closed(index)
         return index
+
+    def _leave_misfits(self) -> None:
+        """Pictures without a place among others of their kind that have one: no stack of their own."""
+        for uid, series in self._series.items():
+            misfits = self._misfits[uid]
+            for key, part in list(series.parts.items()):
+                if not part.template.plane.placed and any(
+                    piece.image.path in misfits for piece in part.pieces
+                ):
+                    what = "has no ImagePositionPatient, which others of its kind have"
+                    self._leftovers += _left(part.pieces, uid, Reason.NO_GEOMETRY, what)
+                    del series.parts[key]
+
+    def _join(self, damaged: Collection[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+        """Join series that are one scan to the first of them.
+
+        Returns UID -> UID of the series it is joined to, and warnings for the stacks of a series.
+        """
+        found = scans({uid: one for uid, one in self._series.items() if uid not in damaged})
+        joined_to: dict[str, str] = {}
+        warnings: dict[str, list[str]] = defaultdict(list)
+        for uid, warning in (*found.doubts.items(), *found.short.items()):
+            warnings[uid].append(warning)
+        for first, *others in found.joined:
+            members = [self._series[uid] for uid in (first, *others)]
+            self._series[first] = join([first, *others], members)
+            joined_to |= dict.fromkeys(others, first)
+        return joined_to, warnings
 
     def _damaged(self, keys: dict[str, str]) -> dict[str, FailedStack]:
         """Series with a file that cannot be used: what they give may lack a slice, so they are refused.
@@ -224,12 +239,7 @@ class Indexer:
         return damaged
 
 
-def _kind(header: Header) -> tuple[str | None, ...]:
-    """What pictures of one scan share: the SOP class and the first words of ImageType."""
-    return (header.text("SOPClassUID"), *header.texts("ImageType")[:3])
-
-
-def _misfits(series: _Series) -> set[str]:
+def _misfits(series: Series) -> set[str]:
     """Pictures that could not be used although others of their kind could."""
     return {path for path, kind in series.unusable.items() if kind in series.kinds}
 
@@ -244,7 +254,7 @@ def _require_closed(index: StudyIndex) -> None:
         raise ConversionError(what, where=f"study {index.study_instance_uid}")
 
 
-def _series_keys(series: dict[str, _Series]) -> dict[str, str]:
+def _series_keys(series: dict[str, Series]) -> dict[str, str]:
     """Short names: the SeriesNumber, with a letter where several series share it."""
     numbers = {uid: one.first.integer("SeriesNumber") or 0 for uid, one in series.items()}
     counts, keys = Counter(numbers.values()), {}
@@ -271,24 +281,27 @@ def _letters(number: int) -> str:
 
 
 def _stacks_of(
-    uid: str, series_key: str, series: _Series
+    uid: str, series_key: str, series: Series
 ) -> tuple[list[Stack], list[FailedStack], list[Leftover]]:
     stacks: list[Stack] = []
     failed: list[FailedStack] = []
     left: list[tuple[Iterable[Piece], Reason, str]] = []
-    parts = sorted(_merged_parts(series), key=_part_order)
-    orientations = {orientation_name(part.template.plane) for part in parts}
-    torn = _torn(parts)
-    for number, part in enumerate(parts, start=1):
+    merged = sorted(_merged_parts(series), key=_part_order)
+    parts = [one for part in merged for one in _arranged(part)]
+    placed = [part.template.plane for part in merged if part.template.plane.placed]
+    is_localizer = len({orientation_name(plane) for plane in placed}) > 1
+    torn = _torn([part for part, _ in parts])
+    for number, (part, arrangement) in enumerate(parts, start=1):
         stack_id = f"{series_key}-{number}"
-        try:
-            arrangement = arrange(part.pieces, _slice_spacing(part.template))
-        except ConversionError as error:
-            where = f"series {series_key} ({uid}), {len(part.pieces)} planes"
-            failed.append(FailedStack(stack_id=stack_id, error=f"{where}: {error}"))
-            left.append((part.pieces, Reason.INCONSISTENT, error.what))
+        if isinstance(arrangement, ConversionError) and not part.template.plane.placed:
+            left.append((part.pieces, Reason.NO_GEOMETRY, arrangement.what))
             continue
-        stack = _stack(stack_id, uid, part, arrangement, is_localizer=len(orientations) > 1)
+        if isinstance(arrangement, ConversionError):
+            where = f"series {series_key} ({uid}), {len(part.pieces)} planes"
+            failed.append(FailedStack(stack_id=stack_id, error=f"{where}: {arrangement}"))
+            left.append((part.pieces, Reason.INCONSISTENT, arrangement.what))
+            continue
+        stack = _stack(stack_id, uid, part, arrangement, is_localizer=is_localizer)
         if number - 1 in torn:
             stack = replace(stack, warnings=(*stack.warnings, torn[number - 1]))
         stacks.append(stack)
@@ -297,29 +310,55 @@ def _stacks_of(
     rest: dict[str, Leftover] = {}
     for pieces, reason, detail in left:
         for leftover in _left(pieces, uid, reason, detail):
-            if leftover.sop_instance_uid not in stacked:
-                rest.setdefault(leftover.path, leftover)
+            sop = leftover.sop_instance_uid or ""
+            if sop not in stacked:
+                owner = series.owners.get(sop, uid)
+                rest.setdefault(leftover.path, replace(leftover, series_instance_uid=owner))
     return stacks, failed, list(rest.values())
 
 
-def _merged_parts(series: _Series) -> list[_Part]:
+def _arranged(part: Part) -> list[tuple[Part, Arrangement | ConversionError]]:
+    """The volumes of a part, one a run where its slices lie at uneven distances; or why there are none."""
+    spacing = _slice_spacing(part.template)
+    try:
+        return [(part, arrange(part.pieces, spacing))]
+    except UnevenError as error:
+        refused = error
+    except ConversionError as error:
+        return [(part, error)]
+    runs = even_runs(part.pieces)
+    parts = [replace(part, first=min(run, key=sequence), pieces=run) for run in runs]
+    try:
+        arranged = [(one, arrange(one.pieces, spacing)) for one in parts]
+    except ConversionError:
+        arranged = []
+    for number, (one, arrangement) in enumerate(arranged, start=1):
+        count, step = len(arrangement.grid[0]), float(np.linalg.norm(arrangement.slice_step_lps))
+        one.warning = (
+            f"slices lie at uneven distances: this is stretch {number} of {len(runs)}, "
+            f"{count} slices {step:.4g} mm apart"
+        )
+    return [*arranged] or [(part, refused)]
+
+
+def _merged_parts(series: Series) -> list[Part]:
     """Parts whose keys differ by less than the tolerances become one."""
     parts = []
     for keys in merged(series.parts):
         mine = [series.parts[key] for key in keys]
         first = min(mine, key=lambda part: min(sequence(piece) for piece in part.pieces))
         pieces = [piece for part in mine for piece in part.pieces]
-        parts.append(_Part(template=first.template, first=first.first, pieces=pieces))
+        parts.append(Part(template=first.template, first=first.first, pieces=pieces))
     return parts
 
 
-def _torn(parts: list[_Part]) -> dict[int, str]:
+def _torn(parts: list[Part]) -> dict[int, str]:
     """Warnings for parts (by place in the list) that together would fill one volume.
 
     One slice with an odd header would leave two volumes, each even by itself, with twice the spacing.
     """
     warnings = {}
-    single = [n for n, part in enumerate(parts) if _has_no_place_twice(part)]
+    single = [n for n, part in enumerate(parts) if not part.warning and _has_no_place_twice(part)]
     for one, other in permutations(single if len(single) <= MANY_PARTS else (), 2):
         rules = differing(split_key(parts[one].template), split_key(parts[other].template))
         pieces = [*parts[one].pieces, *parts[other].pieces]
@@ -328,7 +367,7 @@ def _torn(parts: list[_Part]) -> dict[int, str]:
     return warnings
 
 
-def _has_no_place_twice(part: _Part) -> bool:
+def _has_no_place_twice(part: Part) -> bool:
     return len({piece.plane.position_lps for piece in part.pieces}) == len(part.pieces)
 
 
@@ -354,7 +393,7 @@ def _left(pieces: Iterable[Piece], uid: str, reason: Reason, detail: str) -> lis
     ]
 
 
-def _part_order(part: _Part) -> tuple[object, ...]:
+def _part_order(part: Part) -> tuple[object, ...]:
     first = min(sequence(piece) for piece in part.pieces)
     return (first[:3], _echo_time_s(part.template.header) or 0.0, repr(split_key(part.template)))
 
@@ -368,17 +407,16 @@ def _echo_time_s(header: Header) -> float | None:
     return None if time_ms is None else time_ms / 1000
 
 
-def _stack(stack_id: str, uid: str, part: _Part, arrangement: Arrangement, *, is_localizer: bool) -> Stack:
+def _stack(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, is_localizer: bool) -> Stack:
     grid, first = arrangement.grid, arrangement.grid[0][0]
-    affine = grid_affine_ras(first.plane, arrangement.slice_step_lps)
+    affine = _affine_ras(arrangement)
     images = {piece.image: piece for volume in grid for piece in volume}
     # colours are what they are: a rescale is defined for one sample a pixel (PS3.3 C.11.1)
     colour = first.image.samples_per_pixel > 1
     rescale = tuple((1.0, 0.0) if colour else piece.rescale for piece in images.values())
     repetition_time_s = timing.repetition_time_s(part.template, arrangement)
     fields = _fields(part, arrangement, repetition_time_s)
-    count = len(arrangement.incomplete)
-    warning = (f"{count} planes of incomplete volumes left out",) if count else ()
+    placed = first.plane.placed
     return Stack(
         stack_id=stack_id,
         series_instance_uid=uid,
@@ -395,8 +433,29 @@ def _stack(stack_id: str, uid: str, part: _Part, arrangement: Arrangement, *, is
         ),
         sidecar=fields,
         shear=is_sheared(affine),
-        warnings=warning,
+        placed=placed,
+        warnings=_stack_warnings(part, arrangement),
     )
+
+
+def _affine_ras(arrangement: Arrangement) -> Floats:
+    plane, step = arrangement.grid[0][0].plane, arrangement.slice_step_lps
+    if plane.placed:
+        return grid_affine_ras(plane, step)
+    return unplaced_affine_ras(plane, len(arrangement.grid[0]), float(np.linalg.norm(step)))
+
+
+def _stack_warnings(part: Part, arrangement: Arrangement) -> tuple[str, ...]:
+    found = [part.warning] if part.warning else []
+    if arrangement.incomplete:
+        found.append(f"{len(arrangement.incomplete)} planes of incomplete volumes left out")
+    if arrangement.gaps:
+        found.append(f"{arrangement.gaps} of these volumes lie within the run: later ones come too early")
+    if not part.template.plane.placed:
+        found.append(
+            "has no place in the patient: the pictures are captures without position and orientation"
+        )
+    return tuple(found)
 
 
 def _placement(arrangement: Arrangement, images: list[ImageRef]) -> Placement:
@@ -426,7 +485,7 @@ def _gradients(grid: tuple[tuple[Piece, ...], ...]) -> Gradients | None:
     )
 
 
-def _fields(part: _Part, arrangement: Arrangement, repetition_time_s: float | None) -> dict[str, Json]:
+def _fields(part: Part, arrangement: Arrangement, repetition_time_s: float | None) -> dict[str, Json]:
     """The sidecar: the table's fields, and those that only a whole stack can tell."""
     facts, plane = part.template.facts, part.template.plane
     fields = sidecar(
@@ -464,6 +523,7 @@ def _facts(
         acquired=min(piece.acquired for volume in grid for piece in volume) or None,
         image_type=kinds,
         component=facts.component,
+        content=facts.content,
         echo_number=header.integer("EchoNumbers"),
         echo_time_s=_echo_time_s(header),
         repetition_time_s=repetition_time_s,
@@ -474,7 +534,7 @@ def _facts(
         is_diffusion=any(volume[0].b_value_s_per_mm2 for volume in grid),
         is_diffusion_map=facts.is_diffusion_map,
         is_localizer=is_localizer,
-        orientation=orientation_name(template.plane),
+        orientation=orientation_name(template.plane) if template.plane.placed else None,
     )
 
 
@@ -482,7 +542,7 @@ def _facts(
 
 
 def _series_info(
-    uid: str, series_key: str, series: _Series, stacks: list[Stack], study_instance_uid: str
+    uid: str, series_key: str, series: Series, stacks: list[Stack], study_instance_uid: str
 ) -> SeriesInfo:
     header = series.first
     acquired = [stack.facts.acquired for stack in stacks if stack.facts.acquired]
@@ -522,7 +582,7 @@ def _series_info(
     )
 
 
-def _sequence_name(series: _Series) -> str | None:
+def _sequence_name(series: Series) -> str | None:
     """What the vendor keeps in a private element instead of SequenceName (GE)."""
     template = next(iter(series.parts.values())).template if series.parts else None
     name = template.facts.extra.get("SequenceName") if template else None
@@ -535,7 +595,7 @@ def _object_time(header: Header) -> str | None:
     return iso_date_time(f"{date or ''}{time or ''}") or None
 
 
-def _dims(series: _Series) -> tuple[int, int, int, int]:
+def _dims(series: Series) -> tuple[int, int, int, int]:
     """Matrix as heudiconv counts it: nibabel's image_shape of one file, then the number of files."""
     header = series.first
     rows, columns = header.integer("Rows") or 1, header.integer("Columns") or 1

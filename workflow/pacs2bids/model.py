@@ -55,6 +55,10 @@ class NotDicomError(HeaderError):
     """A file that has nothing of DICOM."""
 
 
+class NoInstanceError(HeaderError):
+    """A DICOM file that is sound and no instance of any series: the directory of a medium."""
+
+
 class ConversionError(Pacs2BidsError):
     """A stack that cannot be reconstructed exactly."""
 
@@ -106,6 +110,7 @@ class Plane:
     ``position_lps``: centre of the first voxel. ``row_cosines_lps``: direction of increasing column index
     (the first three values of ImageOrientationPatient). ``column_cosines_lps``: of increasing row index.
     ``row_spacing_mm``: between rows (PixelSpacing[0]). ``column_spacing_mm``: between columns.
+    ``placed``: False where the header gives no place in the patient; then the rest but the matrix is formal.
     """
 
     position_lps: Vector
@@ -115,6 +120,7 @@ class Plane:
     column_spacing_mm: float
     rows: int
     columns: int
+    placed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +238,7 @@ class StackFacts:
     acquired: str | None = None
     image_type: tuple[str, ...] = ()
     component: str | None = None
+    content: str | None = None  # as in Facts: "fieldmap", "reversed"
     echo_number: int | None = None
     echo_time_s: float | None = None
     repetition_time_s: float | None = None
@@ -254,6 +261,8 @@ class Stack:
     (bottom-up), in mm. ``rescale``: one (slope, intercept) a picture in ``images`` order, or a single pair
     for all. ``sidecar``: BIDS fields in BIDS units, without those that only a name can tell.
     ``shear``: True if the slice step is not perpendicular to the slices (tilted gantry).
+    ``placed``: False for pictures without a place in the patient (secondary captures): the file says so with
+    sform and qform codes of 0, and ``affine_ras`` is but a convention.
     """
 
     stack_id: str
@@ -269,6 +278,7 @@ class Stack:
     facts: StackFacts
     sidecar: dict[str, Json]
     shear: bool = False
+    placed: bool = True
     warnings: tuple[str, ...] = ()
 
 
@@ -298,7 +308,8 @@ class SeriesInfo:
     ``series_key``: short, unique in the study, sortable: "005", or "005b" where a number repeats.
     ``dims``: (rows, columns, ...) of the representative instance as heudiconv counts them, then the number of
     files, padded with 1. ``repetition_time_s``/``echo_time_ms``: units as heudiconv's TR and TE; None if
-    missing.
+    missing. ``joined_to``: key of the series whose stacks hold the pictures of this one: volumes of one time
+    series that was exported as many series.
     """
 
     series_key: str
@@ -330,6 +341,7 @@ class SeriesInfo:
     time: str | None = None  # AcquisitionTime as stored, HHMMSS.FFFFFF
     manufacturer: str | None = None
     model_name: str | None = None
+    joined_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from pacs2bids.model import (
 )
 
 NOT_NAMED = "the heuristic does not name this series"
+UNPLACED = "its pictures have no place in the patient (captures without position and orientation)"
 BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
 
 # BIDS labels of the entity "part" (BIDS, appendix Entities)
@@ -194,8 +195,9 @@ def _chosen(series: _Series, answer: Answer) -> tuple[Stack, ...]:
             known = ", ".join(str(_ordinal(stack)) for stack in series.stacks) or "none"
             raise PlanError(f"there is no stack {answer.stack} (stacks: {known})", where=answer.path)
         return chosen
-    volumes = tuple(stack for stack in series.stacks if not stack.facts.is_diffusion_map)
-    return volumes or series.stacks  # a series of maps only is named as the heuristic says
+    placed = tuple(stack for stack in series.stacks if stack.placed)
+    volumes = tuple(stack for stack in placed if not stack.facts.is_diffusion_map)
+    return volumes or placed  # a series of maps only is named as the heuristic says
 
 
 def _ordinal(stack: Stack) -> int:
@@ -210,7 +212,8 @@ def _tell_apart(base: BidsName, stacks: Sequence[Stack], gone: Sequence[StackFac
     facts = [*(stack.facts for stack in stacks), *gone]
     if not stacks or len(facts) < 2:
         return [base for _ in stacks]
-    names = _field_map_names(base, facts) or _with_echo(_with_part([base] * len(facts), facts), facts)
+    names = _measured_map_names(base, facts) or _field_map_names(base, facts)
+    names = names or _with_echo(_with_part([base] * len(facts), facts), facts)
     names = names[: len(stacks)]
     if len(set(names)) < len(names):
         held = "; ".join(f"stack {_ordinal(stack)}: {_described(stack)}" for stack in stacks)
@@ -223,7 +226,7 @@ def _tell_apart(base: BidsName, stacks: Sequence[Stack], gone: Sequence[StackFac
 
 
 def _without_open_names(all_series: Sequence[_Series], answers: Answers) -> Answers:
-    """Answers that mean a refused stack, or whose names hang on what it was, become reasons."""
+    """Answers that mean what has no name in BIDS, or whose names hang on a refused stack, become reasons."""
     by_key = {series.key: series for series in all_series}
     sure, unsure = [], []
     for answer in answers.named:
@@ -237,12 +240,15 @@ def _without_open_names(all_series: Sequence[_Series], answers: Answers) -> Answ
 
 
 def _open(series: _Series, answer: Answer) -> str:
-    """Why refused stacks leave a name open; "" if they do not."""
+    """Why a series gets no name from its answer: nothing to name, or refused stacks; else ""."""
+    meant = [stack for stack in series.stacks if answer.stack in (None, _ordinal(stack))]
+    if meant and not any(stack.placed for stack in meant):
+        return UNPLACED
     if not (series.refused and series.stacks):
         return ""
     if answer.stack is not None:
-        meant = [one for one in series.refused if one.stack_id == f"{series.info.series_key}-{answer.stack}"]
-        return f"named is stack {meant[0].stack_id}, which was refused: {meant[0].error}" if meant else ""
+        lost = [one for one in series.refused if one.stack_id == f"{series.info.series_key}-{answer.stack}"]
+        return f"named is stack {lost[0].stack_id}, which was refused: {lost[0].error}" if lost else ""
     if _facts_of_refused(series, _chosen(series, answer)) is not None:
         return ""
     refused = "; ".join(f"stack {one.stack_id} was refused: {one.error}" for one in series.refused)
@@ -284,6 +290,17 @@ def _field_map_names(base: BidsName, facts: Sequence[StackFacts]) -> list[BidsNa
     return [base.with_suffix(f"{stem}{rank}") for rank in ranks]
 
 
+def _measured_map_names(base: BidsName, facts: Sequence[StackFacts]) -> list[BidsName]:
+    """A field map in Hz and its magnitude in one series (GE) are fieldmap and magnitude; else nothing.
+
+    Source: BIDS, "Fieldmap data", case 3.
+    """
+    maps = [one.content == "fieldmap" for one in facts]
+    if base.datatype != "fmap" or base.suffix not in ("fieldmap", "magnitude") or sum(maps) != 1:
+        return []
+    return [base.with_suffix("fieldmap" if is_map else "magnitude") for is_map in maps]
+
+
 def _with_part(names: list[BidsName], facts: Sequence[StackFacts]) -> list[BidsName]:
     parts = [PARTS.get(one.component or "") for one in facts]
     if len(set(parts)) < 2:
@@ -321,7 +338,7 @@ def _completed(name: BidsName, key: str, label: str) -> BidsName:
 
 def _described(stack: Stack) -> str:
     facts = stack.facts
-    words = ["x".join(map(str, stack.shape)), facts.orientation, facts.component]
+    words = ["x".join(map(str, stack.shape)), facts.orientation, facts.component, facts.content]
     if facts.echo_time_s is not None:
         words.append(f"echo time {facts.echo_time_s * 1000:g} ms")
     words.append("/".join(facts.image_type))
@@ -418,12 +435,16 @@ def _skipped(
             if (series.key, stack.stack_id) in named_stacks:
                 continue
             if series.key in answered:
-                beside = (
-                    BESIDE_DIFFUSION if stack.facts.is_diffusion_map else "the heuristic names other stacks"
-                )
-                yield _row(series, stack, reason=beside)
+                yield _row(series, stack, reason=_beside(stack))
             else:
                 yield _row(series, stack, reason=reasons.get(series.key, NOT_NAMED))
+
+
+def _beside(stack: Stack) -> str:
+    """Why a stack has no name although its series has one."""
+    if not stack.placed:
+        return UNPLACED
+    return BESIDE_DIFFUSION if stack.facts.is_diffusion_map else "the heuristic names other stacks"
 
 
 def _refused_row(series: _Series, refused: FailedStack) -> PlanRow:
@@ -455,6 +476,8 @@ def _unread(index: StudyIndex) -> Iterable[PlanRow]:
 def _no_volume(series: _Series) -> str:
     if series.refused:
         return "no volume in it: " + "; ".join(failed.error for failed in series.refused)
+    if series.info.joined_to is not None:
+        return f"no volume in it: its pictures are part of series {series.info.joined_to}"
     counts = Counter(leftover.reason.value for leftover in series.leftovers)
     listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     first = next((leftover.detail for leftover in series.leftovers if leftover.detail), "")

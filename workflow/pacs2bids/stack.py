@@ -7,6 +7,12 @@ same slice) gives the volume. Every label must hold each slice exactly once, and
 something must prove that none is missing. Nothing depends on file names, on UIDs, or on the order in which
 files are read. What does not fit is refused with an error, or listed as incomplete when the complete volumes
 are certain.
+
+Slices at uneven distances have no affine. Where the distance changes between stretches of three and more
+slices (CT: finer through the base of the skull), or a gap of another length parts them, each stretch is an
+exact volume of its own (``even_runs``). Where gaps are whole multiples of one distance, slices are missing:
+that is refused, and so is anything less regular. dcm2niix writes one volume, with the first distance
+throughout.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,6 +34,8 @@ from pacs2bids.model import ConversionError, ImageRef, Plane, Vector
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
 MANY_FRAMES = 1_000_000  # more than an instance has
 EVEN_SPACING = 0.02  # allowed deviation from an even grid, as a fraction of the slice step
+SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their own
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +67,42 @@ class Arrangement:
     """Planes on a grid: ``grid[volume][slice]``; slices ascend along the normal.
 
     ``slice_step_lps``: mm, shape (3,). ``incomplete``: pieces of volumes that lack slices.
+    ``gaps``: how many of these volumes are followed by complete ones.
     """
 
     grid: tuple[tuple[Piece, ...], ...]
     slice_step_lps: Floats
-    incomplete: tuple[Piece, ...]
+    incomplete: tuple[Piece, ...] = ()
+    gaps: int = 0
 
 
-def piece_of(frame: Frame) -> Piece:
-    """The little of a frame that arranging needs."""
+class UnevenError(ConversionError):
+    """Slices that lie on no even grid."""
+
+
+def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
+    """The little of a frame that arranging needs. ``like``: the piece of another tile of its picture."""
     header, facts = frame.header, frame.facts
     slice_time_s = facts.slice_time_s
     if facts.slice_times_s is not None and frame.tile < len(facts.slice_times_s):
         slice_time_s = facts.slice_times_s[frame.tile]
+    if like is not None:
+        return Piece(
+            plane=frame.plane,
+            image=like.image,
+            tile=frame.tile,
+            tile_row=frame.tile_row,
+            tile_column=frame.tile_column,
+            sop_instance_uid=like.sop_instance_uid,
+            instance_number=like.instance_number,
+            temporal_position=like.temporal_position,
+            acquisition_number=like.acquisition_number,
+            acquired=like.acquired,
+            b_value_s_per_mm2=like.b_value_s_per_mm2,
+            b_vector_lps=like.b_vector_lps,
+            slice_time_s=slice_time_s,
+            rescale=like.rescale,
+        )
     temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
     return Piece(
         plane=frame.plane,
@@ -162,6 +194,7 @@ SPLIT: dict[str, Split] = {
     # copies of a series may keep its UID and get numbers of their own (corpus ts)
     "SeriesNumber": lambda frame: recall(_series_number, frame.instance),
     "matrix": lambda frame: (frame.plane.columns, frame.plane.rows),
+    "place in the patient": lambda frame: frame.plane.placed,
     "ImageType": lambda frame: recall(image_type, frame.header),
     "complex component": lambda frame: frame.facts.component,
     "content": lambda frame: frame.facts.content,
@@ -229,22 +262,36 @@ def arrange(pieces: Sequence[Piece], slice_spacing_mm: float | None) -> Arrangem
     """Give every plane its slice and its volume.
 
     ``slice_spacing_mm``: what the header says; used only where a single slice leaves it open.
-    Raises ConversionError if the planes make no even grid.
+    Raises UnevenError if the planes make no even grid, ConversionError if no volume is certain.
     """
+    if not pieces[0].plane.placed:
+        return _unplaced(pieces, slice_spacing_mm)
     places = _slices(pieces)
     volumes = _volumes(pieces, places)
     count = 1 + max(places)
-    complete = [volume for volume in volumes if len(volume) == count]
     incomplete = tuple(pieces[n] for volume in volumes if len(volume) < count for n in volume)
-    if not complete:
+    if all(len(volume) < count for volume in volumes):
         raise ConversionError(f"no volume has all of its {count} slices")
+    volumes.sort(key=lambda volume: min(sequence(pieces[n]) for n in volume))
     grid = tuple(
         tuple(pieces[n] for n in sorted(volume, key=lambda n: places[n]))
-        for volume in sorted(complete, key=lambda volume: min(sequence(pieces[n]) for n in volume))
+        for volume in volumes
+        if len(volume) == count
     )
     step = _slice_step(grid, slice_spacing_mm)
     _require_even(grid, step)
-    return Arrangement(grid=grid, slice_step_lps=step, incomplete=incomplete)
+    last = max(n for n, volume in enumerate(volumes) if len(volume) == count)
+    gaps = sum(len(volume) < count for volume in volumes[:last])
+    return Arrangement(grid=grid, slice_step_lps=step, incomplete=incomplete, gaps=gaps)
+
+
+def _unplaced(pieces: Sequence[Piece], slice_spacing_mm: float | None) -> Arrangement:
+    """Pictures without a place in the patient: one volume, in the order of their instance numbers."""
+    ordered = sorted(pieces, key=sequence)
+    if any(sequence(one) == sequence(other) for one, other in pairwise(ordered)):
+        raise ConversionError("pictures have no place in the patient and nothing orders them")
+    step = slice_normal(ordered[0].plane) * (slice_spacing_mm or 1.0)
+    return Arrangement(grid=(tuple(ordered),), slice_step_lps=step)
 
 
 def sequence(piece: Piece) -> tuple[int, int, int, int, str]:
@@ -391,20 +438,73 @@ def _slice_step(grid: tuple[tuple[Piece, ...], ...], slice_spacing_mm: float | N
     return slice_normal(first) * (slice_spacing_mm or 1.0)
 
 
+def _tolerance_mm(gap_mm: float) -> float:
+    return max(EVEN_SPACING * gap_mm, SAME_PLACE_MM)
+
+
 def _require_even(grid: tuple[tuple[Piece, ...], ...], step: Floats) -> None:
     """Every plane lies where the grid of the first volume puts it."""
-    size = float(np.linalg.norm(step))
-    tolerance = max(EVEN_SPACING * size, SAME_PLACE_MM)
     first = np.array(grid[0][0].plane.position_lps)
     expected = first + np.arange(len(grid[0]))[:, None] * step
     positions = np.array([[piece.plane.position_lps for piece in volume] for volume in grid])
     offset = np.linalg.norm(positions - expected, axis=2)
     worst = np.unravel_index(int(np.argmax(offset)), offset.shape)
-    if offset[worst] > tolerance:
+    if offset[worst] > _tolerance_mm(float(np.linalg.norm(step))):
         gaps = np.linalg.norm(np.diff(positions[0], axis=0), axis=1)
         spread = f"gaps from {gaps.min():.3f} to {gaps.max():.3f} mm" if len(gaps) else "one slice"
         what = (
             f"slices lie on no even grid ({spread}); the plane of instance "
-            f"{grid[worst[0]][worst[1]].sop_instance_uid} is {offset[worst]:.3f} mm off"
+            f"{grid[worst[0]][worst[1]].sop_instance_uid} is {offset[worst]:.3f} mm off{_missing(gaps)}"
         )
-        raise ConversionError(what, hint="A slice may be missing: does the source have more?")
+        raise UnevenError(what, hint="A slice may be missing: does the source have more?")
+
+
+def _missing(gaps_mm: Floats) -> str:
+    """In words, how many slices are missing and where, if whole numbers of them fill the gaps."""
+    step = float(np.median(gaps_mm)) if len(gaps_mm) else 0.0
+    if not step or not _is_multiple(gaps_mm, step):
+        return ""
+    counts = np.round(gaps_mm / step)
+    where = [f"{int(counts[n]) - 1} behind slice {n + 1}" for n in np.flatnonzero(counts > 1)]
+    more = " and more" if len(where) > SHOWN else ""
+    return f"; missing are {', '.join(where[:SHOWN])}{more}" if where else ""
+
+
+def even_runs(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces whose slices lie at uneven distances, cut where the distance changes; else empty.
+
+    Each run has at least ``SHORTEST_RUN`` slices. Runs at one distance, parted by whole multiples of it,
+    are not cut: there slices are missing.
+    """
+    places = _slices(pieces)
+    one_each = dict(zip(places, pieces, strict=True))
+    positions = np.array([one_each[place].plane.position_lps for place in sorted(one_each)])
+    gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    starts = _run_starts(gaps)
+    lengths = np.diff([*starts, len(positions)])
+    if len(starts) < 2 or lengths.min() < SHORTEST_RUN:
+        return []
+    distances, between = gaps[starts], gaps[np.array(starts[1:]) - 1]
+    if (
+        _is_multiple(np.array([*distances, *between]), float(distances[0]))
+        and np.ptp(distances) < SAME_PLACE_MM
+    ):
+        return []
+    number = np.searchsorted(starts, places, side="right") - 1
+    return [
+        [piece for piece, run in zip(pieces, number, strict=True) if run == n] for n in range(len(starts))
+    ]
+
+
+def _run_starts(gaps_mm: Floats) -> list[int]:
+    """The slices at which a new distance begins; the gap before a run belongs to none."""
+    starts = [0]
+    for n, gap in enumerate(gaps_mm):
+        known = gaps_mm[starts[-1]] if n >= starts[-1] else gap
+        if abs(gap - known) > _tolerance_mm(float(known)):
+            starts.append(n + 1)
+    return starts
+
+
+def _is_multiple(gaps_mm: Floats, step_mm: float) -> bool:
+    return bool(np.abs(gaps_mm - np.round(gaps_mm / step_mm) * step_mm).max() <= _tolerance_mm(step_mm))

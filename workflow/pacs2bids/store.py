@@ -34,6 +34,7 @@ from pacs2bids.model import (
     ImageRef,
     Leftover,
     Manifest,
+    NoInstanceError,
     NotDicomError,
     Pacs2BidsError,
     Reason,
@@ -95,11 +96,15 @@ def _indexer(folder: Path, study_instance_uid: str) -> Indexer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedFolder:
-    """What any folder holds: studies, files that are not DICOM, and DICOM files that cannot be used."""
+    """What any folder holds: studies, files that are not DICOM, and DICOM files that cannot be used.
+
+    ``directories``: DICOMDIR files, which are sound and no instances.
+    """
 
     indices: tuple[StudyIndex, ...]
     others: tuple[str, ...]
     damaged: tuple[Leftover, ...]
+    directories: tuple[Leftover, ...] = ()
 
 
 def index_folder(folder: Path) -> IndexedFolder:
@@ -107,12 +112,16 @@ def index_folder(folder: Path) -> IndexedFolder:
     indexers: dict[str, Indexer] = {}
     others: list[str] = []
     damaged: list[Leftover] = []
+    directories: list[Leftover] = []
     reader = Reader()
     for path in files_below(folder):
         try:
             parsed = parse_file(reader, folder, path)
         except NotDicomError:
             others.append(path)
+            continue
+        except NoInstanceError as error:
+            directories.append(Leftover(path=path, reason=Reason.NO_IMAGE, detail=error.what))
             continue
         except HeaderError as error:
             damaged.append(Leftover(path=path, reason=Reason.UNREADABLE, detail=error.what))
@@ -129,6 +138,7 @@ def index_folder(folder: Path) -> IndexedFolder:
         indices=tuple(indexers[uid].finish() for uid in sorted(indexers)),
         others=tuple(others),
         damaged=tuple(damaged),
+        directories=tuple(directories),
     )
 
 
@@ -292,7 +302,7 @@ def _write_blocks(stream: IO[bytes], compress: Any, voxels: Pixels) -> None:
 def nifti_header(stack: Stack, volume: Volume) -> Nifti1Header:
     """Header of a single-file NIfTI-1: sform and qform from the affine, both code 1 (scanner).
 
-    A sheared grid has no quaternion: then qform_code is 0.
+    A sheared grid has no quaternion: then qform_code is 0. Without a place in the patient both codes are 0.
     """
     colour = volume.voxels.ndim == 5
     affine = np.array(stack.affine_ras)
@@ -306,8 +316,9 @@ def nifti_header(stack: Stack, volume: Volume) -> Nifti1Header:
     header.set_zooms([*zooms, stack.repetition_time_s or 0.0][: len(shape)])
     header.set_xyzt_units("mm", "sec" if len(shape) > 3 else None)
     header.set_dim_info(slice=2)
-    header.set_sform(affine, code=1)
-    header.set_qform(None if stack.shear else affine, code=0 if stack.shear else 1)
+    header.set_sform(affine if stack.placed else None, code=int(stack.placed))
+    has_qform = stack.placed and not stack.shear
+    header.set_qform(affine if has_qform else None, code=int(has_qform))
     header.set_slope_inter(volume.slope, volume.intercept)
     header["magic"] = b"n+1"
     header["vox_offset"] = 352

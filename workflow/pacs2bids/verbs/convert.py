@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> str:
         _require_second_converter()
     found = index_folder(source)
     if not found.indices and not found.damaged:
-        what = f"holds no DICOM file ({len(found.others)} other files)" if found.others else "is empty"
+        others = len(found.others) + len(found.directories)
+        what = f"holds no DICOM instance ({others} other files)" if others else "is empty"
         raise HeaderError(what, where=str(source))
     manifests: list[Manifest] = []
     opinions: list[VolumeOpinion] = []
@@ -76,7 +77,8 @@ def run(arguments: argparse.Namespace) -> str:
         manifests.append(manifest)
         if arguments.second_opinion:
             opinions += _second_opinion(index, manifest, source, folder)
-    leftovers = [*found.damaged, *(leftover for index in found.indices for leftover in index.leftovers)]
+    leftovers = [*found.damaged, *found.directories]
+    leftovers += [leftover for index in found.indices for leftover in index.leftovers]
     _list_leftovers(target, leftovers, found.others)
     summary = _summary(found, manifests, len(leftovers), target)
     if arguments.second_opinion:
@@ -144,7 +146,7 @@ def _remove_stale(folder: Path, manifest: Manifest) -> None:
 
 
 def _names(index: StudyIndex) -> dict[str, str]:
-    """File stems: stack id, series description as far as it is fit for a file name, echo and component."""
+    """File stems: stack id, series description as fit for a file name, echo, component and content."""
     stacks = {stack.stack_id: stack.facts for stack in index.stacks}
     names = {}
     for series in index.series:
@@ -157,7 +159,8 @@ def _names(index: StudyIndex) -> dict[str, str]:
             several = len(echoes) > 1 and facts.echo_time_s is not None
             echo = f"e{1 + echoes.index(facts.echo_time_s)}" if several and facts.echo_time_s else ""
             component = COMPONENTS.get(facts.component or "", "")
-            names[stack_id] = "_".join(filter(None, [stack_id, description, echo, component]))
+            words = [stack_id, description, echo, component, facts.content]
+            names[stack_id] = "_".join(filter(None, words))
     return names
 
 
@@ -169,7 +172,8 @@ def _list_leftovers(target: Path, leftovers: Sequence[Leftover], others: Sequenc
 
 def _summary(found: IndexedFolder, manifests: Sequence[Manifest], left: int, target: Path) -> str:
     written = sum(len(manifest.volumes) for manifest in manifests)
-    instances = sum(index.instances for index in found.indices) + len(found.damaged)
+    instances = sum(index.instances for index in found.indices)
+    instances += len(found.damaged) + len(found.directories)
     others = f", {len(found.others)} other files" if found.others else ""
     return f"{written} volumes of {instances} instances, {left} left over{others} -> {target}"
 

@@ -123,7 +123,7 @@ def read(stream: BinaryIO, path: str) -> DataSetFile:
     except (*MALFORMED, EOFError, OSError, MemoryError) as error:
         # not the library's words: they may quote values
         raise HeaderError(f"header is damaged ({type(error).__name__})", where=path) from error
-    if "DirectoryRecordSequence" in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
         raise NoInstanceError("is the directory of a medium (DICOMDIR), no instance", where=path)
     if "SOPInstanceUID" not in dataset:
         raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)

@@ -124,7 +124,7 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
 
 def _unplaced(header: Header) -> Plane:
     """The plane of a picture without a place in the patient: of its size, with any spacing it gives."""
-    spacing = header.numbers("PixelSpacing") or header.numbers("NominalScannedPixelSpacing")
+    spacing = header.numbers("PixelSpacing")
     known = spacing if len(spacing) == 2 and min(spacing) > 0 else (1.0, 1.0)
     return Plane(
         position_lps=(0.0, 0.0, 0.0),

@@ -60,10 +60,15 @@ class DataSetLayer:
         try:
             value = self.dataset[key].value
         except MALFORMED:
-            return ()
+            value = self._stored(key)
         if value is None or value in ("", b""):
             return ()
         return tuple(value) if isinstance(value, MULTIPLE) else (value,)
+
+    def _stored(self, key: str | BaseTag) -> bytes | None:
+        """The bytes of a value that pydicom cannot convert: no number or time, but not nothing either."""
+        raw = self.dataset.get_item(key)
+        return raw.value if raw is not None and isinstance(raw.value, bytes) else None
 
     def values(self, keyword: str) -> tuple[Any, ...]:
         """Values of an element: numbers, texts or bytes."""

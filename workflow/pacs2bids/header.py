@@ -280,6 +280,14 @@ class Header:
         """First value as a float; None if it is no finite number."""
         return _first(_numbers(self._values(keyword)[:1]))
 
+    def sound_number(self, keyword: str) -> float | None:
+        """First value as a float; None if there is none. Raises HeaderError if it is no finite number."""
+        values = self._values(keyword)[:1]
+        numbers = _numbers(values)
+        if _texts(values) and not numbers:
+            raise HeaderError(f"{keyword} is no number")
+        return _first(numbers)
+
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """All values as floats; empty if any is no finite number."""
         return _numbers(self._values(keyword))

@@ -1,6 +1,7 @@
-"""What private elements mean: one module a vendor, each with ``claims(header)`` and ``facts(header)``.
+"""What private elements mean: one module a vendor.
 
-``facts`` picks the first module that claims the header; ``standard`` claims what is left. It is called once
+``facts`` picks the module that knows the header's Manufacturer by name; where nobody does (removed, or
+overwritten by another program), the one whose private blocks are there; else ``standard``. It is called once
 an instance, or once a frame of an enhanced instance. To add a vendor: one module here, one entry in
 ``VENDORS``, one row in the contract test.
 """
@@ -10,17 +11,19 @@ from __future__ import annotations
 from typing import Protocol
 
 from pacs2bids.header import Header
-from pacs2bids.model import Facts
+from pacs2bids.model import Facts, HeaderError
 from pacs2bids.vendors import canon, ge, philips, siemens, standard, uih
 
 __all__ = ["VENDORS", "Vendor", "facts"]
 
 
 class Vendor(Protocol):
-    """What a vendor module offers."""
+    """What a vendor module offers. ``CREATORS``: (creator, group) of private blocks that only it writes."""
+
+    CREATORS: tuple[tuple[str, int], ...]
 
     def claims(self, header: Header) -> bool:
-        """Whether this vendor wrote the header."""
+        """Whether Manufacturer names this vendor."""
         ...
 
     def facts(self, header: Header) -> Facts:
@@ -28,7 +31,7 @@ class Vendor(Protocol):
         ...
 
 
-VENDORS: tuple[Vendor, ...] = (siemens, ge, philips, uih, canon, standard)
+VENDORS: tuple[Vendor, ...] = (siemens, ge, philips, uih, canon)
 
 
 def facts(header: Header) -> Facts:
@@ -36,5 +39,12 @@ def facts(header: Header) -> Facts:
 
     Raises HeaderError where the picture cannot be understood without a private element that is missing.
     """
-    vendor = next(vendor for vendor in VENDORS if vendor.claims(header))
-    return vendor.facts(header)
+    vendor = next((vendor for vendor in VENDORS if vendor.claims(header)), None) or next(
+        (vendor for vendor in VENDORS if any(header.has_private(*block) for block in vendor.CREATORS)), None
+    )
+    if vendor is not None:
+        return vendor.facts(header)
+    if "MOSAIC" in header.texts("ImageType"):
+        what = "a mosaic of slices by nobody whose private elements are known: where they lie is not told"
+        raise HeaderError(what, hint="Get the instance with its Manufacturer and private elements")
+    return standard.facts(header)

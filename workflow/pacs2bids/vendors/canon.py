@@ -13,6 +13,7 @@ from pacs2bids.header import Header
 from pacs2bids.model import Facts
 from pacs2bids.vendors import standard
 
+CREATORS: tuple[tuple[str, int], ...] = ()  # nothing private is read
 _COMMENT = re.compile(r"\bb=(\d+(?:\.\d+)?)\s*\(")
 
 

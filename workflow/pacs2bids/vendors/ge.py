@@ -18,6 +18,7 @@ from pacs2bids.model import Facts, Json, Vector
 from pacs2bids.vendors import standard
 
 _PARAMETERS, _ACQUISITION = "GEMS_PARM_01", "GEMS_ACQU_01"
+CREATORS: tuple[tuple[str, int], ...] = ((_PARAMETERS, 0x43), (_ACQUISITION, 0x19))
 
 PULSE_SEQUENCE = Private(creator=_ACQUISITION, group=0x19, element=0x9C, vr="LO")
 INTERNAL_PULSE_SEQUENCE = Private(creator=_ACQUISITION, group=0x19, element=0x9E, vr="LO")
@@ -54,9 +55,8 @@ class _Epi:
 
 
 def claims(header: Header) -> bool:
-    """By Manufacturer ("GE MEDICAL SYSTEMS"), or by GE's own elements."""
-    manufacturer = (header.text("Manufacturer") or "").upper()
-    return manufacturer.startswith("GE") or (not manufacturer and header.has_private(_PARAMETERS, 0x43))
+    """By Manufacturer ("GE MEDICAL SYSTEMS")."""
+    return (header.text("Manufacturer") or "").upper().startswith("GE")
 
 
 def facts(header: Header) -> Facts:

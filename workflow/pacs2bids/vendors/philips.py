@@ -13,6 +13,7 @@ from pacs2bids.model import Facts, Json, Vector
 from pacs2bids.vendors import standard
 
 _IMAGING, _MR = "Philips Imaging DD 001", "Philips MR Imaging DD 001"
+CREATORS: tuple[tuple[str, int], ...] = ((_IMAGING, 0x2001), (_MR, 0x2005))
 
 B_VALUE = Private(creator=_IMAGING, group=0x2001, element=0x03, vr="FL")
 WATER_FAT_SHIFT = Private(creator=_IMAGING, group=0x2001, element=0x22, vr="FL")
@@ -26,9 +27,8 @@ GRADIENT = tuple(
 
 
 def claims(header: Header) -> bool:
-    """By Manufacturer ("Philips", "Philips Medical Systems"), or by Philips's own elements."""
-    manufacturer = (header.text("Manufacturer") or "").lower()
-    return "philips" in manufacturer or (not manufacturer and header.has_private(_IMAGING, 0x2001))
+    """By Manufacturer ("Philips", "Philips Medical Systems")."""
+    return "philips" in (header.text("Manufacturer") or "").lower()
 
 
 def facts(header: Header) -> Facts:

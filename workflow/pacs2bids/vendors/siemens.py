@@ -21,6 +21,7 @@ log = logging.getLogger("pacs2bids.vendors")
 
 _HEADER, _CSA = "SIEMENS MR HEADER", "SIEMENS CSA HEADER"
 _SERIES_XA, _IMAGE_XA = "SIEMENS MR SDS 01", "SIEMENS MR SDI 02"
+CREATORS: tuple[tuple[str, int], ...] = ((_CSA, 0x29), (_HEADER, 0x19), (_SERIES_XA, 0x21), (_IMAGE_XA, 0x21))
 
 MOSAIC_IMAGES = Private(creator=_HEADER, group=0x19, element=0x0A, vr="US")
 B_VALUE = Private(creator=_HEADER, group=0x19, element=0x0C, vr="IS")
@@ -63,9 +64,8 @@ class _Image:
 
 
 def claims(header: Header) -> bool:
-    """By Manufacturer ("SIEMENS", "Siemens", "Siemens Healthineers"), or by Siemens's own elements."""
-    manufacturer = (header.text("Manufacturer") or "").lower()
-    return "siemens" in manufacturer or (not manufacturer and header.has_private(_CSA, 0x29))
+    """By Manufacturer ("SIEMENS", "Siemens", "Siemens Healthineers")."""
+    return "siemens" in (header.text("Manufacturer") or "").lower()
 
 
 def facts(header: Header) -> Facts:
@@ -161,7 +161,7 @@ def _mosaic(header: Header, image: _Image) -> Mosaic | None:
     if "MOSAIC" not in header.texts("ImageType"):
         return None
     # SliceThickness leaves out the gap between slices: only where SpacingBetweenSlices is missing
-    step = header.number("SpacingBetweenSlices") or header.number("SliceThickness")
+    step = header.sound_number("SpacingBetweenSlices") or header.number("SliceThickness")
     length = math.hypot(*image.normal)
     slices = image.mosaic_images or 0
     tiles = math.isqrt(max(slices, 1) - 1) + 1

@@ -30,12 +30,6 @@ _PHASE_ENCODING = {"ROW": "row", "COL": "column", "COLUMN": "column"}
 _EPOCH = datetime(2000, 1, 1)
 
 
-def claims(header: Header) -> bool:
-    """Every header: the last row of the registry."""
-    del header
-    return True
-
-
 def facts(header: Header) -> Facts:
     """Facts from standard elements only; phase-encoding polarity and mosaics are beyond them."""
     image_type = header.texts("FrameType") or header.texts("ImageType")

@@ -13,6 +13,7 @@ from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
 from pacs2bids.vendors import standard
 
 _CREATOR = "Image Private Header"
+CREATORS: tuple[tuple[str, int], ...] = ((_CREATOR, 0x65),)
 
 DISPLAYED_DIRECTION = Private(creator=_CREATOR, group=0x65, element=0x05, vr="SH")
 B_VALUE = Private(creator=_CREATOR, group=0x65, element=0x09, vr="FD")

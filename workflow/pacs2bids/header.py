@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pacs2bids.dictionary import Private, tag_of, vr_of
+from pacs2bids.model import HeaderError
 from pacs2bids.template import (
     ITEM,
     PER_FRAME,

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks``: pacs2bids convert and dcm2niix in turns over the same folders, as ratios."""
+"""``python -m tests.benchmarks``: pacs2bids convert and dcm2niix in turns over the same folders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-import dcm2niix
-
+import dcm2niix  # type: ignore[import-untyped]
 from tests.benchmarks.measure import Comparison, Cost, Tool, compared, in_turns, table
 from tests.benchmarks.workloads import WORKLOADS, Places, Unavailable, Workload
 
@@ -58,7 +57,7 @@ def main() -> int:
     places = Places(corpus=arguments.corpus, data=arguments.data)
     pairs = (*PAIRS, PIGZ) if shutil.which("pigz") else PAIRS
     chosen = [load for load in WORKLOADS if not arguments.workload or load.name in arguments.workload]
-    rows = [HEAD]
+    rows: list[tuple[str, ...]] = [HEAD]
     for workload in chosen:
         try:
             rows += _rows(workload, workload.folder(places), pairs, arguments.rounds)

@@ -1,4 +1,4 @@
-"""A session of single-frame GE-like files, made in seconds: the same bytes for the same arguments.
+"""A session of single-frame GE-like files, made in half a minute: the same bytes for the same arguments.
 
 One data set is encoded by pydicom, element by element; each file is its elements with the varying ones
 replaced. What varies does so as on a scanner: UIDs, numbers, times and positions of unequal lengths.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
 ROOT = "1.2.826.0.1.3680043.8.498.7"  # below the root that pydicom gives to everybody
 PRIVATE = 40  # elements in each private block: GE writes a few hundred
@@ -106,8 +106,8 @@ def _constant(number: int, protocol: Protocol) -> Dataset:
     data = Dataset()
     data.SpecificCharacterSet = "ISO_IR 100"
     data.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
-    data.SOPClassUID, data.StudyInstanceUID = MRImageStorage, f"{ROOT}.1000"
-    data.SeriesInstanceUID, data.FrameOfReferenceUID = f"{ROOT}.1000.{number}", f"{ROOT}.1001"
+    data.SOPClassUID, data.StudyInstanceUID = MRImageStorage, UID(f"{ROOT}.1000")
+    data.SeriesInstanceUID, data.FrameOfReferenceUID = UID(f"{ROOT}.1000.{number}"), UID(f"{ROOT}.1001")
     data.StudyDate = data.SeriesDate = data.AcquisitionDate = data.ContentDate = "20260105"
     data.StudyTime, data.SeriesTime = "100000", f"{100000 + 100 * number}"
     data.Modality, data.Manufacturer, data.ManufacturerModelName = "MR", "GE MEDICAL SYSTEMS", "SIGNA Premier"
@@ -146,7 +146,7 @@ def _varying(number: int, protocol: Protocol, volume: int, slice_: int, pixels: 
     instance = 1 + volume * protocol.slices + slice_
     time_s = 2.0 * volume + 2.0 * slice_ / protocol.slices
     clock = f"10{int(time_s // 60) % 60:02d}{time_s % 60:09.6f}"
-    data.SOPInstanceUID = f"{ROOT}.{number}.{instance}"
+    data.SOPInstanceUID = UID(f"{ROOT}.{number}.{instance}")
     data.AcquisitionTime = data.ContentTime = clock
     data.InstanceNumber, data.TemporalPositionIdentifier = instance, 1 + volume
     data.TriggerTime = f"{1000 * time_s:.1f}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-
+from pydicom.uid import UID
 from tests.benchmarks.synthetic_ge import SESSION, one_series, write_session
 
 MOSAICS = 300
@@ -82,7 +82,7 @@ def _mosaics(places: Places, folder: Path) -> None:
     uid = data.SOPInstanceUID
     for volume in range(MOSAICS):
         seconds = 2 * volume
-        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{uid[:50]}.{volume + 1}"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID(f"{uid[:50]}.{volume + 1}")
         data.InstanceNumber = data.AcquisitionNumber = volume + 1
         data.AcquisitionTime = data.ContentTime = f"12{seconds // 60:02d}{seconds % 60:02d}.500000"
         data.save_as(folder / f"{volume + 1:04d}.dcm")
@@ -94,7 +94,7 @@ WORKLOADS = (
     Workload(name="series-4000", what="one synthetic series", folder=made("series-4000", _series(4000))),
     Workload(name="series-16000", what="one synthetic series", folder=made("series-16000", _series(16000))),
     Workload(name="ge", what="many small files", folder=real("dcm_qa_ge")),
-    Workload(name="trt", what="many small files, Siemens XA and others", folder=real("dcm_qa_trt")),
+    Workload(name="trt", what="many small files", folder=real("dcm_qa_trt")),
     Workload(name="mosaic", what=f"{MOSAICS} Siemens mosaics", folder=made("mosaic", _mosaics)),
     Workload(name="enhanced-siemens", what="enhanced, Siemens XA30", folder=real("dcm_qa_xa30")),
     Workload(name="enhanced-canon", what="enhanced, 1,040 frames", folder=real("dcm_qa_canon_61/enh")),

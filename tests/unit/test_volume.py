@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pacs2bids.model import ConversionError, ImageRef, Placement, Stack, StackFacts
-from pacs2bids.volume import assemble, decode
+from pacs2bids.volume import BLOCK, Layout, assemble, decode, layout_of
 
 IMAGE = ImageRef(
     path="one.dcm",
@@ -109,22 +110,29 @@ def pictures(image: ImageRef) -> np.ndarray:
     return np.arange(6, dtype=np.uint16).reshape(2, 3) + 100 * image.frame
 
 
+def whole(stack: Stack, load: Callable[[ImageRef], np.ndarray]) -> tuple[Layout, np.ndarray]:
+    """All blocks of a stack, (volume, slice, row, column)."""
+    layout = layout_of(stack)
+    planes = np.concatenate([assemble(stack, layout, block, load) for block in layout.blocks])
+    return layout, planes.reshape(stack.shape[3], stack.shape[2], *layout.plane_shape)
+
+
 TWO = (IMAGE, replace(IMAGE, frame=1))
 
 
 def test_rows_are_stored_bottom_up_and_one_rescale_is_kept() -> None:
-    volume = assemble(stack(rescale=((2.0, -1.0),), images=TWO), pictures)
-    assert volume.voxels.dtype == np.int16
-    assert volume.voxels[0, 0].tolist() == [[3, 4, 5], [0, 1, 2]]
-    assert volume.voxels[0, 1].tolist() == [[103, 104, 105], [100, 101, 102]]
-    assert (volume.slope, volume.intercept) == (2.0, -1.0)
+    layout, voxels = whole(stack(rescale=((2.0, -1.0),), images=TWO), pictures)
+    assert voxels.dtype == layout.dtype == np.int16
+    assert voxels[0, 0].tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert voxels[0, 1].tolist() == [[103, 104, 105], [100, 101, 102]]
+    assert (layout.slope, layout.intercept) == (2.0, -1.0)
 
 
 def test_several_rescales_are_applied() -> None:
-    volume = assemble(stack(rescale=((1.0, 0.0), (0.5, 3.0)), images=TWO), pictures)
-    assert volume.voxels.dtype == np.float32
-    assert volume.voxels[0, 1].tolist() == [[54.5, 55.0, 55.5], [53.0, 53.5, 54.0]]
-    assert (volume.slope, volume.intercept) == (1.0, 0.0)
+    layout, voxels = whole(stack(rescale=((1.0, 0.0), (0.5, 3.0)), images=TWO), pictures)
+    assert voxels.dtype == np.float32
+    assert voxels[0, 1].tolist() == [[54.5, 55.0, 55.5], [53.0, 53.5, 54.0]]
+    assert (layout.slope, layout.intercept) == (1.0, 0.0)
 
 
 def test_each_picture_is_loaded_once_for_all_its_tiles() -> None:
@@ -135,13 +143,46 @@ def test_each_picture_is_loaded_once_for_all_its_tiles() -> None:
         return np.arange(24, dtype=np.uint16).reshape(4, 6)
 
     tiled = stack(rescale=((1.0, 0.0),), images=TWO, image=(0, 0), tile_row=(0, 2), tile_column=(3, 0))
-    volume = assemble(tiled, mosaic)
+    _, voxels = whole(tiled, mosaic)
     assert len(loads) == 1
-    assert volume.voxels[0, 0].tolist() == [[9, 10, 11], [3, 4, 5]]
-    assert volume.voxels[0, 1].tolist() == [[18, 19, 20], [12, 13, 14]]
+    assert voxels[0, 0].tolist() == [[9, 10, 11], [3, 4, 5]]
+    assert voxels[0, 1].tolist() == [[18, 19, 20], [12, 13, 14]]
+
+
+def test_planes_come_in_the_order_of_the_file_whatever_theirs() -> None:
+    turned = stack(rescale=((1.0, 0.0),), images=TWO, slice=(1, 0))
+    _, voxels = whole(turned, pictures)
+    assert voxels[0, 0].tolist() == [[103, 104, 105], [100, 101, 102]]
+    assert voxels[0, 1].tolist() == [[3, 4, 5], [0, 1, 2]]
+
+
+def test_blocks_are_cut_between_pictures_only() -> None:
+    side = 512  # four tiles of half a megabyte in each picture
+    images = tuple(replace(IMAGE, frame=frame) for frame in range(3))
+    tiles = {
+        "image": [0] * 4 + [1] * 4 + [2] * 4,
+        "tile_row": (0,) * 12,
+        "tile_column": (0,) * 12,
+        "slice": [0, 1, 2, 3] * 3,
+        "volume": [0] * 4 + [1] * 4 + [2] * 4,
+    }
+    mosaics = replace(stack(rescale=((1.0, 0.0),), images=images, **tiles), shape=(side, side, 4, 3))
+    assert 4 * 2 * side * side > BLOCK
+    assert layout_of(mosaics).blocks == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11))
+
+
+@pytest.mark.parametrize("slices", [(0, 0), (0, 2), (-1, 0)])
+def test_planes_that_do_not_fill_the_grid_are_refused(slices: tuple[int, int]) -> None:
+    with pytest.raises(ConversionError, match="do not fill"):
+        layout_of(stack(rescale=((1.0, 0.0),), images=TWO, slice=slices))
+
+
+def test_a_picture_that_is_too_small_is_named() -> None:
+    with pytest.raises(ConversionError, match=r"one\.dcm: has a picture of 3 x 1 pixels"):
+        whole(stack(rescale=((1.0, 0.0),), images=TWO), lambda image: pictures(image)[:1])
 
 
 @pytest.mark.parametrize(("stored", "kind"), [(12, np.int16), (15, np.int16), (16, np.uint16)])
 def test_unsigned_values_become_signed_where_they_fit(stored: int, kind: type) -> None:
     images = tuple(replace(image, bits_stored=stored, high_bit=stored - 1) for image in TWO)
-    assert assemble(stack(rescale=((1.0, 0.0),), images=images), pictures).voxels.dtype == kind
+    assert layout_of(stack(rescale=((1.0, 0.0),), images=images)).dtype == kind

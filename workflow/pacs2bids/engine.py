@@ -15,6 +15,7 @@ from pacs2bids import __version__
 
 # what decides an index or a volume: floors 0 to 3, and the reading and writing around them
 SOURCES = (
+    "compress.py",
     "files.py",
     "datasets.py",
     "dictionary.py",
@@ -23,6 +24,7 @@ SOURCES = (
     "header.py",
     "indexing.py",
     "model.py",
+    "nifti.py",
     "sidecar.py",
     "stack.py",
     "store.py",
@@ -31,7 +33,7 @@ SOURCES = (
     "vendors/*.py",
     "volume.py",
 )
-LIBRARIES = ("isal", "msgspec", "nibabel", "numpy", "pydicom", "python-gdcm")
+LIBRARIES = ("isal", "msgspec", "numpy", "pydicom", "python-gdcm")
 
 
 @cache

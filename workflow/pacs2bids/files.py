@@ -54,6 +54,16 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         stream.write(content)
 
 
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
+    """Write chunk after chunk, atomically; returns the SHA-256 of the file, hexadecimal."""
+    digest = hashlib.sha256()
+    with atomic(path) as stream:
+        for chunk in chunks:
+            digest.update(chunk)
+            stream.write(chunk)
+    return digest.hexdigest()
+
+
 def write_text(path: Path, content: str, *, mode: int = 0o644) -> None:
     """Write ``content`` atomically as UTF-8."""
     write_bytes(path, content.encode(), mode=mode)

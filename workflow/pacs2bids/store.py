@@ -10,20 +10,23 @@ import hashlib
 import logging
 import os
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
-from isal import isal_zlib
-from nibabel.nifti1 import Nifti1Header
 
+from pacs2bids import nifti
+from pacs2bids.compress import LEVELS, Piece, compressed, joined
 from pacs2bids.engine import engine_version
-from pacs2bids.files import atomic, read_record, sha256, write_json, write_record, write_text
+from pacs2bids.files import read_record, sha256, write_chunks, write_json, write_record, write_text
 from pacs2bids.geometry import fsl_b_vectors
 from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.indexing import Indexer
@@ -42,14 +45,11 @@ from pacs2bids.model import (
     StudyIndex,
     VolumeFile,
 )
-from pacs2bids.volume import Pixels, Volume, assemble, decode
+from pacs2bids.volume import Layout, Pixels, assemble, decode, layout_of
 
 log = logging.getLogger("pacs2bids.store")
 
-BLOCK = 1 << 20
-GZIP_LEVELS = {"fast": 2, "small": 6}
-NIFTI_LONGEST = 32767  # dim[] is a signed 16-bit number
-RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+AHEAD = 3  # blocks a thread that are under way or wait to be written
 
 
 # ---------------------------------------------------------------------------------------------- scan
@@ -195,7 +195,7 @@ def reconstruct(
     stems = {stack.stack_id: (names or {}).get(stack.stack_id, stack.stack_id) for stack in index.stacks}
     writer = _Writer(dicom=dicom, volumes=volumes, gzip=gzip, stems=stems)
     with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
-        results = list(pool.map(writer.attempt, index.stacks))
+        results = list(writer.results(index.stacks, pool, max(jobs, 1)))
     return Manifest(
         engine_version=index.engine_version,
         study_instance_uid=index.study_instance_uid,
@@ -214,44 +214,88 @@ def remove_stale(volumes: Path, index: StudyIndex) -> None:
             path.unlink()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work:
+    """A stack that is to be written."""
+
+    stack: Stack
+    layout: Layout
+    input_digest: str
+
+
+_Start: TypeAlias = _Work | VolumeFile | FailedStack
+_Block: TypeAlias = Callable[[], Piece]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
+    """Writes stacks block by block: one big stack keeps all threads busy, and so do many small ones."""
+
     dicom: Path
     volumes: Path
     gzip: str
     stems: dict[str, str]
 
-    def attempt(self, stack: Stack) -> VolumeFile | FailedStack:
-        try:
-            return self._write(stack)
-        except (Pacs2BidsError, MemoryError) as error:
-            what = str(error) or "not enough memory"
-            log.info("stack %s failed: %s", stack.stack_id, what)
-            return FailedStack(stack_id=stack.stack_id, error=what)
+    def results(
+        self, stacks: Iterable[Stack], pool: Executor, jobs: int
+    ) -> Iterator[VolumeFile | FailedStack]:
+        """One a stack, in their order. Holds a few blocks a thread in memory, whatever the stacks are."""
+        blocks = _in_turn(self._blocks(stacks), pool, ahead=AHEAD * jobs)
+        for start, mine in groupby(blocks, key=itemgetter(0)):
+            yield self._write(start, mine) if isinstance(start, _Work) else start
 
-    def _write(self, stack: Stack) -> VolumeFile:
-        digest = self._input_digest(stack)
-        stem = self.stems[stack.stack_id]
-        record = self.volumes / f".{stem}.json"
-        kept = self._kept(record, digest)
-        if kept is not None:
-            return kept
-        volume = assemble(stack, pixel_loader(self.dicom))
-        names = [f"{stem}.nii.gz", f"{stem}.json"]
-        write_nifti(self.volumes / names[0], stack, volume, level=GZIP_LEVELS[self.gzip])
-        write_json(self.volumes / names[1], stack.sidecar)
+    def _blocks(self, stacks: Iterable[Stack]) -> Iterator[tuple[_Start, _Block | None]]:
+        """Each stack with each of its blocks, header first; with None where there is nothing to write."""
+        load, level = pixel_loader(self.dicom), LEVELS[self.gzip]
+
+        def block_of(work: _Work, planes: tuple[int, ...]) -> Piece:
+            return compressed(octets(assemble(work.stack, work.layout, planes, load)), level)
+
+        for stack in stacks:
+            start = self._start(stack)
+            if not isinstance(start, _Work):
+                yield start, None
+                continue
+            yield start, partial(compressed, memoryview(nifti_header(stack, start.layout)), level)
+            for planes in start.layout.blocks:
+                yield start, partial(block_of, start, planes)
+
+    def _start(self, stack: Stack) -> _Start:
+        try:
+            digest = self._input_digest(stack)
+            kept = self._kept(self._record(stack), digest)
+            return kept or _Work(stack=stack, layout=layout_of(stack), input_digest=digest)
+        except Pacs2BidsError as error:
+            return _failed(stack, error)
+
+    def _write(
+        self, work: _Work, blocks: Iterable[tuple[_Start, Future[Piece] | None]]
+    ) -> VolumeFile | FailedStack:
+        stack, stem = work.stack, self.stems[work.stack.stack_id]
+        level = LEVELS[self.gzip]
+        pieces = (block.result() for _, block in blocks if block is not None)
+        name = f"{stem}.nii" if level is None else f"{stem}.nii.gz"
+        try:
+            files = {name: write_chunks(self.volumes / name, joined(pieces, level))}
+        except (Pacs2BidsError, MemoryError) as error:
+            return _failed(stack, error)
+        write_json(self.volumes / f"{stem}.json", stack.sidecar)
+        names = [f"{stem}.json"]
         if stack.gradients is not None:
             names += [f"{stem}.bval", f"{stem}.bvec"]
             write_gradients(self.volumes / stem, stack)
         result = VolumeFile(
             stack_id=stack.stack_id,
-            input_digest=digest,
-            files={name: sha256(self.volumes / name) for name in names},
+            input_digest=work.input_digest,
+            files=files | {name: sha256(self.volumes / name) for name in names},
             warnings=stack.warnings,
         )
-        write_record(record, result)
+        write_record(self._record(stack), result)
         log.info("stack %s: %s voxels written", stack.stack_id, " x ".join(map(str, stack.shape)))
         return result
+
+    def _record(self, stack: Stack) -> Path:
+        return self.volumes / f".{self.stems[stack.stack_id]}.json"
 
     def _kept(self, record: Path, digest: str) -> VolumeFile | None:
         if not record.exists():
@@ -271,58 +315,52 @@ class _Writer:
         digest.update(f"{engine_version()} {self.gzip}".encode())
         for path in sorted({image.path for image in stack.images}):
             try:
-                status = (self.dicom / path).stat()
+                status = os.stat(f"{self.dicom}/{path}")  # noqa: PTH116 - microseconds count here
             except OSError as error:
                 raise ConversionError(f"cannot be read: {error.strerror}", where=path) from error
             digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()
 
 
-def write_nifti(path: Path, stack: Stack, volume: Volume, *, level: int) -> None:
-    """Write a ``.nii.gz``, always the same bytes for the same voxels (no time in the gzip header)."""
-    header = nifti_header(stack, volume)
-    with atomic(path) as stream:
-        compress: Any = (
-            isal_zlib.compressobj(level, isal_zlib.DEFLATED, 31)
-            if level <= isal_zlib.ISAL_BEST_COMPRESSION
-            else zlib.compressobj(level, zlib.DEFLATED, 31)
-        )
-        # 4 zero bytes: no extensions (NIfTI-1.1)
-        stream.write(compress.compress(header.binaryblock + bytes(4)))
-        _write_blocks(stream, compress, np.ascontiguousarray(volume.voxels))
-        stream.write(compress.flush())
+def _failed(stack: Stack, error: BaseException) -> FailedStack:
+    what = str(error) or "not enough memory"
+    log.info("stack %s failed: %s", stack.stack_id, what)
+    return FailedStack(stack_id=stack.stack_id, error=what)
 
 
-def _write_blocks(stream: IO[bytes], compress: Any, voxels: Pixels) -> None:
-    octets = voxels.reshape(-1).view(np.uint8).data
-    for start in range(0, len(octets), BLOCK):
-        stream.write(compress.compress(octets[start : start + BLOCK]))
+def _in_turn(
+    blocks: Iterable[tuple[_Start, _Block | None]], pool: Executor, ahead: int
+) -> Iterator[tuple[_Start, Future[Piece] | None]]:
+    """Start the blocks on the pool and give them back in order; at most ``ahead`` are under way."""
+    waiting: deque[tuple[_Start, Future[Piece] | None]] = deque()
+    for start, block in blocks:
+        waiting.append((start, None if block is None else pool.submit(block)))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
 
 
-def nifti_header(stack: Stack, volume: Volume) -> Nifti1Header:
+def nifti_header(stack: Stack, layout: Layout) -> bytes:
     """Header of a single-file NIfTI-1: sform and qform from the affine, both code 1 (scanner).
 
     A sheared grid has no quaternion: then qform_code is 0. Without a place in the patient both codes are 0.
     """
-    colour = volume.voxels.ndim == 5
-    affine = np.array(stack.affine_ras)
-    shape = stack.shape if stack.shape[3] > 1 else stack.shape[:3]
-    if max(shape) > NIFTI_LONGEST:
-        raise ConversionError(f"has {max(shape)} voxels along one axis; NIfTI-1 holds up to {NIFTI_LONGEST}")
-    header = Nifti1Header()
-    header.set_data_dtype(RGB if colour else volume.voxels.dtype)
-    header.set_data_shape(shape)
-    zooms = [float(np.linalg.norm(affine[:3, axis])) for axis in range(3)]
-    header.set_zooms([*zooms, stack.repetition_time_s or 0.0][: len(shape)])
-    header.set_xyzt_units("mm", "sec" if len(shape) > 3 else None)
-    header.set_dim_info(slice=2)
-    header.set_sform(affine if stack.placed else None, code=int(stack.placed))
-    has_qform = stack.placed and not stack.shear
-    header.set_qform(affine if has_qform else None, code=int(has_qform))
-    header.set_slope_inter(volume.slope, volume.intercept)
-    header["magic"] = b"n+1"
-    header["vox_offset"] = 352
-    return header
+    return nifti.header(
+        shape=stack.shape if stack.shape[3] > 1 else stack.shape[:3],
+        dtype=layout.dtype,
+        is_rgb=len(layout.plane_shape) == 3,
+        affine_ras=np.array(stack.affine_ras),
+        has_sform=stack.placed,
+        has_qform=stack.placed and not stack.shear,
+        repetition_time_s=stack.repetition_time_s,
+        slope=layout.slope,
+        intercept=layout.intercept,
+    )
+
+
+def octets(voxels: Pixels) -> memoryview:
+    """The bytes of a block as they lie in memory."""
+    return voxels.reshape(-1).view(np.uint8).data
 
 
 def write_gradients(stem: Path, stack: Stack) -> None:

@@ -1,13 +1,13 @@
-"""A stack and a way to load pictures become an array in NIfTI order, with its scaling.
+"""A stack and a way to load pictures become blocks of voxels in NIfTI order, with their scaling.
 
 ``assemble`` opens nothing: the loader is an argument, so that it is tested on plain arrays. Each picture is
-loaded once and written straight into its place.
+loaded once.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,23 @@ from pacs2bids.model import ConversionError, ImageRef, Stack
 Pixels = NDArray[Any]
 Load = Callable[[ImageRef], Pixels]
 
+BLOCK = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
-    """Voxels in memory order (volume, slice, row bottom-up, column[, RGB]): the file's, its first axis last.
+class Layout:
+    """How a stack lies in its file, known before any pixel is read: plane after plane, volume after volume.
 
-    True values are ``voxels * slope + intercept``.
+    ``plane_shape``: (rows, columns) or (rows, columns, 3). True values are ``voxels * slope + intercept``.
+    ``blocks``: the planes, as indices into ``Stack.placement``, in the order of the file, in runs of about a
+    megabyte. A block needs no other one, so that memory holds a few of them, never the whole stack.
     """
 
-    voxels: Pixels
+    dtype: np.dtype[Any]
+    plane_shape: tuple[int, ...]
     slope: float
     intercept: float
+    blocks: tuple[tuple[int, ...], ...]
 
 
 def decode(raw: bytes, image: ImageRef) -> Pixels:
@@ -64,40 +70,72 @@ def _stored_bits(values: Pixels, image: ImageRef) -> Pixels:
     return np.right_shift(np.left_shift(values, above), spare)
 
 
-def assemble(stack: Stack, load: Load) -> Volume:
-    """The voxels of a stack. ``load`` gives the stored values of one picture, as ``decode`` does.
+def layout_of(stack: Stack) -> Layout:
+    """What the file of a stack holds, and where.
 
     One rescale for all pictures stays in slope and intercept; several are applied, to float32.
-    Raises ConversionError if a picture does not have the promised size.
+    Raises ConversionError if the planes do not fill the grid, each place once.
     """
+    where = stack.placement
+    _, _, slices, volumes = stack.shape
+    places = [volume * slices + slice_ for volume, slice_ in zip(where.volume, where.slice, strict=True)]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    if [places[plane] for plane in order] != list(range(slices * volumes)):
+        raise ConversionError(f"its {len(places)} planes do not fill {volumes} volumes of {slices} slices")
     one_rescale = len(stack.rescale) == 1
-    columns, rows, slices, volumes = stack.shape
     first = stack.images[0]
     dtype = _stored_type(stack.images) if one_rescale else np.dtype(np.float32)
     samples = (first.samples_per_pixel,) if first.samples_per_pixel > 1 else ()
-    voxels: Pixels = np.empty((volumes, slices, rows, columns, *samples), dtype=dtype)
-    for number, cells in _cells_by_image(stack).items():
-        picture = load(stack.images[number])
-        if not one_rescale:
-            slope, intercept = stack.rescale[number]
-            picture = picture.astype(np.float64) * slope + intercept
-        for tile_row, tile_column, slice_, volume in cells:
-            tile = picture[tile_row : tile_row + rows, tile_column : tile_column + columns]
-            if tile.shape[:2] != (rows, columns):
-                what = f"has a picture of {picture.shape[1]} x {picture.shape[0]} pixels, too small"
-                raise ConversionError(what, where=stack.images[number].path)
-            voxels[volume, slice_] = tile[::-1]
     slope, intercept = stack.rescale[0] if one_rescale else (1.0, 0.0)
-    return Volume(voxels=voxels, slope=slope, intercept=intercept)
+    return Layout(
+        dtype=dtype,
+        plane_shape=(stack.shape[1], stack.shape[0], *samples),
+        slope=slope,
+        intercept=intercept,
+        blocks=tuple(_blocks(order, where.image, math.prod(stack.shape[:2], start=dtype.itemsize))),
+    )
 
 
-def _cells_by_image(stack: Stack) -> dict[int, list[tuple[int, int, int, int]]]:
-    cells: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+def _blocks(order: Sequence[int], image: Sequence[int], plane_bytes: int) -> Iterator[tuple[int, ...]]:
+    """Cut after BLOCK bytes, but only between pictures: each is loaded once."""
+    start = 0
+    for end in range(1, len(order) + 1):
+        full = (end - start) * plane_bytes >= BLOCK
+        if end == len(order) or (full and image[order[end]] != image[order[end - 1]]):
+            yield tuple(order[start:end])
+            start = end
+
+
+def assemble(stack: Stack, layout: Layout, block: tuple[int, ...], load: Load) -> Pixels:
+    """The voxels of one block, (planes, rows bottom-up, columns[, RGB]), of the layout's type.
+
+    ``load`` gives the stored values of one picture, as ``decode`` does.
+    Raises ConversionError if a picture does not have the promised size.
+    """
     where = stack.placement
-    rows = zip(where.image, where.tile_row, where.tile_column, where.slice, where.volume, strict=True)
-    for image, tile_row, tile_column, slice_, volume in rows:
-        cells[image].append((tile_row, tile_column, slice_, volume))
-    return cells
+    rows, columns = layout.plane_shape[:2]
+    voxels: Pixels = np.empty((len(block), *layout.plane_shape), layout.dtype)
+    number, picture = -1, voxels[0]
+    for place, plane in enumerate(block):
+        if where.image[plane] != number:
+            number = where.image[plane]
+            picture = _values(stack, number, load)
+        top, left = where.tile_row[plane], where.tile_column[plane]
+        tile = picture[top : top + rows, left : left + columns]
+        if tile.shape != layout.plane_shape:
+            what = f"has a picture of {picture.shape[1]} x {picture.shape[0]} pixels, too small"
+            raise ConversionError(what, where=stack.images[number].path)
+        voxels[place] = tile[::-1]
+    return voxels
+
+
+def _values(stack: Stack, number: int, load: Load) -> Pixels:
+    """The values of one picture as the file holds them."""
+    picture = load(stack.images[number])
+    if len(stack.rescale) == 1:
+        return picture
+    slope, intercept = stack.rescale[number]
+    return picture.astype(np.float64) * slope + intercept
 
 
 def _stored_type(images: tuple[ImageRef, ...]) -> np.dtype[Any]:

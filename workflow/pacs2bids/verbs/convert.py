@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare each volume with the one that dcm2niix makes of the same files: second_opinion.tsv",
     )
-    add_engine_options(parser)
+    add_engine_options(parser, gzip=("fast", "small", "off"))
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -128,7 +128,8 @@ def _require_ours(folder: Path, index: StudyIndex, names: dict[str, str]) -> Non
                 "holds the volumes of another study", where=str(folder), hint="Give another OUT"
             )
         return
-    strange = [f"{name}.nii.gz" for name in names.values() if (folder / f"{name}.nii.gz").exists()]
+    volumes = [f"{name}{suffix}" for name in names.values() for suffix in (".nii", ".nii.gz")]
+    strange = [name for name in volumes if (folder / name).exists()]
     if strange:
         what = f"holds {strange[0]}, which pacs2bids did not write there"
         raise ConfigError(what, where=str(folder), hint="Give another OUT")

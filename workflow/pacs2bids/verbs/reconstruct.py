@@ -24,14 +24,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Options that every use of the engine shares."""
-    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="stacks at a time (1)")
+def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("fast", "small")) -> None:
+    """Options that every use of the engine shares. ``gzip``: the choices of --gzip."""
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="threads (1)")
     parser.add_argument(
         "--gzip",
-        choices=("fast", "small"),
+        choices=gzip,
         default="fast",
-        help="fast: several times quicker, files a few per cent larger; small: zlib level 6 (fast)",
+        help="fast: several times quicker, files a few per cent larger; small: zlib level 6"
+        + ("; off: plain .nii" if "off" in gzip else "")
+        + " (fast)",
     )
 
 

@@ -25,6 +25,7 @@ SOURCES = (
     "indexing.py",
     "model.py",
     "nifti.py",
+    "series.py",
     "sidecar.py",
     "stack.py",
     "store.py",

@@ -229,16 +229,30 @@ def split_key(frame: Frame) -> Key:
 
 def merged(keys: Iterable[Key]) -> list[list[Key]]:
     """Keys that belong to one stack: equal by ``SPLIT``, and each close to another one by ``CLOSE``."""
-    groups: list[list[Key]] = []
+    alike: dict[Hashable, list[Key]] = defaultdict(list)
     for key in sorted(keys, key=repr):
-        near = [group for group in groups if any(_near(key, other) for other in group)]
-        groups = [group for group in groups if group not in near]
-        groups.append([key, *(other for group in near for other in group)])
+        alike[key[0], tuple(map(len, key[1]))].append(key)
+    return [[group[n] for n in near] for group in alike.values() for near in _near(group)]
+
+
+def _near(keys: Sequence[Key]) -> list[list[int]]:
+    """Indices of keys grouped so that each is within the tolerances of another one of its group."""
+    tolerances = [tolerance for _, tolerance in CLOSE.values()]
+    limits = np.array([limit for limit, values in zip(tolerances, keys[0][1], strict=True) for _ in values])
+    numbers = np.array([[value for values in key[1] for value in values] for key in keys])
+    left = np.ones(len(keys), dtype=bool)
+    groups = []
+    for start in range(len(keys)):
+        group, waiting = [], [start] if left[start] else []
+        left[start] = False
+        while waiting:
+            group.append(waiting.pop())
+            others = np.flatnonzero(left)
+            close = others[(np.abs(numbers[others] - numbers[group[-1]]) <= limits).all(axis=1)]
+            left[close] = False
+            waiting += close.tolist()
+        groups += [sorted(group)] if group else []
     return groups
-
-
-def _near(one: Key, other: Key) -> bool:
-    return one[0] == other[0] and not _far(one, other)
 
 
 def _far(one: Key, other: Key) -> list[str]:

@@ -171,19 +171,31 @@ def _pixels(stream: BinaryIO, dataset: Dataset, syntax: str) -> tuple[int, int |
 
 
 def flattened(dataset: Dataset, keyword: str) -> list[list[DataSetLayer]]:
-    """Each item of a sequence of functional groups, followed by the single items nested in it."""
-    items = dataset[keyword].value if keyword in dataset else None
-    return [_layers([item]) for item in items or ()]
+    """Each item of a sequence of functional groups, followed by the single items nested in it.
+
+    Raises HeaderError if one is damaged.
+    """
+    try:
+        items = dataset[keyword].value if keyword in dataset else None
+        return [_layers([item]) for item in items or ()]
+    except (*MALFORMED, EOFError) as error:
+        raise HeaderError(f"{keyword} is damaged ({type(error).__name__})") from error
 
 
 def _layers(items: Iterable[Dataset]) -> list[DataSetLayer]:
     layers: list[DataSetLayer] = []
     for item in items:
         layers.append(DataSetLayer(item))
-        for element in item:
+        for element in (item[tag] for tag in item.keys() if _may_nest(item, tag)):  # noqa: SIM118 - as above
             if element.VR == "SQ" and element.value is not None and len(element.value) == 1:
                 layers.extend(_layers(element.value))
     return layers
+
+
+def _may_nest(item: Dataset, tag: BaseTag) -> bool:
+    """Whether an element is a sequence or does not tell."""
+    raw = item.get_item(tag)
+    return raw is not None and raw.VR in ("SQ", "UN", None)
 
 
 def sequence(raw: bytes, charsets: Sequence[str], *, implicit: bool) -> tuple[DataSetLayer, ...]:

@@ -158,7 +158,8 @@ def _mosaic(header: Header, image: _Image) -> Mosaic | None:
     SliceNormalVector already points that way; the cross product of the row and column directions would miss
     it, as it does for every sagittal mosaic.
     """
-    if "MOSAIC" not in header.texts("ImageType"):
+    kinds = header.texts("ImageType")
+    if "MOSAIC" not in kinds and (kinds or (image.mosaic_images or 0) < 2):
         return None
     # SliceThickness leaves out the gap between slices: only where SpacingBetweenSlices is missing
     step = header.sound_number("SpacingBetweenSlices") or header.number("SliceThickness")
@@ -166,7 +167,7 @@ def _mosaic(header: Header, image: _Image) -> Mosaic | None:
     slices = image.mosaic_images or 0
     tiles = math.isqrt(max(slices, 1) - 1) + 1
     matrix = (header.integer("Rows") or 1, header.integer("Columns") or 1)
-    whole = all(size % tiles == 0 for size in matrix)
+    whole = all(size % tiles == 0 for size in matrix) and bool(kinds)
     if slices < 1 or not step or len(image.normal) != 3 or length < 1e-6 or not whole:
         raise HeaderError(
             "a Siemens mosaic whose number of slices, slice normal or spacing is missing or contradictory",

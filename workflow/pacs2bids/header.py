@@ -13,7 +13,8 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -54,6 +55,7 @@ REMEMBERED = 2048  # results of one function under one template
 _PIXEL_KEYWORDS = dict(zip(PIXEL_DATA, ("FloatPixelData", "DoubleFloatPixelData", "PixelData"), strict=True))
 
 T = TypeVar("T")
+Decoder = Callable[[bytes], tuple[Any, ...]]
 
 _CHARSET_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _TEXTS = _CHARSET_TEXTS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
@@ -136,7 +138,8 @@ class RawLayer:
 
     def values(self, keyword: str) -> tuple[Any, ...]:
         """See ``Layer``."""
-        number = self.view.number(keyword)
+        view = self.view
+        number = view.asked[keyword] if keyword in view.asked else view.number(keyword)
         return () if number is None else self._values(number)
 
     def private(self, element: Private) -> tuple[Any, ...]:
@@ -168,22 +171,28 @@ class RawLayer:
         return raw
 
     def _values(self, number: int, private_vr: str | None = None) -> tuple[Any, ...]:
-        if number in self.varying:
-            return self._decoded(number, private_vr)
-        decoded = self.template.decoded
-        values: tuple[Any, ...] | None = decoded.get(number)
-        if values is None:
-            values = decoded[number] = self._decoded(number, private_vr)
-        return values
+        template = self.template
+        raw = self.varying.get(number)
+        if raw is None:
+            values = template.decoded.get(number)
+            if values is None:
+                values = template.decoded[number] = self._decoder(number, private_vr)(template.raw(number))
+            return values
+        if self.recorder is not None:
+            self.recorder.add((self.index, number))
+        decoder = template.decoders.get(number)
+        if decoder is None:
+            decoder = template.decoders[number] = self._decoder(number, private_vr)
+        return decoder(raw)
 
-    def _decoded(self, number: int, private_vr: str | None) -> tuple[Any, ...]:
+    def _decoder(self, number: int, private_vr: str | None) -> Decoder:
         span = self.template.spans[number]
         if span.is_length:
-            return ()
+            return _nothing
         vr = span.vr.decode()
         if vr in ("", "UN"):
             vr = private_vr or vr_of(span.tag)
-        return decode(vr, self.raw(number), self.charsets)
+        return decoder_of(vr, self.charsets)
 
     def _items(self, number: int) -> Sequence[Layer]:
         span = self.template.spans[number]
@@ -222,7 +231,7 @@ def _each_item(raw: bytes, charsets: tuple[str, ...], *, implicit: bool) -> Iter
         spans = tuple(walk(raw, start, stop, implicit=implicit))
         if at > len(raw) or (spans[-1].end if spans else start) != stop:
             raise MalformedError("an item is longer than its elements")
-        layer = RawLayer(Template(raw, spans, start, stop, implicit, frozenset()), {})
+        layer = RawLayer(Template(raw, spans, start, stop, implicit, frozenset(), frozenset()), {})
         layer.charsets = _texts(layer.values("SpecificCharacterSet")) or charsets
         yield layer
 
@@ -271,7 +280,10 @@ class Header:
 
     def text(self, keyword: str) -> str | None:
         """First value as stripped text."""
-        return _first(self.texts(keyword))
+        values = self._values(keyword)
+        if len(values) == 1 and type(values[0]) is str:
+            return values[0].strip(" \0") or None
+        return _first(_texts(values))
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """All values as stripped text."""
@@ -356,6 +368,8 @@ def _integer(value: float | None) -> int | None:
 
 
 def _texts(values: tuple[Any, ...]) -> tuple[str, ...]:
+    if not values:
+        return ()
     texts = [
         (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip(" \0") for value in values
     ]
@@ -387,21 +401,37 @@ def _of_vr(values: tuple[Any, ...], vr: str) -> tuple[Any, ...]:
     return tuple(raw.decode("latin-1").rstrip(" \0").split("\\"))
 
 
-def decode(vr: str, raw: bytes, charsets: Sequence[str]) -> tuple[Any, ...]:
-    """Values of one little-endian element (PS3.5 section 6.2).
+def decoder_of(vr: str, charsets: Sequence[str]) -> Decoder:
+    """What gives the values of a little-endian element from its bytes (PS3.5 section 6.2).
 
     Numbers stay text where they are stored as text: they become numbers when they are asked for.
     """
-    if not raw:
-        return ()
     if vr in _BINARY:
-        return _of_vr((raw,), vr)
+        return partial(_binary_values, vr)
     if vr not in _TEXTS:
-        return (raw,)
-    text = _text(raw, charsets if vr in _CHARSET_TEXTS else ()).rstrip(" \0")
+        return _whole
+    separator = None if vr in ("LT", "ST", "UT", "UR") else "\\"
+    return partial(_text_values, charsets if vr in _CHARSET_TEXTS else (), separator)
+
+
+def _nothing(raw: bytes) -> tuple[Any, ...]:
+    del raw
+    return ()
+
+
+def _whole(raw: bytes) -> tuple[Any, ...]:
+    return (raw,) if raw else ()
+
+
+def _binary_values(vr: str, raw: bytes) -> tuple[Any, ...]:
+    return _of_vr((raw,), vr) if raw else ()
+
+
+def _text_values(charsets: Sequence[str], separator: str | None, raw: bytes) -> tuple[Any, ...]:
+    text = (_text(raw, charsets) if charsets else raw.decode("latin-1")).rstrip(" \0")
     if not text:
         return ()
-    return (text,) if vr in ("LT", "ST", "UT", "UR") else tuple(text.split("\\"))
+    return (text,) if separator is None or separator not in text else tuple(text.split(separator))
 
 
 def _text(raw: bytes, charsets: Sequence[str]) -> str:
@@ -520,7 +550,7 @@ class Reader:
     def __init__(self) -> None:
         self._meta = Templates(implicit=False)
         self._data = {implicit: Templates(implicit=implicit) for implicit in (False, True)}
-        self._rest = {implicit: Templates(implicit=implicit) for implicit in (False, True)}
+        self._behind: dict[tuple[bool, tuple[str, ...]], Templates] = {}
         self._items: dict[tuple[bool, tuple[str, ...]], Templates] = {}
         self._guess = FIRST_READ
 
@@ -547,11 +577,15 @@ class Reader:
             self._guess = max(self._guess, end + 64)
         layers, frames, shared = [own], list[list[RawLayer]](), list[RawLayer]()
         if head.tag(end) == PER_FRAME:
-            items = self._templates_of_items(own.charsets, implicit=implicit)
+            # these parts do not tell their character set: those of another may not share a template
+            key = (implicit, own.charsets)
+            items = self._items.setdefault(key, Templates(implicit=implicit))
             frames, end = head.frames(end, items)
             shared = _shared(own, items)
-            rest, end = _layer(self._rest[implicit], head, end)
-            layers.append(rest)
+            behind, end = _layer(self._behind.setdefault(key, Templates(implicit=implicit)), head, end)
+            layers.append(behind)
+        for layer in (*shared, *layers, *chain.from_iterable(frames)):
+            layer.charsets = own.charsets
         header = Header(layers)
         if header.text("SOPInstanceUID") is None:
             raise MalformedError("no SOPInstanceUID")
@@ -559,10 +593,6 @@ class Reader:
         return ParsedFile(
             header=header, transfer_syntax_uid=syntax, pixels=pixels, frames=frames, shared=shared
         )
-
-    def _templates_of_items(self, charsets: tuple[str, ...], *, implicit: bool) -> Templates:
-        """Items do not tell their character set: those of another may not share a template."""
-        return self._items.setdefault((implicit, charsets), Templates(implicit=implicit))
 
 
 def _layer(templates: Templates, head: _Head, start: int, *, meta: bool = False) -> tuple[RawLayer, int]:

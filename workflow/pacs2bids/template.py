@@ -1,11 +1,13 @@
 """Headers of one series are nearly the same bytes: walk the first, verify the others against it.
 
 Theory of operation. ``walk`` goes over a data set (PS3.5 section 7) once and lists its elements as spans of
-the buffer. A ``Template`` cuts that buffer into constant stretches and varying elements. ``Template.match``
-runs over another file's bytes: constant stretches must be equal byte for byte, varying elements must have the
-same tag and VR, and their raw values are collected. So a match is proof, not a guess: the new header differs
-from the first only where it was looked at. When a file of the same structure differs elsewhere, these
-elements become varying (``Templates.learn``); another structure makes another template.
+the buffer. A ``Template`` holds such a header, of which some elements vary. ``Template.match`` runs over
+another file's bytes: all other bytes must be equal, and so must tag, VR and length of the varying elements,
+whose raw values are collected. So a match is proof, not a guess: the new header differs from the first only
+where it was looked at. Elements that differ in length, too, divide the header into stretches; inside one all
+places are known, so that it is cut and compared in a few steps, however many elements vary.
+When a file of the same structure differs elsewhere, these elements become varying, or elastic
+(``Templates.learn``); another structure makes another template.
 
 Decoding is left to ``header`` (and pydicom), element by element, when a value is asked for.
 """
@@ -13,8 +15,9 @@ Decoding is left to ``header`` (and pydicom), element by element, when a value i
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 UNDEFINED = 0xFFFFFFFF
@@ -26,7 +29,7 @@ ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # VRs with a 32-bit length behind two reserved bytes (PS3.5 table 7.1-1)
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 VRS = LONG | frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-KEEP = 12  # templates tried on a file before it is walked anew
+KEEP = 32  # templates tried on a file before it is walked anew
 
 Path = tuple[int, ...]  # tags of the sequences above an element
 
@@ -177,8 +180,9 @@ def _single_item(buffer: bytes, span: Span, *, implicit: bool) -> tuple[int, int
 class Template:
     """One structure: ``spans`` of ``buffer`` (that of the first file), of which ``varying`` may differ.
 
+    ``elastic``: those that may also differ in length. ``last``: the last value of those of undefined length.
     ``memory`` keeps what functions made of such headers (``header.recall``), ``decoded`` decoded constant
-    elements, ``views`` the elements by tag (``header``).
+    elements, ``decoders`` how to read each varying one, ``views`` the elements by tag (``header``).
     """
 
     buffer: bytes
@@ -187,24 +191,55 @@ class Template:
     end: int
     implicit: bool
     varying: frozenset[int]
-    program: list[tuple[bytes, int, Any, int, int]] = field(default_factory=list)
-    tail: bytes = b""
+    elastic: frozenset[int]
+    stretches: list[_Stretch] = field(default_factory=list)
     decoded: dict[Any, Any] = field(default_factory=dict)
+    decoders: dict[int, Any] = field(default_factory=dict)
+    last: dict[int, bytes] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     views: dict[Path, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        at = self.start
+        self.stretch(self.elastic)
+
+    def stretch(self, elastic: frozenset[int]) -> None:
+        """Let these elements differ in length."""
+        self.elastic = elastic
+        self.stretches = []
+        begin, fixed = self.start, list[int]()
         for number in sorted(self.varying):
-            span = self.spans[number]
-            width = 4 if span.is_length else _length_width(span)
-            # the constant stretch runs up to the element's length field, so it proves tag and VR
-            stop = span.value if span.is_length else span.value - width
-            unpack = _LONG_LENGTH if width == 4 else _SHORT_LENGTH
-            constant = self.buffer[at:stop]
-            self.program.append((constant, stop - at, unpack, width, -1 if span.is_length else number))
-            at = span.end
-        self.tail = self.buffer[at : self.end]
+            if number in elastic:
+                self.stretches.append(self._stretch(begin, fixed, number))
+                begin, fixed = self.spans[number].end, []
+            else:
+                fixed.append(number)
+        self.stretches.append(self._stretch(begin, fixed, None))
+
+    def _stretch(self, begin: int, fixed: Sequence[int], elastic: int | None) -> _Stretch:
+        """From ``begin`` to the length field of an elastic element, or to the end of the header."""
+        width = 0 if elastic is None else _length_width(self.spans[elastic])
+        end = self.end if elastic is None else self.spans[elastic].value - width
+        edges = [
+            begin,
+            *[edge for number in fixed for edge in (self.spans[number].value, self.spans[number].end)],
+            end,
+        ]
+        constant = [slice(one - begin, two - begin) for one, two in zip(edges[::2], edges[1::2], strict=True)]
+        values = [
+            slice(self.spans[number].value - begin, self.spans[number].end - begin)
+            for number in fixed
+            if not self.spans[number].is_length
+        ]
+        pick = itemgetter(*constant, _NOTHING)
+        return _Stretch(
+            size=end - begin,
+            constant=pick,
+            expected=pick(self.buffer[begin:end]),
+            values=itemgetter(*values, _NOTHING, _NOTHING),
+            numbers=tuple(number for number in fixed if not self.spans[number].is_length),
+            elastic=-1 if elastic is None else elastic,
+            width=width,
+        )
 
     def raw(self, number: int) -> bytes:
         """Value bytes of a constant element."""
@@ -216,46 +251,73 @@ class Template:
 
         Raises ShortError if the buffer ends before it differs.
         """
-        values: dict[int, bytes] = {}
-        startswith = buffer.startswith
-        for constant, size, unpack, width, number in self.program:
-            if not startswith(constant, at) or at + size + width > len(buffer):
-                _check_length(constant, buffer, at)
+        found: dict[int, bytes] = {}
+        for size, constant, expected, values, numbers, elastic, width in self.stretches:
+            part = buffer[at : at + size]
+            if constant(part) != expected:
+                if len(part) < size and _begins(constant(part), expected):
+                    raise ShortError
                 return None
+            found.update(zip(numbers, values(part)))  # noqa: B905 - ``values`` ends with two empty ones
             at += size
-            length = unpack(buffer, at)[0]
+            if elastic < 0:
+                break
+            length_field = buffer[at : at + width]
+            if len(length_field) < width:
+                raise ShortError
             at += width
-            if number < 0:
-                continue
-            end = at + length if length != UNDEFINED else self._end(buffer, at, number)
-            values[number] = buffer[at:end]
+            length = int.from_bytes(length_field, "little")
+            end = at + length if length != UNDEFINED else self._end(buffer, at, elastic)
+            found[elastic] = buffer[at:end]
             at = end
-        if not startswith(self.tail, at) or at > len(buffer):
-            _check_length(self.tail, buffer, at)
-            return None
-        return values, at + len(self.tail)
+        if at > len(buffer):
+            raise ShortError
+        return found, at
 
     def _end(self, buffer: bytes, at: int, number: int) -> int:
-        """Where a varying element of undefined length ends."""
+        """Where a varying element of undefined length ends; the same bytes end as they did the last time."""
+        last = self.last.get(number)
+        if last is not None and buffer.startswith(last, at):
+            return at + len(last)
         implicit = self.implicit or self.spans[number].vr == b"UN"
         try:
-            return end_of_undefined(buffer, at, implicit=implicit)
+            end = end_of_undefined(buffer, at, implicit=implicit)
         except MalformedError:
             return len(buffer) + 1
+        self.last[number] = buffer[at:end]
+        return end
 
 
-def _check_length(constant: bytes, buffer: bytes, at: int) -> None:
-    """Raises ShortError if the buffer ends before it differs from ``constant`` and the next length."""
-    if at + len(constant) + 4 > len(buffer) and constant.startswith(buffer[at : at + len(constant)]):
-        raise ShortError
+class _Stretch(NamedTuple):
+    """Bytes of known places, up to the next element that may differ in length.
+
+    ``constant`` picks what must be as ``expected``, ``values`` what varies: the elements ``numbers``.
+    ``elastic``: the element whose length field, of ``width`` bytes, comes next; -1 at the end.
+    """
+
+    size: int
+    constant: Callable[[bytes], tuple[bytes, ...]]
+    expected: tuple[bytes, ...]
+    values: Callable[[bytes], tuple[bytes, ...]]
+    numbers: tuple[int, ...]
+    elastic: int
+    width: int
 
 
-_SHORT_LENGTH = struct.Struct("<H").unpack_from
-_LONG_LENGTH = struct.Struct("<I").unpack_from
+_NOTHING = slice(0, 0)  # lets itemgetter give a tuple for any number of slices
+
+
+def _begins(cut: tuple[bytes, ...], whole: tuple[bytes, ...]) -> bool:
+    """Whether each of ``cut`` is the beginning of what it should be."""
+    return all(one.startswith(other) for one, other in zip(whole, cut, strict=True))
 
 
 def _length_width(span: Span) -> int:
     return 2 if span.vr and span.vr not in LONG else 4
+
+
+def _is_undefined(buffer: bytes, span: Span) -> bool:
+    return _length_width(span) == 4 and buffer[span.value - 4 : span.value] == b"\xff\xff\xff\xff"
 
 
 def _structure(buffer: bytes, spans: Sequence[Span]) -> tuple[Any, ...]:
@@ -300,18 +362,15 @@ class Templates:
         """A template for a header that was walked: a new one, or a known structure that varies more."""
         key = _structure(buffer, spans)
         known = self.by_structure.get(key)
-        varying: frozenset[int] = frozenset()
-        if known is not None:
-            differ = (
-                number
-                for number, (old, new) in enumerate(zip(known.spans, spans, strict=True))
-                if known.buffer[old.start : old.end] != buffer[new.start : new.end]
-            )
-            varying = known.varying.union(differ)
-            if known in self.recent:
-                self.recent.remove(known)
-        template = Template(buffer[:end], tuple(spans), start, end, self.implicit, varying)
-        self.by_structure[key] = template
+        varying, elastic = _differences(known, buffer, spans)
+        if known is not None and varying == known.varying:
+            template = known
+            template.stretch(elastic)
+        else:
+            template = Template(buffer[:end], tuple(spans), start, end, self.implicit, varying, elastic)
+            self.by_structure[key] = template
+        if known in self.recent:
+            self.recent.remove(known)
         self.recent.insert(0, template)
         del self.recent[KEEP:]
         return template, {
@@ -319,3 +378,30 @@ class Templates:
             for number in varying
             if not spans[number].is_length
         }
+
+
+def _differences(
+    known: Template | None, buffer: bytes, spans: Sequence[Span]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Which elements vary, and which of them in length, with this header and those before it."""
+    if known is None:
+        return frozenset(), frozenset()
+    pairs = list(enumerate(zip(known.spans, spans, strict=True)))
+    differ = {
+        number
+        for number, (old, new) in pairs
+        if known.buffer[old.start : old.end] != buffer[new.start : new.end]
+    }
+    varying = known.varying.union(differ)
+    stretched = {
+        number
+        for number, (old, new) in pairs
+        if number in varying
+        and not new.is_length
+        and (
+            old.end - old.value != new.end - new.value
+            or _is_undefined(known.buffer, old)
+            or _is_undefined(buffer, new)
+        )
+    }
+    return varying, known.elastic.union(stretched)

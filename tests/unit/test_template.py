@@ -85,6 +85,37 @@ def test_any_mixture_of_files_reads_as_by_pydicom(seed: int, syntax: str) -> Non
         assert (fast.pixels, fast.transfer_syntax_uid) == (slow.pixels, slow.transfer_syntax_uid)
 
 
+def test_headers_longer_than_what_is_read_at_first() -> None:
+    """Long elements of many lengths: the header ends behind what was read, or a template is cut short."""
+    rng, reader = random.Random(1), Reader()
+    for number in range(40):
+        data = varied(rng, number)
+        block = data.private_block(0x0099, "LONG ONES", create=True)
+        block.add_new(0x02, "OB", bytes([number % 3]) * rng.choice([2, 30_000, 32_700, 40_000, 300_000]))
+        block.add_new(0x03, "OB", bytes(rng.choice([2, 50_000])))
+        content = written(data, ExplicitVRLittleEndian)
+        fast, slow = reader.parse(io.BytesIO(content), "x"), parse_slowly(io.BytesIO(content), "x")
+        assert isinstance(fast.header.layers[0], RawLayer)
+        assert (seen(fast.header), fast.pixels) == (seen(slow.header), slow.pixels)
+
+
+def test_recall_inside_recall_notes_what_the_inner_function_read() -> None:
+    reader = Reader()
+
+    def inner(header: Header) -> float | None:
+        return header.number("EchoTime")
+
+    def outer(header: Header) -> tuple[float | None, float | None]:
+        return recall(inner, header), header.number("InstanceNumber")
+
+    for number, echo in [(0, 30.0), (1, 30.0), (0, 40.0), (1, 30.0), (1, 40.0), (0, 30.0), (1, 40.0)]:
+        data = Series().dataset(number)
+        data.InstanceNumber, data.EchoTime = number, echo
+        header = reader.parse(io.BytesIO(written(data, ExplicitVRLittleEndian)), "x").header
+        recall(inner, header)  # so that the inner one is known before the outer one is asked
+        assert recall(outer, header) == (echo, float(number))
+
+
 def test_recall_computes_once_for_equal_reading_and_anew_for_other() -> None:
     reader, calls = Reader(), []
 

@@ -280,10 +280,7 @@ class Header:
 
     def text(self, keyword: str) -> str | None:
         """First value as stripped text."""
-        values = self._values(keyword)
-        if len(values) == 1 and type(values[0]) is str:
-            return values[0].strip(" \0") or None
-        return _first(_texts(values))
+        return _first(self.texts(keyword))
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """All values as stripped text."""
@@ -370,6 +367,9 @@ def _integer(value: float | None) -> int | None:
 def _texts(values: tuple[Any, ...]) -> tuple[str, ...]:
     if not values:
         return ()
+    if len(values) == 1 and type(values[0]) is str:  # nearly all
+        text = values[0].strip(" \0")
+        return (text,) if text else ()
     texts = [
         (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip(" \0") for value in values
     ]

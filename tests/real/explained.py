@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,24 @@ def tiles_run_against_the_normal(pair: Pair) -> None:
         assert np.cross(*orientation) @ normal < -0.99
 
 
+def volumes_follow_as_the_scanner_counts(pair: Pair) -> None:
+    """TriggerTime of a slice grows by our repetition time from volume to volume; all of them took the scan's
+    duration (0019,xx5A), but for the pause after the last.
+    """
+    repetition_s = pair.our_sidecar["RepetitionTime"]
+    headers = pair.series()
+    triggers: dict[float, list[float]] = defaultdict(list)
+    for header in headers:
+        triggers[float(header.SliceLocation)].append(float(header.TriggerTime) / 1000)
+    for times in triggers.values():
+        np.testing.assert_allclose(np.diff(times), repetition_s, atol=0.002)
+    pause_s = repetition_s % (float(headers[0].RepetitionTime) / 1000)
+    lasts_s = float(headers[0][0x0019, 0x105A].value) / 1e6
+    assert abs(len(times) * repetition_s - pause_s - lasts_s) < 0.001
+    onsets = [min(times) for _, times in sorted(triggers.items())]
+    np.testing.assert_allclose(pair.our_sidecar["SliceTiming"], np.subtract(onsets, min(onsets)), atol=0.002)
+
+
 ONE_TICK = Explained(
     why="The scanner tells the onset twice: FrameAcquisitionDateTime (PS3.3 C.7.6.16.2.2), which we take, "
     "and the private TimeAfterStart (0021,xx04), which dcm2niix takes. Both are cut to a clock tick of "
@@ -144,6 +163,18 @@ AS_ACQUIRED = Explained(
     shown_by=stored_as_acquired,
 )
 
+PASSES = Explained(
+    why="GE multiphase acquired each volume in two passes of RepetitionTime (0018,0080) 2 s: ten volumes "
+    "took 40 s (0019,xx5A), TriggerTime grows by 4 s from volume to volume and by up to 3.963 s within one. "
+    "dcm2niix takes one pass for the volume.",
+    shown_by=volumes_follow_as_the_scanner_counts,
+)
+PAUSE = Explained(
+    why="GE multiphase with a pause of 0.35 s after each volume: TriggerTime grows by 1.35 s, and ten "
+    "volumes took 13.15 s (0019,xx5A). dcm2niix says so in RepetitionTime, and 1 s in the NIfTI header.",
+    shown_by=volumes_follow_as_the_scanner_counts,
+)
+
 OPEN = Explained(why="open", shown_by=lambda _: None)
 
 EXPLAINED: dict[Difference, Explained] = {
@@ -163,7 +194,6 @@ EXPLAINED: dict[Difference, Explained] = {
     ("enh", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
     ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
     ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
-    ("fmap", "2_B0Map_(GRE)_20201008173614", "volume"): OPEN,
     ("fmap", "2_gre_field_magph_20210715135916_e1", "slicetiming"): OPEN,
     ("fmap", "2_gre_field_magph_20210715135916_e2", "slicetiming"): OPEN,
     ("fmap", "3_gre_field_magph_20210715135916_e2_ph", "slicetiming"): OPEN,
@@ -173,20 +203,14 @@ EXPLAINED: dict[Difference, Explained] = {
     ("fmap", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
-    ("fmap", "2_B0Map_(GRE)_20201008173614_fieldmaphz", "missing"): OPEN,
     ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): OPEN,
     ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "storage"): AS_ACQUIRED,
-    ("ge", "1_Ax_DWI_TENSOR_R2_20200929001457", "slicetiming"): OPEN,
-    ("ge", "3_fMRI_Multiphase_Des_0.35Delay_20201023072022", "tr"): OPEN,
-    ("ge", "4_Ax_DWI_TENSOR_R2MB2_20200929001457", "slicetiming"): OPEN,
+    ("ge", "3_fMRI_Multiphase_Des_0.35Delay_20201023072022", "tr"): PAUSE,
     ("ge", "5_3D_Ax_T1_MP-RAGE_R22_20200929001457", "storage"): AS_ACQUIRED,
     ("philips", "601_dti_ax_20180517113239_ADC", "volume"): OPEN,
     ("philips", "601_dti_ax_20180517113239_ADC", "tr"): OPEN,
     ("philips_asl", "301_ASL_MultiPhase_20210804162714", "volume"): OPEN,
     ("philips_asl", "402_SOURCE_-_3D_pCASL_6mm_20210804162714", "tr"): OPEN,
-    ("polar", "6_FM_cv12_2_3mm_20210813124524", "volume"): OPEN,
-    ("polar", "6_FM_cv12_2_3mm_20210813124524", "pe"): OPEN,
-    ("polar", "1006_FM_cv12_2_3mm_20210813124524", "missing"): OPEN,
     ("sag", "2_fmri_SagAP_20241009133200", "storage"): TILE_ORDER,
     ("sag", "2_gre_field_mapping_PMUlog_20231128152351", "slicetiming"): OPEN,
     ("sag", "4_DWI_SagAPmosaic_20241009133200", "storage"): TILE_ORDER,
@@ -201,10 +225,10 @@ EXPLAINED: dict[Difference, Explained] = {
     ("stc", "8_diff_mbep2d_1.5mm_AP_MB4_64DIR_B0_20180814103728", "slicetiming"): OPEN,
     ("table", "1301_Dual-echo_iso_20231024142919_e1_ph", "volume"): OPEN,
     ("table", "1301_Dual-echo_iso_20231024142919_e2_ph", "volume"): OPEN,
-    ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "tr"): OPEN,
-    ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "slicetiming"): OPEN,
-    ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "tr"): OPEN,
-    ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "slicetiming"): OPEN,
+    ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "tr"): PASSES,
+    ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "slicetiming"): PASSES,
+    ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "tr"): PASSES,
+    ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "slicetiming"): PASSES,
     ("uih", "12_dti_tra_dir16_PA_rot_SaveBySlc_134431", "slicetiming"): OPEN,
     ("uih", "6_dti_tra_dir16_PA_SaveBySlc_134431", "slicetiming"): OPEN,
     ("uih", "9_dti_tra_dir16_AP_SaveBySlc_134431", "slicetiming"): OPEN,

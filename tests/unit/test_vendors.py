@@ -7,6 +7,7 @@ import logging
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from test_csa import csa2
 from pacs2bids import vendors
 from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts, HeaderError
-from pacs2bids.vendors import canon, ge, philips, siemens, standard, uih
+from pacs2bids.vendors import _ge_epi, canon, ge, philips, siemens, standard, uih
 
 MANUFACTURERS = [
     ("SIEMENS", siemens),
@@ -114,7 +115,7 @@ def test_an_empty_header_says_nothing(manufacturer: str | None, module: vendors.
 
 PRIVATE = [
     element
-    for module in (siemens, ge, philips, uih)
+    for module in (siemens, ge, _ge_epi, philips, uih)
     for element in vars(module).values()
     if isinstance(element, Private)
 ]
@@ -254,11 +255,11 @@ def ge_private(**protocol: str) -> list[tuple[Private, object]]:
     text = "".join(f'{key} "{value}"\n' for key, value in protocol.items())
     block = gzip.compress(text.encode())
     return [
-        (ge.PROTOCOL_BLOCK, struct.pack("<I", len(block)) + block),
-        (ge.PULSE_SEQUENCE, "epiRT"),
-        (ge.LOCATIONS, 6),
-        (ge.ECHO_SPACING_US, 500),
-        (ge.ASSET, [0.5, 1]),
+        (_ge_epi.PROTOCOL_BLOCK, struct.pack("<I", len(block)) + block),
+        (_ge_epi.PULSE_SEQUENCE, "epiRT"),
+        (_ge_epi.LOCATIONS, 6),
+        (_ge_epi.ECHO_SPACING_US, 500),
+        (_ge_epi.ASSET, [0.5, 1]),
     ]
 
 
@@ -279,7 +280,7 @@ GE_VALUES: dict[str, object] = {
     ],
 )
 def test_ge_slots(order: str, bands: str, expected: list[int]) -> None:
-    private = [*ge_private(SLICEORDER=order), (ge.MULTIBAND, [bands, "1", "1"])]
+    private = [*ge_private(SLICEORDER=order), (_ge_epi.MULTIBAND, [bands, "1", "1"])]
     times = [
         made_by("GE MEDICAL SYSTEMS", private, **GE_VALUES, InstanceNumber=number).slice_time_s
         for number in range(7, 13)  # volume 2
@@ -288,51 +289,243 @@ def test_ge_slots(order: str, bands: str, expected: list[int]) -> None:
     assert times == pytest.approx([count * slot for count in expected])
 
 
-def test_ge_readout() -> None:
-    facts = made_by("GE MEDICAL SYSTEMS", ge_private(), **GE_VALUES)
-    # 60 lines, every second: 30, up to a multiple of four with partial Fourier: 32 echoes, 31 gaps of 0.5 ms
-    assert facts.total_readout_time_s == pytest.approx(0.0155)
-    assert facts.effective_echo_spacing_s == pytest.approx(0.0155 / 59)
-    assert facts.parallel_reduction_factor_in_plane == 2
-
-
-def user_data(control: int) -> bytes:
-    """(0043,xx2A) with a raw header at byte 40."""
-    return (
-        bytes(24)
-        + struct.pack("<I", 40)
-        + bytes(12 + 110)
-        + b"GE_MED_NMR"
-        + bytes(4)
-        + struct.pack("<H", control)
-    )
+@pytest.mark.parametrize(
+    ("release", "locations", "expected"),
+    [
+        # 27.0 R03 and later: the last two of four excitations change places
+        ("27\\LX\\MR Software release:RX27.0_R03_1831.a", 8, [0, 0.75, 0.25, 0.5]),
+        # before: a fifth excitation, whose slices are thrown away
+        ("27\\LX\\MR Software release:DV26.0_R05_2008.a", 8, [0, 0.6, 0.2, 0.8, 0.4]),
+        # seven slices in two bands: four excitations, and one slice of the last is thrown away
+        ("28\\LX\\MR29.1_EA_2039.g", 7, [0, 0.75, 0.25, 0.5]),
+        ("a release that nobody knows", 8, None),
+    ],
+)
+def test_ge_slots_of_an_even_number_of_excitations(
+    release: str, locations: int, expected: list[float] | None
+) -> None:
+    private = [
+        *ge_private(SLICEORDER="1"),
+        (_ge_epi.MULTIBAND, ["2", "1", "1"]),
+        (_ge_epi.LOCATIONS, locations),
+    ]
+    values = GE_VALUES | {"SoftwareVersions": release.split("\\"), "RepetitionTime": 1000}
+    times = [
+        made_by("GE MEDICAL SYSTEMS", private, **values, InstanceNumber=number).slice_time_s
+        for number in range(1, locations + 1)
+    ]
+    if expected is None:
+        assert set(times) == {None}
+    else:
+        # github.com/rordenlab/dcm2niix/issues/544: times repeat with each band
+        assert times == pytest.approx([expected[index % len(expected)] for index in range(locations)])
 
 
 @pytest.mark.parametrize(
-    ("view_order", "control", "reordering", "expected"),
+    ("model", "user_12", "user_15", "known"),
     [
-        ("1", 8, None, False),
-        ("1", 12, None, True),
-        ("0", 8, None, True),
-        ("0", 12, None, False),
-        ("2", 8, None, None),
-        ("1", 8, "REVERSE_LINEAR", True),
-        ("1", 12, "LINEAR", False),
+        ("SIGNA Pioneer", "1", "0", True),
+        ("SIGNA Premier", "1", "0", False),
+        ("SIGNA Premier", "1", "0.72", True),
+        ("SIGNA UHP", "2", "0", False),
+        ("SIGNA UHP", "2", "0.53", True),
+        ("SIGNA 7T", "3", "1.0", True),
     ],
 )
-def test_ge_polarity(view_order: str, control: int, reordering: str | None, expected: bool | None) -> None:
-    private = [*ge_private(VIEWORDER=view_order), (ge.USER_DATA, user_data(control))]
+def test_ge_diffusion_slots(model: str, user_12: str, user_15: str, known: bool) -> None:
+    """github.com/rordenlab/dcm2niix/issues/635, 796 and 933: 8 slices in 2 bands are five excitations."""
+    private = [
+        (_ge_epi.INTERNAL_PULSE_SEQUENCE, "EPI2"),
+        (_ge_epi.MULTIBAND, ["2", "1", "1"]),
+        (_ge_epi.LOCATIONS, 8),
+        (_ge_epi.USER_12, user_12),
+        (_ge_epi.USER_15, user_15),
+    ]
+    values = GE_VALUES | {"ManufacturerModelName": model, "RepetitionTime": 5000}
+    times = [
+        made_by("GE MEDICAL SYSTEMS", private, **values, InstanceNumber=number).slice_time_s
+        for number in range(1, 9)
+    ]
+    assert times == ([0, 3, 1, 4, 2, 0, 3, 1] if known else [None] * 8)
+    extra = made_by("GE MEDICAL SYSTEMS", private, **values).extra
+    assert ("DiffGradientCyclingGE" in extra) is not known
+
+
+def test_ge_timer_of_releases_that_have_one() -> None:
+    """Seconds in release 24 (corpus stc/GE/RTIA), 0.1 ms in release 14 (dcm2niix issue 286)."""
+    for release, timer in (("DV24.0_R02_1607.b", "0.752300"), ("14.0_M4_0629.a", "7523.000000")):
+        values = GE_VALUES | {"SoftwareVersions": ["24", "LX", f"MR Software release:{release}"]}
+        facts = made_by("GE MEDICAL SYSTEMS", [(_ge_epi.TIMER, timer)], **values)
+        assert facts.slice_time_s == pytest.approx(0.7523)
+    unknown = GE_VALUES | {"SoftwareVersions": ["15", "LX", "MR Software release:15.0_M4_0910.a"]}
+    assert made_by("GE MEDICAL SYSTEMS", [(_ge_epi.TIMER, "7523")], **unknown).slice_time_s is None
+
+
+def test_ge_multiband_multiphase_is_interleaved_where_its_triggers_are_wrong() -> None:
+    private = [(_ge_epi.MULTIBAND, ["2", "1", "1"]), (_ge_epi.LOCATIONS, 6)]
+    values = GE_VALUES | {"ScanOptions": ["EPI_GEMS", "MP_GEMS"], "TriggerTime": 700, "InstanceNumber": 2}
+    assert made_by("GE MEDICAL SYSTEMS", private, **values).slice_time_s == 0.7
+    early = values | {"SoftwareVersions": ["27", "LX", "MR Software release:RX27.0_R02_1831.a"]}
+    # three excitations in 2 s: slices 0, 2, then 1
+    assert made_by("GE MEDICAL SYSTEMS", private, **early).slice_time_s == pytest.approx(2 * 2 / 3)
+
+
+@pytest.mark.parametrize("rows", [60, 120])
+def test_ge_readout(rows: int) -> None:
+    facts = made_by("GE MEDICAL SYSTEMS", ge_private(), **GE_VALUES | {"Rows": rows})
+    # 60 lines, every second: 30, up to a multiple of four with partial Fourier: 32 echoes, 31 gaps of 0.5 ms;
+    # 1 Hz displaces by that many seconds times the field of view, on however many lines it is reconstructed
+    assert facts.effective_echo_spacing_s == pytest.approx(0.0155 / 59)
+    assert facts.total_readout_time_s == pytest.approx(0.0155 / 59 * (rows - 1))
+    assert facts.parallel_reduction_factor_in_plane == 2
+
+
+def user_data(control: int, direction: int, version: float) -> bytes:
+    """(0043,xx2A) with a raw header at byte 40: version, logo, dacq_ctrl and kydir where rdbm.h has them."""
+    logo, traversal = (110, 852) if version > 25.001 else (34, 916)
+    data = bytearray(1000)
+    struct.pack_into("<I", data, 24, 40)
+    struct.pack_into("<f", data, 40, version)
+    struct.pack_into("<10s4xH", data, 40 + logo, b"GE_MED_NMR", control)
+    struct.pack_into("<i", data, 40 + traversal, direction)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("version", [24.0, 26.002, 30.0])
+@pytest.mark.parametrize(
+    ("direction", "control", "reordering", "expected"),
+    [
+        (2, 8, None, False),
+        (2, 12, None, True),
+        (0, 8, None, True),
+        (0, 12, None, False),
+        (1, 8, None, None),
+        (2, 8, "REVERSE_LINEAR", True),
+        (2, 12, "LINEAR", False),
+    ],
+)
+def test_ge_polarity(
+    direction: int, control: int, reordering: str | None, expected: bool | None, version: float
+) -> None:
+    private: list[tuple[Private, object]] = [(_ge_epi.USER_DATA, user_data(control, direction, version))]
     values = GE_VALUES | ({} if reordering is None else {"RectilinearPhaseEncodeReordering": reordering})
-    assert made_by("GE MEDICAL SYSTEMS", private, **values).phase_encoding_positive is expected
+    facts = made_by("GE MEDICAL SYSTEMS", private, **values)
+    assert facts.phase_encoding_positive is expected
+    word = {True: "Unflipped", False: "Flipped", None: None}[expected]
+    assert facts.extra.get("PhaseEncodingPolarityGE") == word
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reversed_volumes"),
+    [("0", set()), ("1", {1, 2, 3, 4}), ("2", {1, 3}), ("3", {2, 4}), ("9", None)],
+)
+def test_ge_volumes_with_reversed_phase_encoding(scheme: str, reversed_volumes: set[int] | None) -> None:
+    """github.com/neurolabusc/dcm_qa_polar: 0 forward, 1 reversed, 2 both in turns, 3 both, forward first."""
+    private = [
+        (_ge_epi.PULSE_SEQUENCE, "research/ABCD/epi_pepolar"),
+        (_ge_epi.USER_12, scheme),
+        (_ge_epi.USER_DATA, user_data(8, 2, 28.0)),
+    ]
+    for volume in range(1, 5):
+        facts = made_by("GE MEDICAL SYSTEMS", private, **GE_VALUES, TemporalPositionIdentifier=volume)
+        if reversed_volumes is None:
+            assert (facts.content, facts.rows_reversed, facts.phase_encoding_positive) == (None, False, None)
+            continue
+        turned = volume in reversed_volumes
+        assert (facts.content, facts.rows_reversed) == ("reversed" if turned else None, turned)
+        assert facts.phase_encoding_positive is turned
+        assert facts.extra["PhaseEncodingPolarityGE"] == ("Unflipped" if turned else "Flipped")
+
+
+def test_ge_field_map() -> None:
+    def facts(number: int, content: int | None, sequence: str = "B0map") -> Facts:
+        private = [(_ge_epi.PULSE_SEQUENCE, sequence), (_ge_epi.LOCATIONS, 80), (ge.COMPONENT, 0)]
+        known = [] if content is None else [(ge.CONTENT, content)]
+        return made_by("GE MEDICAL SYSTEMS", [*private, *known], InstanceNumber=number)
+
+    for found in (facts(80, 0), facts(80, None, "3db0map"), facts(1, 0, "B0rf")):
+        assert (found.content, found.component, found.extra["Units"]) == ("fieldmap", None, "Hz")
+    for found in (facts(81, 2), facts(81, None), facts(1, 2), facts(1, 0, "fgre")):
+        assert (found.content, found.component) == (None, "magnitude")
+        assert "Units" not in found.extra
+
+
+def test_ge_private_fields() -> None:
+    private: list[tuple[Private, object]] = [
+        (ge.DURATION_US, 311679040.0),
+        (_ge_epi.ASSET, [0.5, 0.5]),
+        *((element, number) for element, number in zip(ge.SHIMS, (-5, 7, -16), strict=True)),
+        (ge.TABLE, ["960.5", "400", "23.4578", "0", "-9999", "-9999"]),
+        (ge.LABELLING, "PSEUDOCONTINUOUS"),
+        (ge.LABEL_DURATION_MS, 1450),
+        (ge.POINTS_PER_ARM, 512.0),
+    ]
+    extra = made_by("GE MEDICAL SYSTEMS", private, InversionTime=2025).extra
+    assert extra == {
+        "AcquisitionDuration": 311.67904,
+        "ParallelReductionFactorOutOfPlane": 2,
+        "ShimSetting": [-5, 7, -16],
+        "TablePosition": [0, 0, 23.4578],
+        "ArterialSpinLabelingType": "PCASL",
+        "LabelingDuration": 1.45,
+        "PostLabelingDelay": 2.025,
+        "NumberOfPointsPerArm": 512,
+    }
 
 
 def test_ge_diffusion() -> None:
     gradient = list(zip(ge.GRADIENT, ("0.6", "0", "0.8"), strict=True))
     facts = made_by("GE MEDICAL SYSTEMS", [(ge.B_VALUE, [1_000_000_700, 8, 0, 0]), *gradient])
     assert facts.b_value_s_per_mm2 == 700
-    # rows along x, columns (0, .6, .8), normal (0, -.8, .6): up to sign .6 x + 0 - .8 normal
+    # rows along x, columns (0, .6, .8), normal (0, -.8, .6): coronal; up to sign .6 x - .8 normal
     assert facts.b_vector_lps == pytest.approx((-0.6, -0.64, 0.48))
     assert made_by("GE MEDICAL SYSTEMS", [(ge.B_VALUE, [0, 8, 0, 0])]).b_value_s_per_mm2 is None
+
+
+@pytest.mark.parametrize(
+    ("orientation", "along", "expected"),
+    [
+        # (frequency, phase, slice) = (.36, .48, .8) along rows, columns and normal, as GE tabled it for
+        # dcm2niix (issue 970), by plane and by the axis of phase
+        ([1, 0, 0, 0, 1, 0], "COL", (-0.36, -0.48, 0.8)),
+        ([1, 0, 0, 0, 1, 0], "ROW", (-0.48, 0.36, 0.8)),
+        ([0, 1, 0, 0, 0, -1], "COL", (-0.36, -0.48, 0.8)),
+        ([0, 1, 0, 0, 0, -1], "ROW", (-0.48, 0.36, 0.8)),
+        ([1, 0, 0, 0, 0, -1], "COL", (-0.36, 0.48, 0.8)),
+        ([1, 0, 0, 0, 0, -1], "ROW", (0.48, 0.36, 0.8)),
+    ],
+)
+def test_ge_gradients_of_each_plane(
+    orientation: list[float], along: str, expected: tuple[float, float, float]
+) -> None:
+    gradient = list(zip(ge.GRADIENT, ("0.36", "0.48", "0.8"), strict=True))
+    facts = made_by(
+        "GE MEDICAL SYSTEMS",
+        [(ge.B_VALUE, [1000, 8, 0, 0]), *gradient],
+        ImageOrientationPatient=orientation,
+        InPlanePhaseEncodingDirection=along,
+    )
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    world = expected @ np.array([row, column, np.cross(row, column)])
+    assert facts.b_vector_lps == pytest.approx(tuple(world))
+
+
+@pytest.mark.parametrize(
+    ("scale", "kind", "expected"),
+    [
+        (1.0, 16, (2000, True)),
+        (0.99, 16, (2000, True)),  # a table of two digits
+        (0.5**0.5, 16, (1000, True)),  # a shell at half of the largest b-value
+        (0.0, 16, (0, True)),  # a row of zeros in the table
+        (0.0, 7, (2000, False)),  # a trace-weighted picture
+    ],
+)
+def test_ge_b_values_of_several_shells(scale: float, kind: int, expected: tuple[float, bool]) -> None:
+    gradient = [
+        (element, f"{scale * x:.6f}") for element, x in zip(ge.GRADIENT, (0.36, 0.48, 0.8), strict=True)
+    ]
+    facts = made_by("GE MEDICAL SYSTEMS", [(ge.B_VALUE, [2000]), (ge.DIFFUSION_KIND, kind), *gradient])
+    assert (facts.b_value_s_per_mm2, facts.b_vector_lps is not None) == expected
 
 
 # ---------------------------------------------------------------------------------------------- the others

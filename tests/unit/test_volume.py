@@ -128,6 +128,11 @@ def test_rows_are_stored_bottom_up_and_one_rescale_is_kept() -> None:
     assert (layout.slope, layout.intercept) == (2.0, -1.0)
 
 
+def test_rows_that_come_bottom_up_stay() -> None:
+    _, voxels = whole(stack(rescale=((1.0, 0.0),), images=(replace(IMAGE, bottom_up=True),)), pictures)
+    assert voxels[0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_several_rescales_are_applied() -> None:
     layout, voxels = whole(stack(rescale=((1.0, 0.0), (0.5, 3.0)), images=TWO), pictures)
     assert voxels.dtype == np.float32

@@ -193,6 +193,7 @@ _ROWS = """
 00189309 FD TableSpeed
 00189311 FD SpiralPitchFactor
 00189315 CS ReconstructionAlgorithm
+00189327 FD TablePosition
 00189601 SQ DiffusionBMatrixSequence
 00189602 FD DiffusionBValueXX
 0020000D UI StudyInstanceUID

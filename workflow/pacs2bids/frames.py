@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pacs2bids import vendors
 from pacs2bids.geometry import mosaic_planes
@@ -73,6 +73,7 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
         yield from _mosaic(parsed, facts, facts.mosaic, path)
         return
     plane, image = recall(_plane, header), _image(parsed, path, frame=0)
+    image = replace(image, bottom_up=True) if facts.rows_reversed else image
     yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
 
 

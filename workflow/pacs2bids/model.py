@@ -146,11 +146,12 @@ class Facts:
 
     ``phase_encoding``: "row" when phase is encoded along rows of the stored picture (increasing column
     index; InPlanePhaseEncodingDirection ROW), "column" along columns. ``phase_encoding_positive``: it runs
-    towards increasing stored index; None: polarity unknown.
+    towards increasing stored index (of rows from the top); None: polarity unknown.
     ``slice_times_s``: onset of each slice of a mosaic, in tile order, from the volume's first excitation.
     ``slice_time_s``: the same for a frame that is one slice (its onset may be counted from any fixed origin;
     the stack subtracts the volume's first).
     ``b_vector_lps``: unit vector in the patient frame, (0, 0, 0) for b = 0, None when unknown or isotropic.
+    ``rows_reversed``: the last row is stored first, though ImageOrientationPatient speaks of the first.
     ``component``: "magnitude", "phase", "real", "imaginary". ``content``: what else tells pictures of one
     series apart that may not share a volume file though ImageType is the same ("fieldmap", "reversed").
     ``effective_echo_spacing_s``, ``total_readout_time_s``: as BIDS defines them, on the reconstructed matrix.
@@ -161,6 +162,7 @@ class Facts:
     mosaic: Mosaic | None = None
     component: str | None = None
     content: str | None = None
+    rows_reversed: bool = False
     phase_encoding: str | None = None
     phase_encoding_positive: bool | None = None
     slice_times_s: tuple[float, ...] | None = None
@@ -188,6 +190,7 @@ class ImageRef:
 
     ``path`` is relative to the study's DICOM folder. ``offset``/``length``: bytes of this frame in the file
     when it is stored natively; None when it is encapsulated (compressed). ``frame`` counts from 0.
+    ``bottom_up``: its last row is stored first.
     """
 
     path: str
@@ -206,6 +209,7 @@ class ImageRef:
     is_float: bool
     photometric_interpretation: str
     big_endian: bool
+    bottom_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,8 +130,9 @@ def assemble(stack: Stack, layout: Layout, block: tuple[int, ...], load: Load) -
 
 
 def _values(stack: Stack, number: int, load: Load) -> Pixels:
-    """The values of one picture as the file holds them."""
+    """The values of one picture as the file holds them, first row at the top."""
     picture = load(stack.images[number])
+    picture = picture[::-1] if stack.images[number].bottom_up else picture
     if len(stack.rescale) == 1:
         return picture
     slope, intercept = stack.rescale[number]

@@ -1,57 +1,62 @@
 """GE: creators GEMS_PARM_01 (group 0043), GEMS_ACQU_01 (0019), GEMS_RELA_01 (0021), GEMS_SERS_01 (0025).
 
 What they mean: GE's DICOM conformance statements, and what GE's developers answered in
-github.com/rordenlab/dcm2niix (GE/README.md; issues 163, 544, 602, 933) and github.com/neurolabusc/dcm_qa_ge.
+github.com/rordenlab/dcm2niix (GE/README.md; issues 163, 501, 544, 602, 635, 690, 970) and
+github.com/neurolabusc/dcm_qa_ge.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import struct
-import zlib
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
 from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts, Json, Vector
-from pacs2bids.vendors import standard
-
-_PARAMETERS, _ACQUISITION = "GEMS_PARM_01", "GEMS_ACQU_01"
-CREATORS: tuple[tuple[str, int], ...] = ((_PARAMETERS, 0x43), (_ACQUISITION, 0x19))
-
-PULSE_SEQUENCE = Private(creator=_ACQUISITION, group=0x19, element=0x9C, vr="LO")
-INTERNAL_PULSE_SEQUENCE = Private(creator=_ACQUISITION, group=0x19, element=0x9E, vr="LO")
-GRADIENT = tuple(
-    Private(creator=_ACQUISITION, group=0x19, element=element, vr="DS") for element in (0xBB, 0xBC, 0xBD)
+from pacs2bids.vendors import _ge_epi, standard
+from pacs2bids.vendors._ge_epi import (
+    ACQUISITION,
+    ASSET,
+    INTERNAL_PULSE_SEQUENCE,
+    LOCATIONS,
+    PARAMETERS,
+    PULSE_SEQUENCE,
+    RELATION,
 )
-LOCATIONS = Private(creator="GEMS_RELA_01", group=0x21, element=0x4F, vr="SS")
-ACQUISITIONS = Private(creator="GEMS_SERS_01", group=0x25, element=0x11, vr="SS")
-PROTOCOL_BLOCK = Private(creator="GEMS_SERS_01", group=0x25, element=0x1B)
-USER_DATA = Private(creator=_PARAMETERS, group=0x43, element=0x2A)
-ECHO_SPACING_US = Private(creator=_PARAMETERS, group=0x43, element=0x2C, vr="SS")
-COMPONENT = Private(creator=_PARAMETERS, group=0x43, element=0x2F, vr="SS")
-B_VALUE = Private(creator=_PARAMETERS, group=0x43, element=0x39, vr="IS")
-GROUP_DELAY_S = Private(creator=_PARAMETERS, group=0x43, element=0x7C, vr="FL")
-ASSET = Private(creator=_PARAMETERS, group=0x43, element=0x83, vr="DS")
-MULTIBAND = Private(creator=_PARAMETERS, group=0x43, element=0xB6, vr="LO")
+
+_ARMS = "GEMS_IMAG_01"
+CREATORS: tuple[tuple[str, int], ...] = ((PARAMETERS, 0x43), (ACQUISITION, 0x19))
+
+DURATION_US = Private(creator=ACQUISITION, group=0x19, element=0x5A, vr="FL")
+GRADIENT = tuple(
+    Private(creator=ACQUISITION, group=0x19, element=element, vr="DS") for element in (0xBB, 0xBC, 0xBD)
+)
+TENSOR_FILE = Private(creator=ACQUISITION, group=0x19, element=0xD9, vr="DS")
+UNWEIGHTED_VOLUMES = Private(creator=ACQUISITION, group=0x19, element=0xDF, vr="DS")
+DIRECTIONS = Private(creator=ACQUISITION, group=0x19, element=0xE0, vr="DS")
+DIFFUSION_KIND = Private(creator=RELATION, group=0x21, element=0x5A, vr="SL")
+POINTS_PER_ARM = Private(creator=_ARMS, group=0x27, element=0x60, vr="FL")
+NUMBER_OF_ARMS = Private(creator=_ARMS, group=0x27, element=0x61, vr="FL")
+EXCITATIONS = Private(creator=_ARMS, group=0x27, element=0x62, vr="FL")
+SHIMS = tuple(
+    Private(creator=PARAMETERS, group=0x43, element=element, vr="SS") for element in (0x02, 0x03, 0x04)
+)
+COMPONENT = Private(creator=PARAMETERS, group=0x43, element=0x2F, vr="SS")
+CONTENT = Private(creator=PARAMETERS, group=0x43, element=0x30, vr="SS")
+B_VALUE = Private(creator=PARAMETERS, group=0x43, element=0x39, vr="IS")
+PRESCAN_REUSE = Private(creator=PARAMETERS, group=0x43, element=0x95, vr="LO")
+LABELLING = Private(creator=PARAMETERS, group=0x43, element=0xA3, vr="CS")
+LABEL_DURATION_MS = Private(creator=PARAMETERS, group=0x43, element=0xA5, vr="IS")
+TABLE = Private(creator=PARAMETERS, group=0x43, element=0xB2, vr="LO")
+DEEP_LEARNING = Private(creator=PARAMETERS, group=0x43, element=0xCA, vr="LO")
 
 _COMPONENTS = ("magnitude", "phase", "real", "imaginary")
+_FIELD_MAPS = {"b0map", "b0rf", "3db0map"}
+_MAGNITUDE = 2  # of CONTENT, which is 0 for the map itself
+_TENSOR = 16  # of DIFFUSION_KIND: directions from a table
 _B_VALUE_BIAS = 1_000_000_000  # added where one scan has several b-values (issue 602)
-_PHASE_FLIPPED = 4  # bit of dacq_ctrl
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Epi:
-    """What is needed of an echo-planar header, read once."""
-
-    sequence: str
-    options: tuple[str, ...]
-    matrix: int | None
-    acceleration: float | None
-    acquisitions: int  # passes that make one volume
-    multiband: int | None
-    protocol: dict[str, str]
+_UNSCALED = 0.97  # a gradient table is rounded: a vector this long has length one
+_POLARITIES: dict[bool | None, str] = {True: "Unflipped", False: "Flipped"}
+_LABELLING = {"PSEUDOCONTINUOUS": "PCASL", "CONTINUOUS": "CASL", "PULSED": "PASL"}
 
 
 def claims(header: Header) -> bool:
@@ -62,38 +67,27 @@ def claims(header: Header) -> bool:
 def facts(header: Header) -> Facts:
     """Facts of one instance."""
     base = standard.facts(header)
-    epi = _epi(header, base)
-    b_value = _b_value(header)
-    spacing, readout = _readout(header, epi) or (None, None)
+    epi = _ge_epi.read(header)
+    field_map = _is_field_map(header)
+    lines = standard.phase_matrix(header, base.phase_encoding)
+    spacing, readout = _ge_epi.readout(header, epi, lines) or (None, None)
+    positive = _ge_epi.polarity(header, epi) if base.phase_encoding else None
+    b_value, b_vector = _diffusion(header, base, epi)
     return replace(
         base,
-        component=_component(header) or base.component,
-        phase_encoding_positive=_polarity(header, base, epi),
-        slice_time_s=_slice_time(header, epi),
+        component=None if field_map else _component(header) or base.component,
+        content="fieldmap" if field_map else "reversed" if epi.reversed_rows else None,
+        rows_reversed=bool(epi.reversed_rows),
+        phase_encoding_positive=positive,
+        slice_time_s=_ge_epi.slice_time(header, epi),
         b_value_s_per_mm2=b_value,
-        b_vector_lps=None if base.is_diffusion_map else _gradient(header, base, b_value),
-        repetition_time_s=_repetition_time(header, base, epi),
+        b_vector_lps=None if base.is_diffusion_map else b_vector,
+        repetition_time_s=_ge_epi.repetition_time(header, base, epi),
         multiband_factor=epi.multiband,
         effective_echo_spacing_s=spacing,
         total_readout_time_s=readout,
         parallel_reduction_factor_in_plane=epi.acceleration or base.parallel_reduction_factor_in_plane,
-        extra=_extra(header),
-    )
-
-
-def _epi(header: Header, base: Facts) -> _Epi:
-    asset = header.private_numbers(ASSET)
-    multiband = header.private_texts(MULTIBAND)[:1]
-    bands = int(multiband[0]) if multiband and multiband[0].isdecimal() else 0
-    return _Epi(
-        sequence=header.private_text(PULSE_SEQUENCE) or "",
-        options=header.texts("ScanOptions"),
-        matrix=standard.phase_matrix(header, base.phase_encoding),
-        # the reciprocal of the factor is stored
-        acceleration=round(1 / asset[0], 4) if asset and asset[0] > 0 else None,
-        acquisitions=int(header.private_number(ACQUISITIONS) or 1),
-        multiband=bands if bands > 1 else None,
-        protocol=_protocol(header.private_bytes(PROTOCOL_BLOCK) or b""),
+        extra=_extra(header, epi, positive),
     )
 
 
@@ -102,185 +96,135 @@ def _component(header: Header) -> str | None:
     return _COMPONENTS[int(code)] if code is not None and 0 <= code < len(_COMPONENTS) else None
 
 
-def _extra(header: Header) -> dict[str, Json]:
-    sequence = header.private_text(PULSE_SEQUENCE)
-    internal = header.private_text(INTERNAL_PULSE_SEQUENCE)
-    fields: dict[str, Json] = {
-        "SequenceName": sequence,
-        "PulseSequenceDetails": sequence,
-        "InternalPulseSequenceName": internal,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+def _is_field_map(header: Header) -> bool:
+    """A map of B0 in Hz. The sequences that make one store it first and their magnitude behind it, with the
+    same ImageType (issue 501); (0043,xx30) is 0 in the map and 2 in the magnitude (corpus fmap/GE).
+    """
+    names = (header.private_text(PULSE_SEQUENCE), header.private_text(INTERNAL_PULSE_SEQUENCE))
+    if _FIELD_MAPS.isdisjoint((name or "").lower() for name in names):
+        return False
+    locations, number = header.private_number(LOCATIONS) or math.inf, header.integer("InstanceNumber") or 1
+    return header.private_number(CONTENT) != _MAGNITUDE and number <= locations
 
 
 # ---------------------------------------------------------------------------------------------- diffusion
 
 
-def _b_value(header: Header) -> float | None:
-    standard_b = header.number("DiffusionBValue")
+def _diffusion(header: Header, base: Facts, epi: _ge_epi.Epi) -> tuple[float | None, Vector | None]:
+    """(b-value in s/mm^2, b-vector).
+
+    (0019,xxBB..BD) are the gradient in GE's logical axes. Where a table has several b-values, its vectors
+    are scaled by the root of their share of the largest, and (0043,xx39) may say the largest for all
+    (GE/README.md; dcm2niix rounds the product to tens, as the digits of a table allow no more). A vector of
+    length zero in a table is b = 0 (issue 690); elsewhere it is a picture without direction.
+    """
+    b_value = _nominal_b_value(header, base, epi)
+    vector = tuple(
+        number
+        for number in map(header.private_number, GRADIENT)
+        if number is not None and math.isfinite(number)
+    )
+    if not b_value or len(vector) != 3:
+        return b_value, standard.direction((), b_value)
+    length = math.hypot(*vector)
+    if length == 0 and header.private_number(DIFFUSION_KIND) == _TENSOR:
+        b_value = 0.0
+    elif 0 < length < _UNSCALED:
+        b_value = round(b_value * length**2 / 10) * 10.0
+    return b_value, _gradient(header, base, vector, b_value)
+
+
+def _nominal_b_value(header: Header, base: Facts, epi: _ge_epi.Epi) -> float | None:
     values = header.private_numbers(B_VALUE)
     b_value = values[0] % _B_VALUE_BIAS if values and values[0] >= 0 else None
     if b_value:
         return b_value
     # every GE header holds (0043,xx39); its zero means b = 0 only in a diffusion sequence
-    diffusion = standard_b is not None or header.private_text(INTERNAL_PULSE_SEQUENCE) == "EPI2"
-    return (standard_b or b_value) if diffusion else None
+    diffusion = base.b_value_s_per_mm2 is not None or epi.diffusion
+    return (base.b_value_s_per_mm2 or b_value) if diffusion else None
 
 
-def _gradient(header: Header, base: Facts, b_value: float | None) -> Vector | None:
-    """(0019,xxBB..BD): along frequency, phase and slice encoding, whatever the patient frame (GE/README.md).
+def _gradient(header: Header, base: Facts, vector: tuple[float, ...], b_value: float) -> Vector | None:
+    """``vector`` lies along frequency, phase and slice encoding, whatever the patient frame (GE/README.md).
 
-    Verified where phase is encoded along columns, so that frequency runs along rows (corpus ge/01, ge/04:
-    b-vectors of dcm2niix): there (x, y, -z) of the image axes, up to the sign of the whole, which diffusion
-    weighting does not have; (-x, -y, z) is what dcm2niix writes. Along rows nobody has verified it: unknown.
+    With phase along columns it is (-f, -p, s) along rows, columns and normal of an axial or sagittal slice;
+    with phase along rows (-p, f, s). Coronal slices have the opposite sign of the second resp. the first.
+    GE proved all six on volunteers, head first and feet first (issues 737, 970); dcm2niix 1.0.20260724 gives
+    the same for each of them (corpus ge/04 with another orientation written into it).
     """
-    if not b_value:
-        return standard.direction((), b_value)
-    numbers = [header.private_number(element) for element in GRADIENT]
-    vector = [number for number in numbers if number is not None]
-    if len(vector) != 3 or base.phase_encoding != "column":
+    orientation = header.numbers("ImageOrientationPatient")
+    if base.phase_encoding is None or len(orientation) != 6:
         return None
-    return standard.along_image_axes(header, (-vector[0], -vector[1], vector[2]), b_value)
+    normal = [abs(value) for value in standard.cross(orientation[:3], orientation[3:])]
+    phase = 1 if normal[1] == max(normal) else -1
+    frequency_, phase_, slice_ = vector
+    if base.phase_encoding == "column":
+        along = (-frequency_, phase * phase_, slice_)
+    else:
+        along = (phase * phase_, frequency_, slice_)
+    return standard.along_image_axes(header, along, b_value)
 
 
-# ---------------------------------------------------------------------------------------------- echo-planar
+# ---------------------------------------------------------------------------------------------- the rest
 
 
-def _readout(header: Header, epi: _Epi) -> tuple[float, float] | None:
-    """(effective echo spacing, total readout time) in s.
-
-    GE gives the time between acquired echoes (0043,xx2C). Lines acquired: matrix over acceleration, rounded
-    up to an even number, or to a multiple of four with partial Fourier (GE/README.md, Total Readout Time).
-    """
-    spacing_us = header.private_number(ECHO_SPACING_US)
-    lines = max(header.numbers("AcquisitionMatrix")[2:], default=0.0)
-    if not spacing_us or not lines or epi.matrix is None or epi.matrix < 2 or "EPI_GEMS" not in epi.options:
-        return None
-    multiple = 4 if {"PFF", "PFP"} & set(epi.options) else 2
-    acquired = math.ceil(lines / (epi.acceleration or 1) / multiple) * multiple
-    readout = (acquired - 1) * spacing_us / 1e6
-    return readout / (epi.matrix - 1), readout
-
-
-def _repetition_time(header: Header, base: Facts, epi: _Epi) -> float | None:
-    """From volume to volume, in s. RepetitionTime is that of one pass, without the pause after a volume.
-
-    The pause: group delay of "epiRT" (corpus ge/SliceTimingRT), DELACQ of multiphase (ge/SliceTimingMPh).
-    Multiphase may need several passes a volume (corpus trt/10, trt/12): its trigger times agree. Where
-    delays vary from volume to volume ("MPhVar", ge/SliceTimingMPh/5) there is no such time.
-    """
-    repetition = base.repetition_time_s
-    if repetition is None or "EPI_GEMS" not in epi.options:
-        return repetition
-    if "MP_GEMS" not in epi.options:
-        return round(repetition + (header.private_number(GROUP_DELAY_S) or 0.0), 6)
-    if "MPhVar" in epi.protocol.get("IOPT", ""):
-        return None
-    pause = epi.protocol.get("DELACQ", "")  # "Minimum", or seconds
-    seconds = float(pause) if re.fullmatch(r"\d+(\.\d+)?", pause) else 0.0
-    return round(repetition * max(epi.acquisitions, 1) + seconds, 6)
+def _extra(header: Header, epi: _ge_epi.Epi, positive: bool | None) -> dict[str, Json]:
+    """Not TriggerDelayTime: what dcm2niix writes there is the TriggerTime of the last slice, no delay."""
+    sequence = epi.sequence or None
+    duration_us = header.private_number(DURATION_US)
+    asset = header.private_numbers(ASSET)
+    shims = [header.private_number(element) for element in SHIMS]
+    learning = header.private_texts(DEEP_LEARNING)
+    fields: dict[str, Json] = {
+        "SequenceName": sequence,
+        "PulseSequenceDetails": sequence,
+        "InternalPulseSequenceName": header.private_text(INTERNAL_PULSE_SEQUENCE),
+        "AcquisitionDuration": round(duration_us / 1e6, 6) if duration_us else None,
+        "ParallelReductionFactorOutOfPlane": round(1 / asset[1], 4) if asset[1:] and asset[1] > 0 else None,
+        "PhaseEncodingPolarityGE": _POLARITIES.get(positive),
+        "ShimSetting": None if None in shims else list(shims),
+        "PrescanReuseString": header.private_text(PRESCAN_REUSE),
+        "TablePosition": _table_position(header),
+        "DeepLearning": True if learning else None,
+        "DeepLearningDetails": "\\".join(learning) or None,
+        "Units": "Hz" if _is_field_map(header) else None,
+    }
+    fields |= _diffusion_extra(header, epi) | _labelling_extra(header)
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _polarity(header: Header, base: Facts, epi: _Epi) -> bool | None:
-    """Whether phase is encoded towards increasing row index; None except for echo-planar along columns.
-
-    Unflipped runs towards increasing row index. RectilinearPhaseEncodeReordering says it from release 27
-    on. Before: k-space is traversed bottom-up or top-down (VIEWORDER of the protocol) and the gradient may be
-    flipped (dacq_ctrl of the raw header, a copy of which lies in (0043,xx2A)); one of both flips it, neither
-    alone tells (issue 163). Agrees with dcm2niix on all 22 such series of the corpus.
-    """
-    if "EPI_GEMS" not in epi.options or base.phase_encoding != "column" or "pepolar" in epi.sequence:
-        return None  # research pepolar sequences change polarity from volume to volume (corpus polar)
-    order = header.text("RectilinearPhaseEncodeReordering")
-    if order in ("LINEAR", "REVERSE_LINEAR"):
-        return order == "REVERSE_LINEAR"
-    control = _acquisition_control(header.private_bytes(USER_DATA) or b"")
-    view_order = epi.protocol.get("VIEWORDER")
-    if control is None or view_order not in ("0", "1"):
-        return None
-    flipped = (view_order == "1") != bool(control & _PHASE_FLIPPED)
-    return not flipped
-
-
-def _acquisition_control(user_data: bytes) -> int | None:
-    """dacq_ctrl of the raw header that (0043,xx2A) embeds, in its layout of releases 26 to 30.
-
-    The header's offset is the 32-bit number at byte 24; the header starts with its version and holds the
-    logo "GE" at byte 110, file contents, lock mode, then dacq_ctrl (rdbm.h).
-    """
+def _table_position(header: Header) -> list[Json] | None:
+    """[0, 0, z] in mm: the third value of (0043,xxB2) is where the table is, relative to the landmark."""
+    values = header.private_texts(TABLE)
     try:
-        (start,) = struct.unpack_from("<I", user_data, 24)
-        logo, control = struct.unpack_from("<10s4xH", user_data, start + 110)
-    except struct.error:
+        return [0.0, 0.0, float(values[2])]
+    except (IndexError, ValueError):
         return None
-    return int(control) if logo.startswith(b"GE") else None
 
 
-def _slice_time(header: Header, epi: _Epi) -> float | None:
-    """Onset of this slice within its volume, in s from a fixed origin; None where GE does not say.
-
-    "epi" with multiphase writes the end of the slice's slot into TriggerTime (wrong with multiband before
-    release 28: dcm2niix issue 336). "epiRT" does not; its slots follow from the order of excitation in the
-    protocol. Diffusion ("epi2") excites slices that are later thrown away (issue 933): unknown.
-    """
-    if "EPI_GEMS" not in epi.options:
-        return None
-    if "MP_GEMS" in epi.options:
-        trigger_ms = header.number("TriggerTime")
-        known = epi.multiband is None or _release(header) >= 28
-        return trigger_ms / 1000 if trigger_ms and known else None
-    if epi.sequence == "epiRT" and epi.acquisitions == 1:
-        return _slot_time(header, epi)
-    return None
-
-
-def _slot_time(header: Header, epi: _Epi) -> float | None:
-    number, locations = header.integer("InstanceNumber"), header.private_number(LOCATIONS)
-    repetition_ms = header.number("RepetitionTime")
-    interleaved = {"0": False, "1": True}.get(epi.protocol.get("SLICEORDER", ""))
-    if not number or not locations or locations < 0 or repetition_ms is None or interleaved is None:
-        return None
-    bands = epi.multiband or 1
-    excitations = int(locations) // bands
-    if excitations * bands != locations:
-        return None
-    if bands > 1 and interleaved and excitations % 2 == 0 and _release(header) < 28:
-        return None  # the remedy for cross-talk changed between releases (issue 544)
-    index = (number - 1) % int(locations) % excitations
-    slot = _slot(index, excitations, swap=bands > 1) if interleaved else index
-    return slot * repetition_ms / 1000 / excitations
-
-
-def _slot(index: int, excitations: int, *, swap: bool) -> int:
-    """When slice ``index`` is excited if even slices come first, then odd ones.
-
-    ``swap``: with multiband and an even number of excitations the last two change places, which keeps the
-    neighbours at the band's border apart (issue 544; RTIA timer of corpus ge/SliceTiming/10 agrees).
-    """
-    slot = index // 2 if index % 2 == 0 else (excitations + 1) // 2 + index // 2
-    if swap and excitations > 2 and excitations % 2 == 0:
-        return {excitations - 1: excitations - 2, excitations - 2: excitations - 1}.get(slot, slot)
-    return slot
-
-
-def _release(header: Header) -> int:
-    """Software release as a number: 28 of "DV28.0_R02", "MR28.1", "RX28.0"; 0 if it is not there."""
-    found = re.search(r"(?:DV|MR|RX)(\d\d)\.", "\\".join(header.texts("SoftwareVersions")))
-    return int(found[1]) if found else 0
-
-
-@lru_cache(maxsize=16)
-def _protocol(block: bytes) -> dict[str, str]:
-    """The protocol data block: a gzip stream after four bytes of length, of lines KEY "value".
-
-    One a series, the same in each of its instances: kept for the last few distinct ones.
-    """
-    start = block.find(b"\x1f\x8b")
-    if start < 0:
+def _diffusion_extra(header: Header, epi: _ge_epi.Epi) -> dict[str, Json]:
+    if not epi.diffusion:
         return {}
-    try:
-        text = zlib.decompressobj(31).decompress(block[start:], 1 << 20).decode("latin-1")
-    except zlib.error:
+    counts = {
+        "NumberOfDiffusionDirectionGE": header.private_number(DIRECTIONS),
+        "NumberOfDiffusionT2GE": header.private_number(UNWEIGHTED_VOLUMES),
+        "TensorFileNumberGE": header.private_number(TENSOR_FILE),
+    }
+    fields: dict[str, Json] = {name: int(count) for name, count in counts.items() if count and count > 0}
+    return fields | {"DiffGradientCyclingGE": _ge_epi.diffusion_cycling(header)}
+
+
+def _labelling_extra(header: Header) -> dict[str, Json]:
+    """Arterial spin labelling (GE/README.md): InversionTime is the delay after labelling."""
+    kind = header.private_text(LABELLING)
+    if kind is None:
         return {}
-    lines = (line.partition(" ") for line in text.splitlines())
-    return {key: value.strip().strip('"') for key, _, value in lines if value}
+    duration_ms, delay_ms = header.private_number(LABEL_DURATION_MS), header.number("InversionTime")
+    return {
+        "ArterialSpinLabelingType": _LABELLING.get(kind.upper()),
+        "LabelingDuration": duration_ms / 1000 if duration_ms else None,
+        "PostLabelingDelay": delay_ms / 1000 if delay_ms else None,
+        "NumberOfPointsPerArm": header.private_number(POINTS_PER_ARM),
+        "NumberOfArms": header.private_number(NUMBER_OF_ARMS),
+        "NumberOfExcitations": header.private_number(EXCITATIONS),
+    }

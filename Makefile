@@ -1,5 +1,6 @@
 # make demo    the whole line on a synthetic study set: embedded PACS, C-MOVE, dataset, report
 # make test    the tests
+# make bench   speed against dcm2niix: half an hour; make bench BENCH="session ct --rounds 1" for some
 # make         only set up: a virtual environment in .venv with everything that requirements.lock names
 #
 # Nothing is written outside this folder. Needs Python 3.11 or newer and one of: uv, python3-venv, pip.
@@ -18,7 +19,7 @@ export UV_NATIVE_TLS := 1
 LOCKED := --no-deps --require-hashes -r requirements.lock
 OURSELVES := --no-deps --no-build-isolation --editable .
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test bench lint clean
 install: $(INSTALLED)
 	@echo "Ready. Next: source .venv/bin/activate"
 
@@ -27,6 +28,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@.venv/bin/python -m pytest $(TESTS)
+
+bench: $(INSTALLED)
+	@.venv/bin/python -m tests.benchmarks $(BENCH)
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

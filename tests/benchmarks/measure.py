@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1 << 20
+
+# a process begins with the peak memory of the one that started it: so a small one stands between
+WATCH = """
+import os, sys, time
+start = time.perf_counter()
+silent = os.open(os.devnull, os.O_WRONLY)
+actions = [(os.POSIX_SPAWN_DUP2, silent, 1), (os.POSIX_SPAWN_DUP2, silent, 2)]
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=actions)
+_, _, used = os.wait4(pid, 0)
+print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +67,13 @@ def run_once(tool: Tool, source: Path) -> Cost:
     """
     target = Path(tempfile.mkdtemp(prefix="pacs2bids-benchmark-"))
     try:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            tool.arguments(source, target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+        command = [sys.executable, "-I", "-S", "-c", WATCH, *tool.arguments(source, target)]
+        watched = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        wall_s, cpu_s, peak_kib = map(float, watched.stdout.split()[-3:])
         if not any(target.rglob("*.nii*")):
-            raise RuntimeError(f"{tool.name} wrote no volume (exit code {process.returncode})")
+            raise RuntimeError(f"{tool.name} wrote no volume of {source}")
         output = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-        return Cost(
-            wall_s=wall_s,
-            cpu_s=used.ru_utime + used.ru_stime,
-            peak_mib=used.ru_maxrss / 1024,
-            output_mib=output / MIB,
-        )
+        return Cost(wall_s=wall_s, cpu_s=cpu_s, peak_mib=peak_kib / 1024, output_mib=output / MIB)
     finally:
         shutil.rmtree(target)
 

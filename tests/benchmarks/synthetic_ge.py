@@ -94,8 +94,8 @@ def _elements(data: Dataset) -> dict[int, bytes]:
 def _meta(sop_instance_uid: str) -> bytes:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, sop_instance_uid
-    meta.TransferSyntaxUID, meta.ImplementationClassUID = ExplicitVRLittleEndian, f"{ROOT}.0"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, UID(sop_instance_uid)
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = ExplicitVRLittleEndian, UID(f"{ROOT}.0")
     content = b"".join(_elements(meta).values())
     length = FileMetaDataset()
     length.FileMetaInformationGroupLength = len(content)

@@ -18,8 +18,9 @@ from isal import isal_zlib
 HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # RFC 1952 section 2.3: deflate, no flags, no time, unknown system
 END = b"\x03\0"  # an empty last block
 RAW = -15  # deflate without a frame of its own
-# ISA-L is five times as fast as zlib; its files are some per cent larger
-LEVELS = {"off": None, "fast": 2, "small": 6}
+# Over 24 real series of all vendors: ISA-L 2 281 MB/s at 48.5 % of the size, zlib 4 43 MB/s at 46.9 %, zlib 6
+# 16 MB/s at 46.3 %; over noisy series level 6 is no smaller than 4
+LEVELS = {"off": None, "fast": 2, "small": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Files between the stages: written whole or not at all, read back as records.
 
 Every write goes to a temporary neighbour, is flushed to disk and renamed over the final name, so that a
-reader, a crash or a full disk never meets half a file.
+reader, a crash or a full disk never meets half a file. Who writes many files that something else vouches for
+(volumes: a record with their SHA-256) leaves the flush out, and flushes them all at the end.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ Record = TypeVar("Record")
 
 
 @contextmanager
-def atomic(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """A binary file that appears under ``path`` only when the block ends without an exception."""
+def atomic(path: Path, *, mode: int = 0o644, flushed: bool = True) -> Iterator[IO[bytes]]:
+    """A binary file that appears under ``path`` only when the block ends without an exception.
+
+    ``flushed``: it is on the disk then, so that a power cut does not empty it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
@@ -35,7 +39,8 @@ def atomic(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
+            if flushed:
+                os.fsync(stream.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -48,36 +53,49 @@ def remove_unfinished(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def flush_to_disk(paths: Iterable[Path]) -> None:
+    """Flush files that were written with ``flushed=False``, and the folders that name them."""
+    paths = list(paths)
+    for path in [*paths, *{path.parent for path in paths}]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o644, flushed: bool = True) -> None:
     """Write ``content`` atomically."""
-    with atomic(path, mode=mode) as stream:
+    with atomic(path, mode=mode, flushed=flushed) as stream:
         stream.write(content)
 
 
-def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> str:
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview], *, flushed: bool = True) -> str:
     """Write chunk after chunk, atomically; returns the SHA-256 of the file, hexadecimal."""
     digest = hashlib.sha256()
-    with atomic(path) as stream:
+    with atomic(path, flushed=flushed) as stream:
         for chunk in chunks:
             digest.update(chunk)
             stream.write(chunk)
     return digest.hexdigest()
 
 
-def write_text(path: Path, content: str, *, mode: int = 0o644) -> None:
+def write_text(path: Path, content: str, *, mode: int = 0o644, flushed: bool = True) -> None:
     """Write ``content`` atomically as UTF-8."""
-    write_bytes(path, content.encode(), mode=mode)
+    write_bytes(path, content.encode(), mode=mode, flushed=flushed)
 
 
-def write_json(path: Path, content: Json | Mapping[str, Json], *, mode: int = 0o644) -> None:
+def write_json(
+    path: Path, content: Json | Mapping[str, Json], *, mode: int = 0o644, flushed: bool = True
+) -> None:
     """Write a JSON document for people: indented, keys in the order given, one newline at the end."""
     encoded = msgspec.json.format(msgspec.json.encode(content), indent=2)
-    write_bytes(path, encoded + b"\n", mode=mode)
+    write_bytes(path, encoded + b"\n", mode=mode, flushed=flushed)
 
 
-def write_record(path: Path, record: object, *, mode: int = 0o600) -> None:
+def write_record(path: Path, record: object, *, mode: int = 0o600, flushed: bool = True) -> None:
     """Write a record of ``model`` as compact JSON, readable by its owner alone unless ``mode`` says more."""
-    write_bytes(path, msgspec.json.encode(record) + b"\n", mode=mode)
+    write_bytes(path, msgspec.json.encode(record) + b"\n", mode=mode, flushed=flushed)
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:

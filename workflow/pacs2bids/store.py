@@ -9,6 +9,7 @@ import filecmp
 import hashlib
 import logging
 import os
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -189,7 +190,7 @@ def reconstruct(
     """Write every stack of a study below ``volumes``; stacks that are up to date are kept.
 
     ``names`` maps stack ids to file stems (default: the id). A stack that fails is listed in the manifest,
-    with the error; the others go on.
+    with the error; the others go on. The files are not flushed to the disk yet.
     """
     volumes.mkdir(parents=True, exist_ok=True)
     stems = {stack.stack_id: (names or {}).get(stack.stack_id, stack.stack_id) for stack in index.stacks}
@@ -227,6 +228,13 @@ _Start: TypeAlias = _Work | VolumeFile | FailedStack
 _Block: TypeAlias = Callable[[], Piece]
 
 
+class _Loader(threading.local):
+    """A loader a thread: each remembers the last file that it read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.load = pixel_loader(folder)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
     """Writes stacks block by block: one big stack keeps all threads busy, and so do many small ones."""
@@ -246,10 +254,10 @@ class _Writer:
 
     def _blocks(self, stacks: Iterable[Stack]) -> Iterator[tuple[_Start, _Block | None]]:
         """Each stack with each of its blocks, header first; with None where there is nothing to write."""
-        load, level = pixel_loader(self.dicom), LEVELS[self.gzip]
+        loader, level = _Loader(self.dicom), LEVELS[self.gzip]
 
         def block_of(work: _Work, planes: tuple[int, ...]) -> Piece:
-            return compressed(octets(assemble(work.stack, work.layout, planes, load)), level)
+            return compressed(octets(assemble(work.stack, work.layout, planes, loader.load)), level)
 
         for stack in stacks:
             start = self._start(stack)
@@ -276,10 +284,10 @@ class _Writer:
         pieces = (block.result() for _, block in blocks if block is not None)
         name = f"{stem}.nii" if level is None else f"{stem}.nii.gz"
         try:
-            files = {name: write_chunks(self.volumes / name, joined(pieces, level))}
+            files = {name: write_chunks(self.volumes / name, joined(pieces, level), flushed=False)}
         except (Pacs2BidsError, MemoryError) as error:
             return _failed(stack, error)
-        write_json(self.volumes / f"{stem}.json", stack.sidecar)
+        write_json(self.volumes / f"{stem}.json", stack.sidecar, flushed=False)
         names = [f"{stem}.json"]
         if stack.gradients is not None:
             names += [f"{stem}.bval", f"{stem}.bvec"]
@@ -290,7 +298,7 @@ class _Writer:
             files=files | {name: sha256(self.volumes / name) for name in names},
             warnings=stack.warnings,
         )
-        write_record(self._record(stack), result)
+        write_record(self._record(stack), result, flushed=False)
         log.info("stack %s: %s voxels written", stack.stack_id, " x ".join(map(str, stack.shape)))
         return result
 
@@ -370,5 +378,5 @@ def write_gradients(stem: Path, stack: Stack) -> None:
     b_vectors = fsl_b_vectors(np.array(stack.gradients.b_vectors_lps), np.array(stack.affine_ras))
     b_values = " ".join(f"{value:.6g}" for value in stack.gradients.b_values_s_per_mm2)
     rows = "\n".join(" ".join(f"{value:.7g}" for value in axis) for axis in b_vectors.T)
-    write_text(stem.with_name(f"{stem.name}.bval"), b_values + "\n")
-    write_text(stem.with_name(f"{stem.name}.bvec"), rows + "\n")
+    write_text(stem.with_name(f"{stem.name}.bval"), b_values + "\n", flushed=False)
+    write_text(stem.with_name(f"{stem.name}.bvec"), rows + "\n", flushed=False)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from pacs2bids.files import private_folder, read_record, write_record
+from pacs2bids.files import flush_to_disk, private_folder, read_record, write_record
 from pacs2bids.model import ConversionError, FailedStack, StudyIndex
 
 log = logging.getLogger("pacs2bids.reconstruct")
@@ -31,7 +31,7 @@ def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("
         "--gzip",
         choices=gzip,
         default="fast",
-        help="fast: several times quicker, files a few per cent larger; small: zlib level 6"
+        help="fast: several times quicker, files a few per cent larger; small: as zlib makes them"
         + ("; off: plain .nii" if "off" in gzip else "")
         + " (fast)",
     )
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> str:
     volumes = private_folder(folder / "volumes")
     remove_stale(volumes, index)
     manifest = reconstruct(index, folder / "dicom", volumes, jobs=arguments.jobs, gzip=arguments.gzip)
+    flush_to_disk(volumes / name for volume in manifest.volumes for name in volume.files)
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:
         raise failure(manifest.failed, str(folder))

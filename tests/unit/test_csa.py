@@ -136,3 +136,44 @@ def test_protocol_values() -> None:
 @pytest.mark.parametrize("raw", [b"", b"### ASCCONV BEGIN ###\nsPat.lAccelFactPE = 2\n", b"\x00" * 100])
 def test_no_whole_protocol_no_values(raw: bytes) -> None:
     assert _protocol.read(raw) == _protocol.Protocol()
+
+
+def protocol(*lines: str) -> _protocol.Protocol:
+    text = "\n".join(["### ASCCONV BEGIN ###", *lines, "### ASCCONV END ###"])
+    return _protocol.read(text.encode())
+
+
+def test_pulsed_labelling() -> None:
+    lines = [r'tSequenceFileName = ""%SiemensSeq%\tgse_pasl""', "sAsl.ulMode = 4", "sAsl.ulArrayLength = 1"]
+    lines += ["alTI[0] = 700000", "alTI[2] = 1990000", "sFastImaging.lSegments = 6"]
+    read = protocol(*lines)
+    assert read.segments == 6
+    # BIDS: of PASL, PostLabelingDelay is from the labelling pulse to the excitation
+    assert read.extra["PostLabelingDelay"] == read.extra["InversionTime"] == 1.99
+    assert (read.extra["ArterialSpinLabelingType"], read.extra["PASLType"]) == ("PASL", "FAIR QII")
+    assert (read.extra["BolusCutOffFlag"], read.extra["BolusCutOffDelayTime"]) == (True, 0.7)
+    several = protocol(*[line.replace("Length = 1", "Length = 3") for line in lines])
+    assert "PostLabelingDelay" not in several.extra
+
+
+def test_pseudo_continuous_labelling() -> None:
+    lines = [r'tSequenceFileName = ""%SiemensSeq%\ep2d_asl""', "sAsl.ulMode = 32"]
+    lines += ["sAsl.ulLabelingDuration = 1800000", "sAsl.ulDelayArraySize = 2"]
+    lines += ["sAsl.sPostLabelingDelay[0] = 1500000", "sAsl.sPostLabelingDelay[1] = 1500000"]
+    one = protocol(*lines).extra
+    assert (one["ArterialSpinLabelingType"], one["LabelingDuration"]) == ("PCASL", 1.8)
+    assert one["PostLabelingDelay"] == 1.5
+    assert "PostLabelingDelay" not in protocol(*lines[:-1], lines[-1].replace("15", "20")).extra
+    # 82 blocks of 20 pulses, each 0.56 ms and a gap of 0.36 ms
+    block = [
+        f"sWipMemBlock.adFree[{n}] = {value}" for n, value in ((1, "90.0"), (2, "200000.0"), (3, "82.0"))
+    ]
+    usc = protocol(r'tSequenceFileName = ""%CustomerSeq%\ep2d_pcasl_ve11c""', *block).extra
+    assert usc["LabelingDuration"] == pytest.approx(82 * 20 * 0.00092)
+    assert (usc["PostLabelingDelay"], usc["LabelingDistance"]) == (0.2, 90)
+
+
+def test_labelling_is_not_read_out_of_other_sequences() -> None:
+    other = protocol(r'tSequenceFileName = ""%SiemensSeq%\ep2d_bold""', "sAsl.ulMode = 4", "alTI[0] = 300000")
+    assert "ArterialSpinLabelingType" not in other.extra
+    assert "InversionTime" not in other.extra

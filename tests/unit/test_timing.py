@@ -10,7 +10,7 @@ from pacs2bids.frames import Frame
 from pacs2bids.header import Header
 from pacs2bids.model import Facts, ImageRef, Plane
 from pacs2bids.stack import Arrangement, Piece
-from pacs2bids.timing import slice_times_s
+from pacs2bids.timing import repetition_time_s, slice_times_s
 
 PLANE = Plane(
     position_lps=(0, 0, 0),
@@ -41,7 +41,7 @@ IMAGE = ImageRef(
 )
 
 
-def piece(time: float | None, tile: int) -> Piece:
+def piece(time: float | None, tile: int, acquired: str = "") -> Piece:
     return Piece(
         plane=PLANE,
         image=IMAGE,
@@ -52,7 +52,7 @@ def piece(time: float | None, tile: int) -> Piece:
         instance_number=1,
         temporal_position=None,
         acquisition_number=None,
-        acquired="",
+        acquired=acquired,
         b_value_s_per_mm2=None,
         b_vector_lps=None,
         slice_time_s=time,
@@ -105,3 +105,24 @@ def test_slices_of_a_multiband_volume_coincide() -> None:
 def test_times_that_are_no_schedule_are_left_out(times: list[float | None]) -> None:
     assert told(times) == []
     assert told([0, 1, 2], tr=None) == [0, 1, 2]
+
+
+def pace(*starts: str, dimensions: str = "3D") -> float | None:
+    """RepetitionTime of echo-planar volumes that start at these times of the clock, 55 ms in the header."""
+    dataset = Dataset()
+    dataset.ScanningSequence, dataset.MRAcquisitionType, dataset.RepetitionTime = "EP", dimensions, 55
+    header = Header.of(dataset)
+    template = Frame(header=header, instance=header, facts=Facts(), plane=PLANE, image=IMAGE)
+    stamps = [start and f"2020-01-01T10:{start}" for start in starts]
+    grid = tuple((piece(None, 0, stamp), piece(None, 0, stamp)) for stamp in stamps)
+    arrangement = Arrangement(grid=grid, slice_step_lps=np.array([0, 0, 1.0]), incomplete=())
+    return repetition_time_s(template, arrangement)
+
+
+def test_volumes_of_several_shots_follow_at_their_own_pace() -> None:
+    assert pace("59:58.500", "59:59.7025", "59:59.9050") == 0.055  # uneven: a pause
+    assert pace("00:58.500", "00:59.7025", "01:00.905") == pytest.approx(1.2025)
+    assert pace("00:58.500", "00:59.7025") == 0.055  # two volumes show no rhythm
+    assert pace("", "", "") == 0.055
+    assert pace("00:00.000", "00:00.055", "00:00.110") == 0.055
+    assert pace("00:58.500", "00:59.7025", "01:00.905", dimensions="2D") == 0.055

@@ -248,6 +248,44 @@ def test_siemens_xa_frame() -> None:
     assert made_by("Siemens Healthineers", with_clock, **values, MRAcquisitionType="3D").slice_time_s is None
 
 
+def siemens_protocol(*lines: str) -> bytes:
+    return "\n".join(["### ASCCONV BEGIN ###", *lines, "### ASCCONV END ###"]).encode()
+
+
+def test_siemens_shots_of_three_dimensions() -> None:
+    lines = ["sFastImaging.lSegments = 6", r'tSequenceFileName = ""%SiemensSeq%\tgse_pasl""']
+    private: list[tuple[Private, object]] = [(siemens.CSA_SERIES, siemens_protocol(*lines))]
+    values = {"ScanningSequence": "EP", "MRAcquisitionType": "3D", "RepetitionTime": 3600}
+    facts = made_by("SIEMENS", private, **values)
+    assert facts.repetition_time_s == pytest.approx(21.6)
+    assert facts.extra["RepetitionTimeExcitation"] == facts.extra["RepetitionTimePreparation"] == 3.6
+    flat = made_by("SIEMENS", private, **values | {"MRAcquisitionType": "2D"})
+    assert flat.repetition_time_s == 3.6
+
+
+def test_siemens_preparation_of_turbo_flash() -> None:
+    lines = [r'tSequenceFileName = ""%SiemensSeq%\tfl""']
+    private: list[tuple[Private, object]] = [(siemens.CSA_SERIES, siemens_protocol(*lines))]
+    facts = made_by("SIEMENS", private, RepetitionTime=2300, InversionTime=900)
+    assert facts.extra["RepetitionTimePreparation"] == 2.3
+    assert "RepetitionTimePreparation" not in made_by("SIEMENS", private, RepetitionTime=2300).extra
+
+
+def test_siemens_fields_of_xa() -> None:
+    private: list[tuple[Private, object]] = [
+        (siemens.SEQUENCE_XA["ScanningSequence"], ["GR", "IR"]),
+        (siemens.SEQUENCE_XA["ScanOptions"], "FS"),
+        (siemens.TABLE_POSITION_MM_XA, [0, 0, -12]),
+        (siemens.IMAGE_TYPE_XA, ["ORIGINAL", "PRIMARY", "M", "DIS2D"]),
+    ]
+    extra = made_by("Siemens Healthineers", private, ScanOptions="PFP").extra
+    assert extra["ScanningSequence"] == "GR\\IR"  # as dcm2niix writes several values
+    assert "ScanOptions" not in extra  # the standard's element says it
+    assert extra["TablePosition"] == [0, 0, -12]
+    assert extra["NonlinearGradientCorrection"] is True
+    assert made_by("SIEMENS", []).extra["NonlinearGradientCorrection"] is False  # ImageType ends in ND
+
+
 # ---------------------------------------------------------------------------------------------- GE
 
 

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 
 from pacs2bids.frames import Frame
 from pacs2bids.stack import Arrangement, Piece
 
 ONE_EXCITATION_S = 0.005  # slices excited together: scanners' clocks tick in 2.5 ms or less
+SEVERAL_SHOTS = 1.5  # volumes that follow each other this much slower than shots take more than one
+UNEVEN = 0.02  # clock ticks of 2.5 ms in the fastest of volumes; dropped or paused volumes are far above
 
 
 def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None:
-    """Time from volume to volume, in s; RepetitionTime where there is one. ``template``: the first frame."""
-    del arrangement
-    if template.facts.repetition_time_s is not None:
-        return template.facts.repetition_time_s
-    milliseconds = template.header.number("RepetitionTime")
-    return milliseconds / 1000 if milliseconds else None
+    """Time from volume to volume, in s; RepetitionTime where there is one. ``template``: the first frame.
+
+    In 3-D echo-planar imaging RepetitionTime is from shot to shot, and how many shots a volume took may be
+    nowhere: then the acquisition times of the volumes count (github.com/rordenlab/dcm2niix/issues/1024).
+    """
+    header = template.header
+    stated_s = template.facts.repetition_time_s
+    if stated_s is None:
+        milliseconds = header.number("RepetitionTime")
+        stated_s = milliseconds / 1000 if milliseconds else None
+    planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
+    if stated_s is not None and planar and header.text("MRAcquisitionType") == "3D":
+        pace_s = _pace_s(arrangement)
+        return pace_s if pace_s is not None and pace_s > SEVERAL_SHOTS * stated_s else stated_s
+    return stated_s
+
+
+def _pace_s(arrangement: Arrangement) -> float | None:
+    """Mean time between the starts of volumes, if they follow each other evenly; None for two or fewer."""
+    starts = [min(piece.acquired for piece in volume) for volume in arrangement.grid]
+    if len(starts) < 3 or not all(starts):
+        return None
+    moments = [datetime.fromisoformat(start) for start in starts]
+    steps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+    mean = sum(steps) / len(steps)
+    return mean if mean > 0 and max(steps) - min(steps) <= UNEVEN * mean else None
 
 
 def slice_times_s(template: Frame, arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:

@@ -17,7 +17,12 @@ _BEGIN, _END = b"### ASCCONV BEGIN", b"### ASCCONV END"
 _PARTIAL_FOURIER = {1: 4 / 8, 2: 5 / 8, 4: 6 / 8, 8: 7 / 8, 16: 1.0}
 _COMBINATION = {1: "Sum of Squares", 2: "Adaptive Combine"}
 _DIFFUSION_SCHEME = {1: "Bipolar", 2: "Monopolar"}
+# sPat.ucPATMode. dcm2niix writes it as MatrixCoilMode too, with "SENSE" for 1, which is no acceleration: the
+# mode of the coil matrix (BIDS) is another thing, and left out
 _PARALLEL = {2: "GRAPPA", 4: "SENSE"}
+
+_FAIR_QII, _PSEUDO_CONTINUOUS = 4, 32  # sAsl.ulMode (corpus asl/PASL3D, xa30i/20001)
+_RF_BLOCK_S = 0.0184  # ep2d_pcasl labels in blocks of 20 pulses of 0.56 ms with gaps of 0.36 ms
 
 _OFFSETS = ("lOffsetX", "lOffsetY", "lOffsetZ")
 _SECOND_ORDER = 5  # shim channels after the three linear ones
@@ -25,8 +30,14 @@ _SECOND_ORDER = 5  # shim channels after the three linear ones
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What the protocol says. ``extra``: sidecar fields by dcm2niix's names, in BIDS units."""
+    """What the protocol says. ``extra``: sidecar fields by dcm2niix's names, in BIDS units.
 
+    ``segments``: shots a volume. ``is_turbo_flash``: of MPRAGE's family, where RepetitionTime is from one
+    preparation to the next.
+    """
+
+    segments: int | None = None
+    is_turbo_flash: bool = False
     partial_fourier: float | None = None
     parallel_reduction_factor_in_plane: float | None = None
     extra: dict[str, Json] = field(default_factory=dict)
@@ -38,10 +49,13 @@ def read(raw: bytes) -> Protocol:
     values = _lines(raw)
     if not values:
         return Protocol()
+    extra = _extra(values) | _labelling(values)
     return Protocol(
+        segments=_integer(values, "sFastImaging.lSegments"),
+        is_turbo_flash=_sequence(values).startswith("tfl"),
         partial_fourier=_PARTIAL_FOURIER.get(_integer(values, "sKSpace.ucPhasePartialFourier") or 0),
         parallel_reduction_factor_in_plane=_number(values, "sPat.lAccelFactPE"),
-        extra={name: value for name, value in _extra(values).items() if value is not None},
+        extra={name: value for name, value in extra.items() if value is not None},
     )
 
 
@@ -74,6 +88,7 @@ def _extra(values: dict[str, str]) -> dict[str, Json]:
         or values.get("sProtConsistencyInfo.tBaselineString"),
         "CoilCombinationMethod": _COMBINATION.get(_integer(values, "ucCoilCombineMode") or 0),
         "ParallelAcquisitionTechnique": _PARALLEL.get(_integer(values, "sPat.ucPATMode") or 0),
+        "ParallelReductionFactorOutOfPlane": _number(values, "sPat.lAccelFact3D"),
         "RefLinesPE": _integer(values, "sPat.lRefLinesPE"),
         "DiffusionScheme": _DIFFUSION_SCHEME.get(_integer(values, "sDiffusion.dsScheme") or 0)
         if "sDiffusion.lDiffDirections" in values or "sDiffusion.alBValue[0]" in values
@@ -81,6 +96,79 @@ def _extra(values: dict[str, str]) -> dict[str, Json]:
         "VendorReportedEchoSpacing": None if spacing_us is None else spacing_us / 1e6,
         "DelayTime": None if not delay_us else delay_us / 1e6,
     }
+
+
+def _sequence(values: dict[str, str]) -> str:
+    r"""Name of the sequence, in lower case: "tgse_pasl" of "%SiemensSeq%\\tgse_pasl"."""
+    return values.get("tSequenceFileName", "").replace("\\", "/").rpartition("/")[2].lower()
+
+
+# ---------------------------------------------------------------------------------------------- labelling
+
+
+def _labelling(values: dict[str, str]) -> dict[str, Json]:
+    """Arterial spin labelling, in BIDS's terms; what the sequence does not surely say is left out.
+
+    Delays that vary from volume to volume are left out: the protocol does not say which volume has which.
+    """
+    name, mode = _sequence(values), _integer(values, "sAsl.ulMode")
+    if "pcasl" in name:
+        # the pulse blocks of ep2d_pcasl are documented (dcm2niix BIDS/README.md), those of others are not
+        return {"ArterialSpinLabelingType": "PCASL"} | (_pcasl_2d(values) if "ep2d_pcasl" in name else {})
+    if name in ("ep2d_pasl", "tgse_pasl"):
+        return _pulsed(values, is_fair_qii=mode == _FAIR_QII)
+    if "asl" in name and mode == _PSEUDO_CONTINUOUS:
+        return {
+            "ArterialSpinLabelingType": "PCASL",
+            "LabelingDuration": _seconds(values, "sAsl.ulLabelingDuration"),
+            "PostLabelingDelay": _post_labelling_delay(values),
+        }
+    return {}
+
+
+def _pulsed(values: dict[str, str], *, is_fair_qii: bool) -> dict[str, Json]:
+    """Siemens's own pulsed sequences: alTI[0] is the length of the bolus, alTI[2] the inversion time."""
+    one_delay = _integer(values, "sAsl.ulArrayLength") in (None, 1)
+    inversion_s = _seconds(values, "alTI[2]") if one_delay else None
+    bolus_s = _seconds(values, "alTI[0]")
+    pulsed: dict[str, Json] = {
+        "ArterialSpinLabelingType": "PASL",
+        "InversionTime": inversion_s,
+        "PostLabelingDelay": inversion_s,  # BIDS: for PASL, from the labelling pulse to the excitation
+        "BolusDuration": bolus_s,
+    }
+    if is_fair_qii and bolus_s is not None:
+        pulsed |= {
+            "PASLType": "FAIR QII",
+            "BolusCutOffFlag": True,
+            "BolusCutOffTechnique": "QUIPSSII",
+            "BolusCutOffDelayTime": bolus_s,
+        }
+    return pulsed
+
+
+def _pcasl_2d(values: dict[str, str]) -> dict[str, Json]:
+    """University of Southern California's ep2d_pcasl; units in its free parameters: mm, us."""
+    blocks = _integer(values, "sWipMemBlock.adFree[3]")
+    return {
+        "LabelingDistance": _number(values, "sWipMemBlock.adFree[1]"),
+        "PostLabelingDelay": _seconds(values, "sWipMemBlock.adFree[2]"),
+        "LabelingDuration": None if blocks is None else round(blocks * _RF_BLOCK_S, 6),
+    }
+
+
+def _post_labelling_delay(values: dict[str, str]) -> float | None:
+    count = _integer(values, "sAsl.ulDelayArraySize") or 1
+    delays = {_seconds(values, f"sAsl.sPostLabelingDelay[{number}]") for number in range(count)}
+    return delays.pop() if len(delays) == 1 else None
+
+
+def _seconds(values: dict[str, str], key: str) -> float | None:
+    microseconds = _number(values, key)
+    return None if microseconds is None else microseconds / 1e6
+
+
+# ---------------------------------------------------------------------------------------------- coils, values
 
 
 def _shims(values: dict[str, str]) -> list[Json] | None:

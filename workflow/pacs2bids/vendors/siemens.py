@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from pacs2bids.header import Header, Private
+from pacs2bids.header import Header, Private, recall
 from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
 from pacs2bids.vendors import _csa, _protocol, standard
 
@@ -26,6 +26,7 @@ CREATORS: tuple[tuple[str, int], ...] = ((_CSA, 0x29), (_HEADER, 0x19), (_SERIES
 MOSAIC_IMAGES = Private(creator=_HEADER, group=0x19, element=0x0A, vr="US")
 B_VALUE = Private(creator=_HEADER, group=0x19, element=0x0C, vr="IS")
 GRADIENT = Private(creator=_HEADER, group=0x19, element=0x0E, vr="FD")
+TABLE_POSITION_MM = Private(creator=_HEADER, group=0x19, element=0x14, vr="IS")
 DWELL_TIME_NS = Private(creator=_HEADER, group=0x19, element=0x18, vr="IS")
 BANDWIDTH = Private(creator=_HEADER, group=0x19, element=0x28, vr="FD")
 MOSAIC_TIMES_MS = Private(creator=_HEADER, group=0x19, element=0x29, vr="FD")
@@ -34,6 +35,15 @@ PARALLEL_TEXT = Private(creator=_HEADER, group=0x51, element=0x11, vr="LO")
 CSA_IMAGE = Private(creator=_CSA, group=0x29, element=0x10, vr="UN")
 CSA_SERIES = Private(creator=_CSA, group=0x29, element=0x20, vr="UN")
 
+BASELINE_XA = Private(creator=_SERIES_XA, group=0x21, element=0x10, vr="LO")
+# Enhanced images lack these three of the standard's elements (C.8.3.1); the private ones say the same
+SEQUENCE_XA = {
+    "ScanningSequence": Private(creator=_SERIES_XA, group=0x21, element=0x5A, vr="CS"),
+    "SequenceVariant": Private(creator=_SERIES_XA, group=0x21, element=0x5B, vr="CS"),
+    "ScanOptions": Private(creator=_SERIES_XA, group=0x21, element=0x5C, vr="CS"),
+}
+IMAGE_TYPE_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x75, vr="CS")
+TABLE_POSITION_MM_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x59, vr="IS")
 PROTOCOL_XA = Private(creator=_SERIES_XA, group=0x21, element=0x19, vr="UN")
 PARALLEL_TEXT_XA = Private(creator=_SERIES_XA, group=0x21, element=0x09, vr="LO")
 POLARITY_XA = Private(creator=_IMAGE_XA, group=0x21, element=0x1C, vr="IS")
@@ -82,6 +92,10 @@ def facts(header: Header) -> Facts:
     if matrix is not None and mosaic is not None:
         matrix //= mosaic.tiles_per_row
     spacing, readout = standard.echo_spacing(image.bandwidth_hz, matrix) or (None, None)
+    shots = _shots(header, protocol)
+    extra = protocol.extra | recall(_extra, header) | _repetition_times(header, base, protocol)
+    if shots > 1:
+        extra["RepetitionTimeExcitation"] = base.repetition_time_s
     b_value = base.b_value_s_per_mm2 if image.b_value is None else image.b_value
     return replace(
         base,
@@ -98,7 +112,8 @@ def facts(header: Header) -> Facts:
         partial_fourier=base.partial_fourier or protocol.partial_fourier,
         parallel_reduction_factor_in_plane=protocol.parallel_reduction_factor_in_plane
         or base.parallel_reduction_factor_in_plane,
-        extra=protocol.extra | _extra(header),
+        repetition_time_s=None if base.repetition_time_s is None else base.repetition_time_s * shots,
+        extra=extra,
     )
 
 
@@ -253,9 +268,42 @@ def _multiband(header: Header, times: tuple[float, ...] | None) -> int | None:
 def _extra(header: Header) -> dict[str, Json]:
     dwell_ns = header.private_number(DWELL_TIME_NS) or header.private_number(DWELL_TIME_NS_XA)
     coils = header.private_text(COILS) or header.private_text(COILS_XA)
+    table_mm = header.private_numbers(TABLE_POSITION_MM) or header.private_numbers(TABLE_POSITION_MM_XA)
     fields: dict[str, Json] = {
         "DwellTime": None if dwell_ns is None else dwell_ns / 1e9,
-        # VB writes "T:HEA;HEP"
+        # VB writes "T:HEA;HEP". dcm2niix's CoilString is this once more, or the coil's name since XA
         "ReceiveCoilActiveElements": None if coils is None else coils.removeprefix("T:"),
+        "TablePosition": [int(value) for value in table_mm] if len(table_mm) == 3 else None,
+        "NonlinearGradientCorrection": _is_distortion_corrected(header),
+        "ConsistencyInfo": header.private_text(BASELINE_XA),
     }
+    for name, element in SEQUENCE_XA.items():
+        if not header.texts(name):
+            fields[name] = "\\".join(header.private_texts(element)) or None
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _is_distortion_corrected(header: Header) -> bool | None:
+    """Siemens's words in ImageType: DIS2D, DIS3D corrected, ND not. Enhanced images have them in private."""
+    words = set(header.texts("ImageType")) | set(header.private_texts(IMAGE_TYPE_XA))
+    return True if words & {"DIS2D", "DIS3D"} else False if "ND" in words else None
+
+
+def _repetition_times(header: Header, base: Facts, protocol: _protocol.Protocol) -> dict[str, Json]:
+    """What else BIDS calls a repetition time, where RepetitionTime (0018,0080) means that."""
+    seconds = base.repetition_time_s
+    if seconds is None:
+        return {}
+    is_inverted = header.number("InversionTime") or header.numbers("InversionTimes")
+    if "ArterialSpinLabelingType" in protocol.extra or (protocol.is_turbo_flash and is_inverted):
+        return {"RepetitionTimePreparation": seconds}
+    return {}
+
+
+def _shots(header: Header, protocol: _protocol.Protocol) -> int:
+    """Excitations a volume of segmented 3-D echo-planar imaging, each one RepetitionTime after the last.
+
+    Corpus asl/PASL3D: 3.6 s and 6 segments; 12 volumes took 4:26 by the protocol, 22 s each.
+    """
+    planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
+    return (protocol.segments or 1) if planar and header.text("MRAcquisitionType") == "3D" else 1

@@ -604,10 +604,40 @@ def test_uih_grid() -> None:
     assert facts.mosaic.first_position_lps == (-10, -20, 5)
     assert facts.slice_times_s == (0, 1, 2)
     assert facts.b_vector_lps == (0, 0, 0)
+    assert facts.extra["AcquisitionTime"] == "10:00:00.500000"
     with pytest.raises(HeaderError, match="grid"):
         made_by("UIH", [(uih.GRID_SLICES, "3")], ImageType=["ORIGINAL", "PRIMARY", "M", "VFRAME"])
 
 
-def test_canon_comment() -> None:
-    facts = made_by("TOSHIBA_MEC", [], ImageComments="b=1500(0.445,0.000,0.895)")
+def test_uih_acceleration_and_frequency() -> None:
+    values: dict[str, object] = {"Manufacturer": "UIH", "ImagingFrequency": 128176051}
+    facts = vendors.facts(header(values, [(uih.PARALLEL, "F:2S")]))
+    assert facts.parallel_reduction_factor_in_plane == 2
+    assert facts.extra == {"ImagingFrequency": 128.176051}  # its headers are in Hz, DICOM's unit is MHz
+
+
+def test_canon_comment_is_along_the_picture() -> None:
+    axial = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    comment = {"ImageComments": "b=1500(0.100, 0.300,-0.949)", **axial}
+    facts = made_by("CANON_MEC", [], **comment)
+    # dcm2niix issue 422, dcm2niix run on such a header: second number along rows, first along columns
+    assert facts.b_value_s_per_mm2 == 1500
+    assert facts.b_vector_lps == pytest.approx((-0.3, -0.1, -0.949), abs=1e-3)
+    # the same picture, tilted by arcsin(0.8) about its rows
+    tilted = comment | {"ImageOrientationPatient": STANDARD["ImageOrientationPatient"]}
+    expected = (-0.3, -0.1 * 0.6 + 0.949 * 0.8, -0.1 * 0.8 - 0.949 * 0.6)
+    assert made_by("CANON_MEC", [], **tilted).b_vector_lps == pytest.approx(expected, abs=1e-3)
+
+
+def test_canon_comment_along_rows_is_not_guessed() -> None:
+    comment = {"ImageComments": "b=1500(0.445,0.000,0.895)", "InPlanePhaseEncodingDirection": "ROW"}
+    facts = made_by("TOSHIBA_MEC", [], **comment)
     assert (facts.b_value_s_per_mm2, facts.b_vector_lps) == (1500, None)
+
+
+def test_canon_standard_goes_before_the_comment() -> None:
+    values = {"DiffusionBValue": 1000.0, "DiffusionGradientOrientation": [0.0, 0.0, 1.0]}
+    facts = made_by("CANON_MEC", [], ImageComments="b=1500(0.445,0.000,0.895)", **values)
+    assert (facts.b_value_s_per_mm2, facts.b_vector_lps) == (1000, (0, 0, 1))
+    unweighted = made_by("CANON_MEC", [], ImageComments="b=0(0.000,0.000,0.000)")
+    assert (unweighted.b_value_s_per_mm2, unweighted.b_vector_lps) == (0, (0, 0, 0))

@@ -184,6 +184,19 @@ def positive(read: Reader) -> Reader:
     return checked
 
 
+def megahertz(read: Reader) -> Reader:
+    """A resonance frequency: thousands of MHz are of no magnet but a number in Hz (the vendor's to tell)."""
+
+    def checked(source: Source) -> Json:
+        value = positive(read)(source)
+        return value if isinstance(value, int | float) and value < _MOST_MHZ else None
+
+    return checked
+
+
+_MOST_MHZ = 3000  # hydrogen at 70 T
+
+
 def contains(keyword: str, value: str) -> Reader:
     """True if ``value`` is among an element's values; None, not False, if it is not."""
     return lambda source: value in source.header.texts(keyword) or None
@@ -261,7 +274,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         bids="ImagingFrequency",
         unit="MHz",
-        read=positive(first_of(number("ImagingFrequency"), number("TransmitterFrequency"))),
+        read=megahertz(first_of(number("ImagingFrequency"), number("TransmitterFrequency"))),
         cite="C.8.3.1 (0018,0084) MHz; enh. C.8.13.5.6 (0018,9098) MHz",
     ),
     Field(bids="Manufacturer", read=text("Manufacturer"), cite="C.7.5.1 (0008,0070)"),

@@ -6,6 +6,7 @@ What the elements mean: United Imaging's table in github.com/rordenlab/dcm2niix,
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 from pacs2bids.header import Header, Private
@@ -17,10 +18,14 @@ CREATORS: tuple[tuple[str, int], ...] = ((_CREATOR, 0x65),)
 
 DISPLAYED_DIRECTION = Private(creator=_CREATOR, group=0x65, element=0x05, vr="SH")
 B_VALUE = Private(creator=_CREATOR, group=0x65, element=0x09, vr="FD")
+PARALLEL = Private(creator=_CREATOR, group=0x65, element=0x0D, vr="SH")
 PRESCRIBED_B_VALUE = Private(creator=_CREATOR, group=0x65, element=0x0A, vr="FD")
 GRADIENT = Private(creator=_CREATOR, group=0x65, element=0x37, vr="FD")
 GRID_SLICES = Private(creator=_CREATOR, group=0x65, element=0x50, vr="DS")
 GRID_ITEMS = Private(creator=_CREATOR, group=0x65, element=0x51, vr="SQ")
+
+_TIME = re.compile(r"(\d\d)(\d\d)(\d\d)(?:\.(\d{1,6}))?")
+_MOST_MHZ = 3000  # hydrogen at 70 T
 
 
 def claims(header: Header) -> bool:
@@ -35,16 +40,42 @@ def facts(header: Header) -> Facts:
     if b_value is None:
         b_value = base.b_value_s_per_mm2
     tiles = header.private_items(GRID_ITEMS) if "VFRAME" in header.texts("ImageType") else ()
-    displayed = header.private_text(DISPLAYED_DIRECTION)
-    extra: dict[str, Json] = {} if displayed is None else {"PhaseEncodingDirectionDisplayed": displayed}
     return replace(
         base,
         mosaic=_grid(header, tiles),
         slice_times_s=_slice_times(tiles),
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if base.is_diffusion_map else _gradient(header, b_value),
-        extra=extra,
+        parallel_reduction_factor_in_plane=base.parallel_reduction_factor_in_plane or _acceleration(header),
+        extra=_extra(header, tiles),
     )
+
+
+def _acceleration(header: Header) -> float | None:
+    """Of "F:2S" and the like: parallel imaging twofold (corpus uih)."""
+    found = re.fullmatch(r"F:(\d+(?:\.\d+)?)S?", header.private_text(PARALLEL) or "")
+    return float(found[1]) if found else None
+
+
+def _extra(header: Header, tiles: tuple[Header, ...]) -> dict[str, Json]:
+    """Fields that only private elements tell.
+
+    TotalReadoutTime is not among them: dcm2niix takes the AcquisitionDuration of a tile, whole milliseconds
+    that are 21 for some tiles and 22 for others (corpus uih), and not what BIDS defines.
+    """
+    fields: dict[str, Json] = {}
+    displayed = header.private_text(DISPLAYED_DIRECTION)
+    if displayed is not None:
+        fields["PhaseEncodingDirectionDisplayed"] = displayed
+    frequency = header.number("ImagingFrequency")
+    if frequency is not None and frequency > _MOST_MHZ:
+        fields["ImagingFrequency"] = frequency / 1e6  # written in Hz (corpus uih: 128176051)
+    moments = [_TIME.fullmatch(tile.text("AcquisitionTime") or "") for tile in tiles]
+    known = [moment.groups(default="") for moment in moments if moment]
+    if known:
+        hour, minute, second, fraction = min(known)  # a grid has no time of its own
+        fields["AcquisitionTime"] = f"{hour}:{minute}:{second}.{fraction:0<6}"
+    return fields
 
 
 def _gradient(header: Header, b_value: float | None) -> Vector | None:

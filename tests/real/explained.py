@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 from nibabel.nicom.dicomwrappers import wrapper_from_data
 from pydicom.dataset import Dataset
 from reference import dcm2niix
@@ -67,35 +68,57 @@ class Explained:
     shown_by: Callable[[Pair], None]
 
 
-def within_a_tick(pair: Pair) -> None:
-    """Both clocks of series 10 or 7 tick every 2.5 ms; ours and theirs are within a tick of their mean.
+def clock_in_single_precision(pair: Pair) -> None:
+    """Ours are the differences of the headers' acquisition times; theirs are, of times of day in 32 bits.
 
-    The mean over all volumes, whose starts fall differently between ticks, is finer than the clock. Maps
-    computed from series 10 repeat the times of its first volume.
+    dcm2niix keeps HHMMSS.FFFFFF as one number: in 32 bits its steps are 1/128 s from 06:55, 1/64 s from 13:10.
     """
-    number = 7 if pair.their_sidecar["SeriesNumber"] == 7 else 10
-    times = np.array(
-        [[slice_times(header, pair.ours, clock) for header in pair.series(number)] for clock in CLOCKS]
+    stored = [text for header in pair.series() if in_pair(header, pair) for text in acquisition_times(header)]
+    count = nib.nifti1.load(pair.ours).shape[2]
+    stored = sorted(stored)[:count]  # of the first volume
+    exact, single = (
+        np.array([day_seconds(f"00000000{clock(text):013.6f}") for text in stored])
+        for clock in (float, np.float32)
     )
-    ticks = times / CLOCK_TICK_S
-    np.testing.assert_allclose(ticks, ticks.round(), atol=1e-3)
-    relative = times - times.min(axis=2, keepdims=True)  # clock, volume, slice
-    finer = relative.mean(axis=(0, 1))
-    for sidecar, clock in ((pair.our_sidecar, relative[0]), (pair.their_sidecar, relative[1])):
-        told = np.array(sidecar["SliceTiming"])
-        assert np.abs(clock - told).max(axis=1).min() < ROUNDING_S, "not those of any volume by this clock"
-        np.testing.assert_allclose(told, finer, atol=CLOCK_TICK_S)
+    np.testing.assert_allclose(
+        sorted(pair.our_sidecar["SliceTiming"]), np.sort(exact - exact.min()), atol=ROUNDING_S
+    )
+    np.testing.assert_allclose(
+        sorted(pair.their_sidecar["SliceTiming"]), np.sort(single - single.min()), atol=1e-5
+    )
+    assert np.abs(exact - single).max() > 1e-3
 
 
-def lines_of_a_slice_spread_over_the_scan(pair: Pair) -> None:
-    """Each slice takes many times the repetition time, so that it has no one onset within it."""
+def in_pair(header: Dataset, pair: Pair) -> bool:
+    """Whether an instance is of the echo of this pair."""
+    return float(header.EchoTime) == pytest.approx(pair.their_sidecar["EchoTime"] * 1000)
+
+
+def acquisition_times(header: Dataset) -> list[str]:
+    """AcquisitionTime of a picture, or of the tiles of a United Imaging grid (0065,1051)."""
+    if "AcquisitionTime" in header:
+        return [header.AcquisitionTime]
+    return [tile.AcquisitionTime for tile in header[0x0065, 0x1051]]
+
+
+def slices_one_after_another(pair: Pair) -> None:
+    """Slices begin more than a repetition time apart: none has its place within a repetition."""
     assert "SliceTiming" not in pair.our_sidecar
-    for header in pair.series(pair.their_sidecar["SeriesNumber"]):
-        assert header.EchoPlanarPulseSequence == "NO"
-        for frame in header.PerFrameFunctionalGroupsSequence:
-            lasts_s = frame.FrameContentSequence[0].FrameAcquisitionDuration / 1000
-            assert lasts_s > 50 * pair.their_sidecar["RepetitionTime"]
-            assert lasts_s > 50 * max(pair.their_sidecar["SliceTiming"])
+    starts = sorted(day_seconds(f"00000000{header.AcquisitionTime}") for header in pair.series())
+    repetition_s = pair.their_sidecar["RepetitionTime"]
+    assert np.diff(starts).min() > 10 * repetition_s
+    assert max(pair.their_sidecar["SliceTiming"]) > 100 * repetition_s
+
+
+def times_of_no_steady_state(pair: Pair) -> None:
+    """The slices' times span several repetitions; theirs are equal parts of one, found in no header."""
+    assert "SliceTiming" not in pair.our_sidecar
+    (header,) = pair.series()
+    times_s = np.array(header[0x0019, 0x1029].value) / 1000
+    assert np.ptp(times_s) > 4 * float(header.RepetitionTime) / 1000
+    assert np.median(np.diff(np.sort(times_s))) == pytest.approx(0.04, abs=CLOCK_TICK_S)
+    theirs = np.array(pair.their_sidecar["SliceTiming"])
+    np.testing.assert_allclose(np.diff(theirs), pair.their_sidecar["RepetitionTime"] / len(theirs), atol=1e-5)
 
 
 def stored_as_acquired(pair: Pair) -> None:
@@ -138,19 +161,20 @@ def volumes_follow_as_the_scanner_counts(pair: Pair) -> None:
     np.testing.assert_allclose(pair.our_sidecar["SliceTiming"], np.subtract(onsets, min(onsets)), atol=0.002)
 
 
-ONE_TICK = Explained(
-    why="The scanner tells the onset twice: FrameAcquisitionDateTime (PS3.3 C.7.6.16.2.2), which we take, "
-    "and the private TimeAfterStart (0021,xx04), which dcm2niix takes. Both are cut to a clock tick of "
-    "2.5 ms, from different origins; neither is closer to the mean of all volumes throughout. We keep to "
-    "the standard's: the other is wrong in volume 1 of multiband series of XA30 classic (dcm2niix issue "
-    "875).",
-    shown_by=within_a_tick,
+EXACT_CLOCK = Explained(
+    why="The onset of a slice is its AcquisitionTime (PS3.3 C.7.10.1). Ours are the differences of these to "
+    "the microsecond; dcm2niix keeps a time of day in 32 bits and is up to 1/64 s off.",
+    shown_by=clock_in_single_precision,
 )
 NO_ONSET = Explained(
-    why="A gradient echo of 2-D slices, one line an excitation: each slice is acquired throughout the 76 s "
-    "of the scan, and SliceTiming (BIDS: when each slice was acquired within each volume) has no meaning. "
-    "What dcm2niix writes is the order of slices within one repetition.",
-    shown_by=lines_of_a_slice_spread_over_the_scan,
+    why="The slices were acquired one after another, each over many repetitions of 6.7 ms: none has a place "
+    "within one. The corpus's README says so of this series.",
+    shown_by=slices_one_after_another,
+)
+NO_SCHEDULE = Explained(
+    why="MosaicRefAcqTimes of this one volume span 8.8 s where RepetitionTime is 2 s, in steps of 40 ms: no "
+    "schedule that repeats. dcm2niix writes the repetition time cut into equal parts, 0.1 s each.",
+    shown_by=times_of_no_steady_state,
 )
 TILE_ORDER = Explained(
     why="The order of slices in a file is free: dcm2niix keeps that of the tiles of a mosaic, so that the "
@@ -181,25 +205,23 @@ EXPLAINED: dict[Difference, Explained] = {
     ("dcm_qa", "22_sag_asc_35sl_20140310133834", "storage"): TILE_ORDER,
     ("dcm_qa", "23_sag_desc_35sl_20140310133834", "storage"): TILE_ORDER,
     ("dcm_qa", "24_sag_int_35sl_20140310133834", "storage"): TILE_ORDER,
-    ("asl", "10_pcasl_2d_m0_20181218130847", "slicetiming"): OPEN,
-    ("asl", "11_pasl_3d_20181218130847", "tr"): OPEN,
-    ("asl", "13_pasl_3d_m0_20181218130847", "tr"): OPEN,
+    ("asl", "10_pcasl_2d_m0_20181218130847", "slicetiming"): NO_SCHEDULE,
     ("asl", "5_T1_mprage_ns_sag_p2_iso_1.0mm_192_20180628114056", "storage"): AS_ACQUIRED,
     ("ct", "301_STEREOTAXIS_20150206093425", "volume"): OPEN,
     ("ct", "300_CAUDAL_TILT_20150206093425", "missing"): OPEN,
     ("ct", "401_Exam_Summary_20150206093425", "missing"): OPEN,
     ("ct", "401_Exam_Summary_20150206093425b", "missing"): OPEN,
-    ("decubitus", "2_t1_fl2d_sag_20220407151157", "slicetiming"): OPEN,
-    ("decubitus", "3_t1_fl2d_sag_20220407150138", "slicetiming"): OPEN,
+    ("decubitus", "2_t1_fl2d_sag_20220407151157", "slicetiming"): EXACT_CLOCK,
+    ("decubitus", "3_t1_fl2d_sag_20220407150138", "slicetiming"): EXACT_CLOCK,
     ("enh", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
     ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
     ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
-    ("fmap", "2_gre_field_magph_20210715135916_e1", "slicetiming"): OPEN,
-    ("fmap", "2_gre_field_magph_20210715135916_e2", "slicetiming"): OPEN,
-    ("fmap", "3_gre_field_magph_20210715135916_e2_ph", "slicetiming"): OPEN,
-    ("fmap", "4_gre_field_ph_20210715135916_e2_ph", "slicetiming"): OPEN,
-    ("fmap", "5_gre_field_mag_20210715135916_e1", "slicetiming"): OPEN,
-    ("fmap", "5_gre_field_mag_20210715135916_e2", "slicetiming"): OPEN,
+    ("fmap", "2_gre_field_magph_20210715135916_e1", "slicetiming"): EXACT_CLOCK,
+    ("fmap", "2_gre_field_magph_20210715135916_e2", "slicetiming"): EXACT_CLOCK,
+    ("fmap", "3_gre_field_magph_20210715135916_e2_ph", "slicetiming"): EXACT_CLOCK,
+    ("fmap", "4_gre_field_ph_20210715135916_e2_ph", "slicetiming"): EXACT_CLOCK,
+    ("fmap", "5_gre_field_mag_20210715135916_e1", "slicetiming"): EXACT_CLOCK,
+    ("fmap", "5_gre_field_mag_20210715135916_e2", "slicetiming"): EXACT_CLOCK,
     ("fmap", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
@@ -212,7 +234,7 @@ EXPLAINED: dict[Difference, Explained] = {
     ("philips_asl", "301_ASL_MultiPhase_20210804162714", "volume"): OPEN,
     ("philips_asl", "402_SOURCE_-_3D_pCASL_6mm_20210804162714", "tr"): OPEN,
     ("sag", "2_fmri_SagAP_20241009133200", "storage"): TILE_ORDER,
-    ("sag", "2_gre_field_mapping_PMUlog_20231128152351", "slicetiming"): OPEN,
+    ("sag", "2_gre_field_mapping_PMUlog_20231128152351", "slicetiming"): NO_ONSET,
     ("sag", "4_DWI_SagAPmosaic_20241009133200", "storage"): TILE_ORDER,
     ("sag", "5001_Product_EPI_Sag_Ascending_20241015075315", "volume"): OPEN,
     ("sag", "5001_Product_EPI_Sag_Ascending_20241015075315", "tr"): OPEN,
@@ -222,16 +244,16 @@ EXPLAINED: dict[Difference, Explained] = {
     ("sag", "5004-1_Product_EPI_Sag_Ascending", "extra"): OPEN,
     ("sag", "5005-1_Product_EPI_Sag_Ascending", "extra"): OPEN,
     ("stc", "2_epiRT_ascending_20181002171615", "pe"): OPEN,
-    ("stc", "8_diff_mbep2d_1.5mm_AP_MB4_64DIR_B0_20180814103728", "slicetiming"): OPEN,
+    ("stc", "8_diff_mbep2d_1.5mm_AP_MB4_64DIR_B0_20180814103728", "slicetiming"): EXACT_CLOCK,
     ("table", "1301_Dual-echo_iso_20231024142919_e1_ph", "volume"): OPEN,
     ("table", "1301_Dual-echo_iso_20231024142919_e2_ph", "volume"): OPEN,
     ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "tr"): PASSES,
     ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "slicetiming"): PASSES,
     ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "tr"): PASSES,
     ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "slicetiming"): PASSES,
-    ("uih", "12_dti_tra_dir16_PA_rot_SaveBySlc_134431", "slicetiming"): OPEN,
-    ("uih", "6_dti_tra_dir16_PA_SaveBySlc_134431", "slicetiming"): OPEN,
-    ("uih", "9_dti_tra_dir16_AP_SaveBySlc_134431", "slicetiming"): OPEN,
+    ("uih", "12_dti_tra_dir16_PA_rot_SaveBySlc_134431", "slicetiming"): EXACT_CLOCK,
+    ("uih", "6_dti_tra_dir16_PA_SaveBySlc_134431", "slicetiming"): EXACT_CLOCK,
+    ("uih", "9_dti_tra_dir16_AP_SaveBySlc_134431", "slicetiming"): EXACT_CLOCK,
     ("xa30", "5_anat-T1w_acq-tfl_20220711120427", "storage"): AS_ACQUIRED,
     ("xa30i", "2001_AAHead_Scout_MPR_sag_20230113193536_i2001001", "storage"): AS_ACQUIRED,
     ("xa30i", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): OPEN,
@@ -261,23 +283,7 @@ EXPLAINED: dict[Difference, Explained] = {
     ("xa30i", "7020-1_func-bold_task-fa_run-1", "extra"): OPEN,
 }
 
-# FrameAcquisitionDateTime (s of the day), TimeAfterStart (s)
-CLOCKS: tuple[Callable[[Dataset], float], ...] = (
-    lambda frame: day_seconds(frame.FrameContentSequence[0].FrameAcquisitionDateTime),
-    lambda frame: float(frame[0x0021, 0x11FE][0][0x0021, 0x1104].value),
-)
-
 
 def day_seconds(date_time: str) -> float:
     """Seconds since midnight of a DICOM date and time."""
     return int(date_time[8:10]) * 3600 + int(date_time[10:12]) * 60 + float(date_time[12:])
-
-
-def slice_times(header: Dataset, ours: Path, clock: Callable[[Dataset], float]) -> list[float]:
-    """Onsets by one clock, in the order of slices of our file."""
-    along = nib.nifti1.load(ours).affine[:3, 2] * [-1, -1, 1]
-    frames = sorted(
-        header.PerFrameFunctionalGroupsSequence,
-        key=lambda frame: np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float) @ along,
-    )
-    return [clock(frame) for frame in frames]

@@ -19,6 +19,7 @@ from stored_frames import dicom_headers
 
 CLOCK_TICK_S = 0.0025
 ROUNDING_S = 1e-6  # sidecars have six decimals
+POSITION_TEXT_MM = 1e-3  # six digits of a position of less than 1 m
 
 # set of the corpus, name of dcm2niix's file (of ours if only we have it), check of compare.py or "storage"
 Difference = tuple[str, str, str]
@@ -161,6 +162,35 @@ def volumes_follow_as_the_scanner_counts(pair: Pair) -> None:
     np.testing.assert_allclose(pair.our_sidecar["SliceTiming"], np.subtract(onsets, min(onsets)), atol=0.002)
 
 
+def planes_lie_on_our_grid(pair: Pair) -> None:
+    """Each plane's own ImagePositionPatient is a voxel of ours; some plane's is none of theirs."""
+    ours, theirs = (_off_grid_mm(nib.nifti1.load(path), pair.series()) for path in (pair.ours, pair.theirs))
+    assert ours.max() < POSITION_TEXT_MM
+    assert theirs.max() > 9 * POSITION_TEXT_MM
+
+
+def _off_grid_mm(image: Any, headers: list[Dataset]) -> np.ndarray:
+    """How far the first voxel of each stored plane is from the nearest voxel of a file."""
+    positions = np.array([header.ImagePositionPatient for header in headers], float) * [-1, -1, 1]
+    indices = nib.affines.apply_affine(np.linalg.inv(image.affine), positions)
+    return np.linalg.norm((indices - indices.round()) @ image.affine[:3, :3].T, axis=1)
+
+
+def numbered_by_a_nested_element(pair: Pair) -> None:
+    """The number in dcm2niix's name is that of an irradiation event inside the dose report of series 401."""
+    (dose,) = (header for header in pair.series(401) if header.ImageType[2] == "DOSE_INFO")
+    assert dose.SeriesNumber == 401
+    assert "300" in [str(event.SeriesNumber) for event in dose.ExposureDoseSequence]
+
+
+def theirs_repeats_the_weighted_volumes(pair: Pair) -> None:
+    """dcm2niix's file of the map is the whole series; its last volume, which alone is the map, is ours."""
+    whole, ours = nib.nifti1.load(pair.theirs), nib.nifti1.load(pair.ours)
+    weighted = nib.nifti1.load(pair.theirs.with_name(pair.theirs.name.replace("_ADC", "")))
+    np.testing.assert_array_equal(whole.dataobj[..., :-1], weighted.dataobj)
+    np.testing.assert_allclose(whole.dataobj[..., -1], ours.dataobj, rtol=1e-5)
+
+
 EXACT_CLOCK = Explained(
     why="The onset of a slice is its AcquisitionTime (PS3.3 C.7.10.1). Ours are the differences of these to "
     "the microsecond; dcm2niix keeps a time of day in 32 bits and is up to 1/64 s off.",
@@ -199,6 +229,26 @@ PAUSE = Explained(
     shown_by=volumes_follow_as_the_scanner_counts,
 )
 
+TILTED = Explained(
+    why="A tilted gantry: the step from slice to slice is not along their normal. dcm2niix makes it shorter "
+    "by the cosine of the tilt; with ours each plane lies at its ImagePositionPatient (PS3.3 C.7.6.2.1.1).",
+    shown_by=planes_lie_on_our_grid,
+)
+FIRST_GAP = Explained(
+    why="Positions are texts of six digits. dcm2niix takes the slice step from the first two, whose error of "
+    "0.1 um it multiplies by the number of slices; we take it from the first and the last.",
+    shown_by=planes_lie_on_our_grid,
+)
+NESTED_NUMBER = Explained(
+    why="The same picture under another name: its SeriesNumber (0020,0011) is 401; dcm2niix takes one from "
+    "inside the Exposure Dose Sequence (0040,030E), of the series that the dose report tells of.",
+    shown_by=numbered_by_a_nested_element,
+)
+MAP_APART = Explained(
+    why="The isotropic volume that Philips appends to a diffusion series: we write it alone; dcm2niix writes "
+    "it behind a second copy of all weighted volumes, in a file without sidecar.",
+    shown_by=theirs_repeats_the_weighted_volumes,
+)
 OPEN = Explained(why="open", shown_by=lambda _: None)
 
 EXPLAINED: dict[Difference, Explained] = {
@@ -207,10 +257,9 @@ EXPLAINED: dict[Difference, Explained] = {
     ("dcm_qa", "24_sag_int_35sl_20140310133834", "storage"): TILE_ORDER,
     ("asl", "10_pcasl_2d_m0_20181218130847", "slicetiming"): NO_SCHEDULE,
     ("asl", "5_T1_mprage_ns_sag_p2_iso_1.0mm_192_20180628114056", "storage"): AS_ACQUIRED,
-    ("ct", "301_STEREOTAXIS_20150206093425", "volume"): OPEN,
-    ("ct", "300_CAUDAL_TILT_20150206093425", "missing"): OPEN,
-    ("ct", "401_Exam_Summary_20150206093425", "missing"): OPEN,
-    ("ct", "401_Exam_Summary_20150206093425b", "missing"): OPEN,
+    ("ct", "301_STEREOTAXIS_20150206093425", "volume"): TILTED,
+    ("ct", "300_CAUDAL_TILT_20150206093425", "missing"): NESTED_NUMBER,
+    ("ct", "401-3_Exam_Summary", "extra"): NESTED_NUMBER,
     ("decubitus", "2_t1_fl2d_sag_20220407151157", "slicetiming"): EXACT_CLOCK,
     ("decubitus", "3_t1_fl2d_sag_20220407150138", "slicetiming"): EXACT_CLOCK,
     ("enh", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
@@ -225,12 +274,12 @@ EXPLAINED: dict[Difference, Explained] = {
     ("fmap", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
-    ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): OPEN,
+    ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): FIRST_GAP,
     ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "storage"): AS_ACQUIRED,
     ("ge", "3_fMRI_Multiphase_Des_0.35Delay_20201023072022", "tr"): PAUSE,
     ("ge", "5_3D_Ax_T1_MP-RAGE_R22_20200929001457", "storage"): AS_ACQUIRED,
-    ("philips", "601_dti_ax_20180517113239_ADC", "volume"): OPEN,
-    ("philips", "601_dti_ax_20180517113239_ADC", "tr"): OPEN,
+    ("philips", "601_dti_ax_20180517113239_ADC", "volume"): MAP_APART,
+    ("philips", "601_dti_ax_20180517113239_ADC", "tr"): MAP_APART,
     ("philips_asl", "301_ASL_MultiPhase_20210804162714", "volume"): OPEN,
     ("philips_asl", "402_SOURCE_-_3D_pCASL_6mm_20210804162714", "tr"): OPEN,
     ("sag", "2_fmri_SagAP_20241009133200", "storage"): TILE_ORDER,
@@ -249,7 +298,7 @@ EXPLAINED: dict[Difference, Explained] = {
     ("uih", "9_dti_tra_dir16_AP_SaveBySlc_134431", "slicetiming"): EXACT_CLOCK,
     ("xa30", "5_anat-T1w_acq-tfl_20220711120427", "storage"): AS_ACQUIRED,
     ("xa30i", "2001_AAHead_Scout_MPR_sag_20230113193536_i2001001", "storage"): AS_ACQUIRED,
-    ("xa30i", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): OPEN,
+    ("xa30i", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): FIRST_GAP,
     ("xa30i", "5001_anat-T1w_acq-tfl_20230113193536", "storage"): AS_ACQUIRED,
 }
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from agreement import SETS, Conversion, Conversions
 from placed import Group, assert_weighted, beside, images_of, volumes_that_hold
 from pydicom.dataset import Dataset
-from pydicom.uid import RawDataStorage
+from pydicom.uid import RawDataStorage, SecondaryCaptureImageStorage
 from stored_frames import StoredFrame, dicom_headers, stored_frames
 
 SAMPLE = 12  # frames a series, the first and the last among them
@@ -79,8 +80,28 @@ def test_frames_lie_where_their_headers_say(conversion: Conversions, name: str) 
     files, images = files_of(conversion(name)), images_of(conversion(name).ours)
     for key, headers in files.items():
         for path, chosen in sampled(headers):
-            for frame in stored_frames(path, chosen):
+            for frame in stored_frames(path, chosen) if _has_place(headers[path]) else ():
                 assert volumes_that_hold(frame, images[key]), f"{path.name}, frame {frame.frame} of {key}"
+
+
+def _has_place(header: Dataset) -> bool:
+    """Secondary captures need none (PS3.3 A.8)."""
+    return header.SOPClassUID != SecondaryCaptureImageStorage or "ImagePositionPatient" in header
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_pictures_without_a_place_lie_in_volumes_without_one(conversion: Conversions, name: str) -> None:
+    files, images = files_of(conversion(name)), images_of(conversion(name).ours)
+    for key, headers in files.items():
+        for path in (path for path, header in headers.items() if not _has_place(header)):
+            expected = pydicom.dcmread(path).pixel_array[::-1].swapaxes(0, 1)
+            assert any(
+                image.values.shape[:2] == expected.shape[:2]
+                and (image.values[:, :, slice_, 0] == expected).all()
+                for image in images[key]
+                if not nib.nifti1.load(image.path).header["sform_code"]
+                for slice_ in range(image.values.shape[2])
+            ), path.name
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import pydicom
 from pydicom import config as pydicom_config
@@ -114,7 +114,7 @@ class DataSetFile(NamedTuple):
     pixels: tuple[int, int | None, int | None] | None
 
 
-def read(stream: BinaryIO, path: str) -> DataSetFile:
+def read(stream: Any, path: str) -> DataSetFile:
     """A file of any kind: big endian, deflated, without preamble, or in any way unusual.
 
     Raises HeaderError, naming the path, if it is not DICOM or its header is damaged; NoInstanceError for a
@@ -136,7 +136,7 @@ def read(stream: BinaryIO, path: str) -> DataSetFile:
     return DataSetFile(dataset, syntax, _pixels(stream, dataset, syntax))
 
 
-def _looks_bare(stream: BinaryIO) -> bool:
+def _looks_bare(stream: Any) -> bool:
     """Whether the file lacks the preamble but starts like a data set of group 0002 or 0008."""
     start = stream.read(132)
     stream.seek(0)
@@ -151,7 +151,7 @@ def _guessed_syntax(dataset: Dataset) -> str:
     return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
 
 
-def _pixels(stream: BinaryIO, dataset: Dataset, syntax: str) -> tuple[int, int | None, int | None] | None:
+def _pixels(stream: Any, dataset: Dataset, syntax: str) -> tuple[int, int | None, int | None] | None:
     if syntax == DeflatedExplicitVRLittleEndian:
         # the header was inflated in memory: the file position says nothing; Rows tells of an image
         return (PIXEL_DATA[-1], None, None) if "Rows" in dataset else None

@@ -13,10 +13,10 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pacs2bids.dictionary import Private, tag_of, vr_of
 from pacs2bids.model import HeaderError
@@ -51,7 +51,7 @@ DELIMITER = b"\xfe\xff\x0d\xe0\0\0\0\0"  # of an item of undefined length
 
 FIRST_READ = 1 << 15
 LONGEST_GUESS = 1 << 18  # a header longer than this is that of one odd file
-REMEMBERED = 2048  # results of one function under one template
+REMEMBERED = 1024  # results of one function under one template
 _PIXEL_KEYWORDS = dict(zip(PIXEL_DATA, ("FloatPixelData", "DoubleFloatPixelData", "PixelData"), strict=True))
 
 T = TypeVar("T")
@@ -456,36 +456,61 @@ def recall(function: Callable[[Header], T], header: Header) -> T:
         return function(header)
     memory = first.template.memory
     key = (function, *[layer.template for layer in layers[1:]]) if len(layers) > 1 else function  # type: ignore[attr-defined]
-    known: _Memory = memory.get(key) or _Memory(())
+    known: _Memory | None = memory.get(key)
+    if known is None:
+        known = memory[key] = _Memory(())
+    elif known.is_useless:
+        return function(header)
     read = known.read(layers)
     if read in known.results:
+        known.hits += 1
         if first.recorder is not None:
             first.recorder.update(known.touched)
         remembered: T = known.results[read]
         return remembered
     result, seen = _watched(function, header)
-    if not seen.issubset(known.touched) or len(known.results) >= REMEMBERED:
-        known = _Memory(tuple(sorted(seen.union(known.touched))))
-    memory[key] = known
-    known.results[known.read(layers)] = result
+    if not seen.issubset(known.touched):
+        known = memory[key] = _Memory(tuple(sorted(seen.union(known.touched))))
+        read = known.read(layers)
+    known.keep(read, result)
     return result
+
+
+def recalled(function: Callable[[Header], T]) -> Callable[[Header], T]:
+    """A function whose results are remembered: see ``recall``."""
+
+    @wraps(function)
+    def remembering(header: Header) -> T:
+        return recall(function, header)
+
+    return remembering
 
 
 class _Memory:
     """What one function gave: which varying elements it reads, and its results by their bytes.
 
-    ``touched``: (layer, span number) in order.
+    ``touched``: (layer, span number) in order. ``is_useless``: what it reads hardly ever comes again.
     """
 
-    __slots__ = ("_readers", "results", "touched")
+    __slots__ = ("_readers", "hits", "is_useless", "results", "touched")
 
     def __init__(self, touched: tuple[tuple[int, int], ...]) -> None:
         self.touched = touched
         self.results: dict[Any, Any] = {}
+        self.hits = 0
+        self.is_useless = False
         self._readers = [
             (index, itemgetter(*[number for _, number in numbers]))
             for index, numbers in groupby(touched, key=itemgetter(0))
         ]
+
+    def keep(self, read: Any, result: Any) -> None:
+        """Remember one more result; all are forgotten when there are too many."""
+        if len(self.results) >= REMEMBERED:
+            self.is_useless = self.hits < REMEMBERED
+            self.results, self.hits = {}, 0
+        if not self.is_useless:
+            self.results[read] = result
 
     def read(self, layers: Sequence[Any]) -> Any:
         """The bytes of these elements: what results are kept by."""
@@ -541,6 +566,22 @@ class ParsedFile:
     shared: Sequence[Layer]
 
 
+class Stream(Protocol):
+    """What is needed of an open file."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """The next bytes, up to ``size``."""
+        ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to another place."""
+        ...
+
+    def tell(self) -> int:
+        """The place."""
+        ...
+
+
 class Reader:
     """Reads the headers of many files; the more alike they are, the faster.
 
@@ -554,7 +595,7 @@ class Reader:
         self._items: dict[tuple[bool, tuple[str, ...]], Templates] = {}
         self._guess = FIRST_READ
 
-    def parse(self, stream: BinaryIO, path: str) -> ParsedFile:
+    def parse(self, stream: Stream, path: str) -> ParsedFile:
         """The header of a file (PS3.10 section 7), and where its pixels are, without reading them."""
         try:
             return self._parse(_Head(stream, self._guess))
@@ -608,12 +649,12 @@ def _layer(templates: Templates, head: _Head, start: int, *, meta: bool = False)
     return RawLayer(template, values), end
 
 
-def parse(stream: BinaryIO, path: str) -> ParsedFile:
+def parse(stream: Stream, path: str) -> ParsedFile:
     """As ``Reader.parse``, for a single file."""
     return Reader().parse(stream, path)
 
 
-def parse_slowly(stream: BinaryIO, path: str) -> ParsedFile:
+def parse_slowly(stream: Stream, path: str) -> ParsedFile:
     """As ``Reader.parse`` by pydicom: big endian, deflated, without preamble, or in any way unusual."""
     from pacs2bids import datasets  # noqa: PLC0415 - pydicom takes long to import
 
@@ -635,7 +676,7 @@ def _pixel_span(tag: int, offset: int | None, length: int | None) -> PixelSpan:
 class _Head:
     """The first bytes of a file, as many as the header needs."""
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
+    def __init__(self, stream: Stream, size: int) -> None:
         self._stream = stream
         self.buffer = stream.read(size) or b""
         self._whole = len(self.buffer) < size

@@ -180,7 +180,8 @@ def _single_item(buffer: bytes, span: Span, *, implicit: bool) -> tuple[int, int
 class Template:
     """One structure: ``spans`` of ``buffer`` (that of the first file), of which ``varying`` may differ.
 
-    ``elastic``: those that may also differ in length. ``last``: the last value of those of undefined length.
+    ``elastic``: those that may also differ in length. ``endings``: the last length, and values of
+    that length, of those whose length is undefined.
     ``memory`` keeps what functions made of such headers (``header.recall``), ``decoded`` decoded constant
     elements, ``decoders`` how to read each varying one, ``views`` the elements by tag (``header``).
     """
@@ -195,7 +196,7 @@ class Template:
     stretches: list[_Stretch] = field(default_factory=list)
     decoded: dict[Any, Any] = field(default_factory=dict)
     decoders: dict[int, Any] = field(default_factory=dict)
-    last: dict[int, bytes] = field(default_factory=dict)
+    endings: dict[int, tuple[int, set[bytes]]] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     views: dict[Path, Any] = field(default_factory=dict)
 
@@ -275,16 +276,19 @@ class Template:
         return found, at
 
     def _end(self, buffer: bytes, at: int, number: int) -> int:
-        """Where a varying element of undefined length ends; the same bytes end as they did the last time."""
-        last = self.last.get(number)
-        if last is not None and buffer.startswith(last, at):
-            return at + len(last)
+        """Where a varying element of undefined length ends; bytes that were seen before end as they did."""
+        length, known = self.endings.get(number, (0, set()))
+        if buffer[at : at + length] in known:
+            return at + length
         implicit = self.implicit or self.spans[number].vr == b"UN"
         try:
             end = end_of_undefined(buffer, at, implicit=implicit)
         except MalformedError:
             return len(buffer) + 1
-        self.last[number] = buffer[at:end]
+        if end - at != length or len(known) >= KEEP:
+            known = set()
+        known.add(buffer[at:end])
+        self.endings[number] = (end - at, known)
         return end
 
 

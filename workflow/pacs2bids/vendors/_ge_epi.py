@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pacs2bids.header import Header, Private
+from pacs2bids.header import Header, Private, recalled
 from pacs2bids.model import Facts
 
 PARAMETERS, ACQUISITION, RELATION, SERIES = "GEMS_PARM_01", "GEMS_ACQU_01", "GEMS_RELA_01", "GEMS_SERS_01"
@@ -58,6 +58,7 @@ class Epi:
     protocol: dict[str, str]
 
 
+@recalled
 def read(header: Header) -> Epi:
     """The echo-planar facts of one instance."""
     asset = header.private_numbers(ASSET)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pacs2bids.header import Header, Private
+from pacs2bids.header import Header, Private, recalled
 from pacs2bids.model import Facts, Json, Vector
 from pacs2bids.vendors import _ge_epi, standard
 from pacs2bids.vendors._ge_epi import (
@@ -66,6 +66,14 @@ def claims(header: Header) -> bool:
 
 def facts(header: Header) -> Facts:
     """Facts of one instance."""
+    same = _facts_but_time(header)
+    onset = _ge_epi.slice_time(header, _ge_epi.read(header))
+    return same if onset is None else replace(same, slice_time_s=onset)
+
+
+@recalled
+def _facts_but_time(header: Header) -> Facts:
+    """What hardly varies from instance to instance, so that it is worth remembering."""
     base = standard.facts(header)
     epi = _ge_epi.read(header)
     field_map = _is_field_map(header)
@@ -79,7 +87,6 @@ def facts(header: Header) -> Facts:
         content="fieldmap" if field_map else "reversed" if epi.reversed_rows else None,
         rows_reversed=bool(epi.reversed_rows),
         phase_encoding_positive=positive,
-        slice_time_s=_ge_epi.slice_time(header, epi),
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if base.is_diffusion_map else b_vector,
         repetition_time_s=_ge_epi.repetition_time(header, base, epi),

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from pacs2bids.header import Header, Private, recall
+from pacs2bids.header import Header, Private, recall, recalled
 from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
 from pacs2bids.vendors import _csa, _protocol, standard
 
@@ -83,6 +83,14 @@ def facts(header: Header) -> Facts:
 
     Raises HeaderError for a mosaic whose layout cannot be read: cutting it would be a guess.
     """
+    same = _facts_but_time(header)
+    onset = None if same.mosaic else _slice_time(header)
+    return same if onset is None else replace(same, slice_time_s=onset)
+
+
+@recalled
+def _facts_but_time(header: Header) -> Facts:
+    """What hardly varies from frame to frame, so that it is worth remembering."""
     base = standard.facts(header)
     image = _image(header)
     protocol = _protocol.read(header.private_bytes(CSA_SERIES) or header.private_bytes(PROTOCOL_XA) or b"")
@@ -102,7 +110,6 @@ def facts(header: Header) -> Facts:
         mosaic=mosaic,
         phase_encoding_positive=None if image.polarity is None else image.polarity == 1,
         slice_times_s=times,
-        slice_time_s=None if mosaic else _slice_time(header),
         b_value_s_per_mm2=b_value,
         b_vector_lps=_gradient(base, image, b_value),
         multiband_factor=_multiband(header, times),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from pacs2bids.header import Header
+from pacs2bids.header import Header, recalled
 from pacs2bids.model import Facts, Vector
 
 COMPONENTS = {
@@ -30,6 +30,7 @@ _PHASE_ENCODING = {"ROW": "row", "COL": "column", "COLUMN": "column"}
 _EPOCH = datetime(2000, 1, 1)
 
 
+@recalled
 def facts(header: Header) -> Facts:
     """Facts from standard elements only; phase-encoding polarity and mosaics are beyond them."""
     image_type = header.texts("FrameType") or header.texts("ImageType")

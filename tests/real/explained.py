@@ -285,7 +285,6 @@ EXPLAINED: dict[Difference, Explained] = {
     ("sag", "2_fmri_SagAP_20241009133200", "storage"): TILE_ORDER,
     ("sag", "2_gre_field_mapping_PMUlog_20231128152351", "slicetiming"): NO_ONSET,
     ("sag", "4_DWI_SagAPmosaic_20241009133200", "storage"): TILE_ORDER,
-    ("stc", "2_epiRT_ascending_20181002171615", "pe"): OPEN,
     ("stc", "8_diff_mbep2d_1.5mm_AP_MB4_64DIR_B0_20180814103728", "slicetiming"): EXACT_CLOCK,
     ("table", "1301_Dual-echo_iso_20231024142919_e1_ph", "volume"): OPEN,
     ("table", "1301_Dual-echo_iso_20231024142919_e2_ph", "volume"): OPEN,

@@ -120,9 +120,10 @@ def pace(*starts: str, dimensions: str = "3D") -> float | None:
 
 
 def test_volumes_of_several_shots_follow_at_their_own_pace() -> None:
-    assert pace("59:58.500", "59:59.7025", "59:59.9050") == 0.055  # uneven: a pause
     assert pace("00:58.500", "00:59.7025", "01:00.905") == pytest.approx(1.2025)
-    assert pace("00:58.500", "00:59.7025") == 0.055  # two volumes show no rhythm
+    assert pace("00:58.500", "00:59.7025") == pytest.approx(1.2025)
+    assert pace("00:58.500", "00:59.7025", "01:30.905") == 0.055  # a pause: no one time between volumes
     assert pace("", "", "") == 0.055
     assert pace("00:00.000", "00:00.055", "00:00.110") == 0.055
+    assert pace("00:00.000", "00:00.0575", "00:00.1125") == 0.055  # a clock tick late
     assert pace("00:58.500", "00:59.7025", "01:00.905", dimensions="2D") == 0.055

@@ -609,9 +609,11 @@ def test_uih_grid() -> None:
         made_by("UIH", [(uih.GRID_SLICES, "3")], ImageType=["ORIGINAL", "PRIMARY", "M", "VFRAME"])
 
 
-def test_uih_acceleration_and_frequency() -> None:
+def test_uih_picture_of_one_slice() -> None:
     values: dict[str, object] = {"Manufacturer": "UIH", "ImagingFrequency": 128176051}
+    values |= {"MRAcquisitionType": "2D", "AcquisitionDateTime": "20000101000010.5"}
     facts = vendors.facts(header(values, [(uih.PARALLEL, "F:2S")]))
+    assert facts.slice_time_s == 10.5
     assert facts.parallel_reduction_factor_in_plane == 2
     assert facts.extra == {"ImagingFrequency": 128.176051}  # its headers are in Hz, DICOM's unit is MHz
 

@@ -10,15 +10,14 @@ from pacs2bids.frames import Frame
 from pacs2bids.stack import Arrangement, Piece
 
 ONE_EXCITATION_S = 0.005  # slices excited together: scanners' clocks tick in 2.5 ms or less
-SEVERAL_SHOTS = 1.5  # volumes that follow each other this much slower than shots take more than one
 UNEVEN = 0.02  # clock ticks of 2.5 ms in the fastest of volumes; dropped or paused volumes are far above
 
 
 def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None:
     """Time from volume to volume, in s; RepetitionTime where there is one. ``template``: the first frame.
 
-    In 3-D echo-planar imaging RepetitionTime is from shot to shot, and how many shots a volume took may be
-    nowhere: then the acquisition times of the volumes count (github.com/rordenlab/dcm2niix/issues/1024).
+    In 3-D echo-planar imaging RepetitionTime is from shot to shot, and how many shots a volume takes may be
+    nowhere: the acquisition times of the volumes count (github.com/rordenlab/dcm2niix/issues/1024).
     """
     header = template.header
     stated_s = template.facts.repetition_time_s
@@ -28,14 +27,15 @@ def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None
     planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
     if stated_s is not None and planar and header.text("MRAcquisitionType") == "3D":
         pace_s = _pace_s(arrangement)
-        return pace_s if pace_s is not None and pace_s > SEVERAL_SHOTS * stated_s else stated_s
+        # within a clock tick the stated time is the exact one
+        return stated_s if pace_s is None or abs(pace_s - stated_s) <= ONE_EXCITATION_S else pace_s
     return stated_s
 
 
 def _pace_s(arrangement: Arrangement) -> float | None:
-    """Mean time between the starts of volumes, if they follow each other evenly; None for two or fewer."""
+    """Mean time between the starts of volumes, if they follow each other evenly; else None."""
     starts = [min(piece.acquired for piece in volume) for volume in arrangement.grid]
-    if len(starts) < 3 or not all(starts):
+    if len(starts) < 2 or not all(starts):
         return None
     moments = [datetime.fromisoformat(start) for start in starts]
     steps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]

@@ -310,7 +310,7 @@ def _repetition_times(header: Header, base: Facts, protocol: _protocol.Protocol)
 def _shots(header: Header, protocol: _protocol.Protocol) -> int:
     """Excitations a volume of segmented 3-D echo-planar imaging, each one RepetitionTime after the last.
 
-    Corpus asl/PASL3D: 3.6 s and 6 segments; 12 volumes took 4:26 by the protocol, 22 s each.
+    Corpus asl/PASL3D: 3.6 s and 6 segments; its 12 volumes begin 21.6 s apart.
     """
     planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
     return (protocol.segments or 1) if planar and header.text("MRAcquisitionType") == "3D" else 1

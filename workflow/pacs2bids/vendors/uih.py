@@ -44,6 +44,10 @@ def facts(header: Header) -> Facts:
         base,
         mosaic=_grid(header, tiles),
         slice_times_s=_slice_times(tiles),
+        # a picture of one slice; the stack leaves out times beyond one repetition
+        slice_time_s=standard.moment(header)
+        if header.text("MRAcquisitionType") == "2D" and not tiles
+        else None,
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if base.is_diffusion_map else _gradient(header, b_value),
         parallel_reduction_factor_in_plane=base.parallel_reduction_factor_in_plane or _acceleration(header),
@@ -109,6 +113,11 @@ def _grid(header: Header, tiles: tuple[Header, ...]) -> Mosaic | None:
         slice_step_mm=length / (len(positions) - 1),
         first_position_lps=(first[0], first[1], first[2]),
     )
+
+
+def _slice_time(header: Header) -> float | None:
+    """Onset of a picture of one slice; whole stacks leave out those that exceed a repetition."""
+    return standard.moment(header) if header.text("MRAcquisitionType") == "2D" else None
 
 
 def _slice_times(tiles: tuple[Header, ...]) -> tuple[float, ...] | None:

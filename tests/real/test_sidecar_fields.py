@@ -104,7 +104,6 @@ ABSENT: dict[str, str] = {
     "PhilipsRescaleIntercept": "values are scaled in the NIfTI header",
     "PhilipsRescaleSlope": "values are scaled in the NIfTI header",
     "PhilipsScaleSlope": "values are scaled in the NIfTI header",
-    "UsePhilipsFloatNotDisplayScaling": "values are scaled in the NIfTI header",
     "PrescanReuseString": "GE, private",
     "RawImage": "ImageType says DERIVED",
     **dict.fromkeys(IN_PRIVATE_ELEMENTS, "the vendor's module adds it where it reads the element"),

@@ -57,6 +57,7 @@ def piece(time: float | None, tile: int, acquired: str = "") -> Piece:
         b_vector_lps=None,
         slice_time_s=time,
         rescale=(1, 0),
+        display_rescale=(1, 0),
     )
 
 

@@ -109,6 +109,7 @@ class Config:
     queries: tuple[StudyQuery, ...]
     dataset: DatasetInfo
     gzip: str
+    philips_values: str
     on_broken_series: str
     second_opinion: str
 
@@ -143,6 +144,7 @@ def load_config(path: Path) -> Config:
         ),
         dataset=_dataset(content["dataset"]),
         gzip=content.get("gzip", "fast"),
+        philips_values=content.get("philips_values", "precise"),
         on_broken_series=content.get("on_broken_series", "fail"),
         second_opinion=content.get("second_opinion", "none"),
     )

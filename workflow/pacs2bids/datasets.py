@@ -19,7 +19,6 @@ from pydicom.filereader import dcmread
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -28,7 +27,7 @@ from pydicom.values import convert_SQ
 
 from pacs2bids.dictionary import Private
 from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError
-from pacs2bids.template import PIXEL_DATA, UNDEFINED, is_creator
+from pacs2bids.template import PIXEL_DATA, is_creator
 
 # what pydicom and the decoding of a malformed value may raise; anything else is a defect and must be seen
 MALFORMED = (
@@ -107,11 +106,11 @@ def _creator(values: tuple[Any, ...]) -> str:
 
 
 class DataSetFile(NamedTuple):
-    """A file that pydicom parsed. ``pixels``: (tag, offset, length) of its pixel data, see ``PixelSpan``."""
+    """A file that pydicom parsed. ``pixels``: tag, VR, offset and length of its pixel data."""
 
     dataset: Dataset
     transfer_syntax_uid: str
-    pixels: tuple[int, int | None, int | None] | None
+    pixels: tuple[int, bytes, int, int] | None
 
 
 def read(stream: Any, path: str) -> DataSetFile:
@@ -133,7 +132,7 @@ def read(stream: Any, path: str) -> DataSetFile:
     if "SOPInstanceUID" not in dataset:
         raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))
-    return DataSetFile(dataset, syntax, _pixels(stream, dataset, syntax))
+    return DataSetFile(dataset, syntax, _pixels(stream, syntax))
 
 
 def _looks_bare(stream: Any) -> bool:
@@ -151,10 +150,7 @@ def _guessed_syntax(dataset: Dataset) -> str:
     return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
 
 
-def _pixels(stream: Any, dataset: Dataset, syntax: str) -> tuple[int, int | None, int | None] | None:
-    if syntax == DeflatedExplicitVRLittleEndian:
-        # the header was inflated in memory: the file position says nothing; Rows tells of an image
-        return (PIXEL_DATA[-1], None, None) if "Rows" in dataset else None
+def _pixels(stream: Any, syntax: str) -> tuple[int, bytes, int, int] | None:
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     start = stream.tell()
     head = stream.read(12)
@@ -167,7 +163,7 @@ def _pixels(stream: Any, dataset: Dataset, syntax: str) -> tuple[int, int | None
     explicit = head[4:6].isalpha() and head[4:6].isupper()
     size = 12 if explicit else 8
     length = struct.unpack(order + "I", head[size - 4 : size])[0]
-    return (tag, None, None) if length == UNDEFINED else (tag, start + size, length)
+    return tag, head[4:6] if explicit else b"", start + size, length
 
 
 def flattened(dataset: Dataset, keyword: str) -> list[list[DataSetLayer]]:

@@ -25,6 +25,7 @@ SOURCES = (
     "indexing.py",
     "model.py",
     "nifti.py",
+    "pixels.py",
     "series.py",
     "sidecar.py",
     "stack.py",
@@ -34,7 +35,7 @@ SOURCES = (
     "vendors/*.py",
     "volume.py",
 )
-LIBRARIES = ("isal", "msgspec", "numpy", "pydicom", "python-gdcm")
+LIBRARIES = ("isal", "msgspec", "numpy", "pillow", "pydicom", "python-gdcm")
 
 
 @cache

@@ -139,6 +139,13 @@ def _unplaced(header: Header) -> Plane:
     )
 
 
+def _segmentation(parsed: ParsedFile, path: str) -> Iterator[Frame]:
+    """Refused: labels may overlap, and planes without any are left out (PS3.3 C.8.20.2)."""
+    del parsed
+    what = "holds a segmentation (SEG): labels drawn on a scan, not a scan"
+    raise UnusableError(Reason.UNSUPPORTED, what, where=path)
+
+
 def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plane:
     position = position or header.numbers("ImagePositionPatient")
     orientation = header.numbers("ImageOrientationPatient")
@@ -175,6 +182,11 @@ def _unit(vector: tuple[float, ...]) -> Vector | None:
     return (vector[0] / length, vector[1] / length, vector[2] / length)
 
 
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # the loader gives RGB of each
+PRIMARIES = ("Red", "Green", "Blue")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Format:
     """How the pixels of an instance are stored (PS3.3 C.7.6.3)."""
@@ -190,14 +202,17 @@ class _Format:
     photometric_interpretation: str
 
     @property
-    def frame_bytes(self) -> int:
-        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+    def frame_bits(self) -> int:
+        # YBR_FULL_422: two pixels share their colour (PS3.3 C.7.6.3.1.2)
+        samples = 2 if self.photometric_interpretation == "YBR_FULL_422" else self.samples
+        return self.rows * self.columns * samples * self.bits_allocated
 
 
 def _format(header: Header) -> _Format:
     rows, columns = header.integer("Rows") or 0, header.integer("Columns") or 0
     allocated = header.integer("BitsAllocated") or 0
-    if min(rows, columns) <= 0 or allocated not in (8, 16, 32, 64):
+    # samples of 12 bits, two in three bytes, were allowed until 2011 (PS3.5 section 8.1.1)
+    if min(rows, columns) <= 0 or allocated not in (8, 12, 16, 32, 64):
         what = f"has an image of {columns} x {rows} pixels of {allocated} bits, which this engine cannot read"
         raise UnusableError(Reason.UNSUPPORTED, what, where="")
     form = _Format(
@@ -209,9 +224,9 @@ def _format(header: Header) -> _Format:
         bits_stored=_given(header.integer("BitsStored"), allocated),
         high_bit=_given(header.integer("HighBit"), _given(header.integer("BitsStored"), allocated) - 1),
         signed=header.integer("PixelRepresentation") == 1,
-        photometric_interpretation=header.text("PhotometricInterpretation") or "MONOCHROME2",
+        photometric_interpretation=(header.text("PhotometricInterpretation") or "MONOCHROME2").upper(),
     )
-    problem = _unreadable(form)
+    problem = _unreadable(form) or _unreadable_tables(header, form)
     if problem:
         raise UnusableError(Reason.UNSUPPORTED, f"has {problem}, which this engine cannot read", where="")
     return form
@@ -227,11 +242,23 @@ def _unreadable(form: _Format) -> str:
         return f"BitsStored {form.bits_stored} of {form.bits_allocated}"
     if not form.bits_stored - 1 <= form.high_bit < form.bits_allocated:
         return f"HighBit {form.high_bit} with BitsStored {form.bits_stored} of {form.bits_allocated}"
-    if form.photometric_interpretation == "PALETTE COLOR":
-        return "a colour palette"
     colour = form.samples == 3 and form.bits_allocated == 8 and not form.signed
     if form.samples != 1 and not colour:
         return f"{form.samples} samples of {form.bits_allocated} bits a pixel"
+    if form.samples == 3 and form.photometric_interpretation not in COLOURS:
+        return f"colours in {form.photometric_interpretation}"
+    return ""
+
+
+def _unreadable_tables(header: Header, form: _Format) -> str:
+    """What of the tables that give pixels their values is missing or not built; "" if fine."""
+    if form.photometric_interpretation == "PALETTE COLOR":
+        complete = all(header.numbers(f"{name}PaletteColorLookupTableDescriptor") for name in PRIMARIES)
+        if not complete or form.bits_allocated > 16 or form.signed or form.samples != 1:
+            return "a colour palette against the standard"
+    # no scan has one: MR and CT have a rescale at most (PS3.3 A.3.3, A.4.3, C.11.1)
+    if header.items("ModalityLUTSequence"):
+        return "values by a table (ModalityLUTSequence)"
     return ""
 
 
@@ -243,7 +270,11 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
     if form.bits_allocated == 64 and pixels.keyword == "PixelData":
         what = "has integers of 64 bits, which this engine cannot read"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
-    size = form.frame_bytes
+    big_endian = parsed.transfer_syntax_uid == BIG_ENDIAN and (form.bits_allocated > 8 or pixels.is_words)
+    size, unit = -(-form.frame_bits // 8), 16 if big_endian else 8
+    if frame and pixels.length is not None and form.frame_bits % unit:
+        raise UnusableError(Reason.UNSUPPORTED, f"has frames of {form.frame_bits} bits in a row", where=path)
+    size += size % (unit // 8)
     if pixels.length is not None and pixels.length < size * (frame + 1):
         need = size * (frame + 1)
         what = f"is cut short: pixel data of {pixels.length} bytes where frame {frame + 1} ends at {need}"
@@ -252,8 +283,8 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
         path=path,
         frame=frame,
         transfer_syntax_uid=parsed.transfer_syntax_uid,
-        offset=None if pixels.offset is None else pixels.offset + size * frame,
-        length=None if pixels.offset is None else size,
+        offset=pixels.offset if pixels.length is None else pixels.offset + size * frame,
+        length=None if pixels.length is None else size,
         rows=form.rows,
         columns=form.columns,
         samples_per_pixel=form.samples,
@@ -264,7 +295,7 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
         signed=form.signed,
         is_float=pixels.keyword != "PixelData",
         photometric_interpretation=form.photometric_interpretation,
-        big_endian=parsed.transfer_syntax_uid == "1.2.840.10008.1.2.2",
+        big_endian=big_endian,
     )
 
 
@@ -284,6 +315,9 @@ FORMS: dict[str, Form] = {
     "1.2.840.10008.5.1.4.1.1.2.2": _enhanced,  # Legacy Converted Enhanced CT
     "1.2.840.10008.5.1.4.1.1.4.4": _enhanced,  # Legacy Converted Enhanced MR
     "1.2.840.10008.5.1.4.1.1.128.1": _enhanced,  # Legacy Converted Enhanced PET
+    "1.2.840.10008.5.1.4.1.1.30": _enhanced,  # Parametric Map
+    "1.2.840.10008.5.1.4.1.1.66.4": _segmentation,
+    "1.2.840.10008.5.1.4.1.1.66.7": _segmentation,  # Label Map Segmentation
 }
 
 SOP_CLASSES_WITHOUT_IMAGE = {

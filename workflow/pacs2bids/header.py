@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -540,15 +541,16 @@ def _watched(function: Callable[[Header], T], header: Header) -> tuple[T, set[tu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelSpan:
-    """Where the pixel data of a file lie. ``native``: stored plainly, so that frames can be read in place.
+    """Where the pixel data of a file lie, in bytes; in a deflated file: of its inflated data set.
 
-    ``offset``/``length`` in bytes; None where the data are compressed or inside a deflated stream.
-    ``keyword``: PixelData, FloatPixelData or DoubleFloatPixelData.
+    ``length``: None where they are encapsulated (compressed): ``offset`` is that of their first item.
+    ``keyword``: PixelData, FloatPixelData or DoubleFloatPixelData. ``is_words``: not of VR OB.
     """
 
     keyword: str
-    offset: int | None
+    offset: int
     length: int | None
+    is_words: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -609,8 +611,10 @@ class Reader:
             raise MalformedError("no preamble")
         meta, start = _layer(self._meta, head, 132, meta=True)
         syntax = _first(_texts(meta.values("TransferSyntaxUID"))) or ""
-        if syntax in ("", EXPLICIT_BIG_ENDIAN, DEFLATED):
+        if syntax in ("", EXPLICIT_BIG_ENDIAN):
             raise MalformedError("pydicom reads these")
+        if syntax == DEFLATED:
+            head, start = head.inflated(start), 0
         implicit = syntax == IMPLICIT_LITTLE_ENDIAN
         own, end = _layer(self._data[implicit], head, start)
         own.charsets = _texts(own.values("SpecificCharacterSet"))
@@ -669,17 +673,32 @@ def parse_slowly(stream: Stream, path: str) -> ParsedFile:
     )
 
 
-def _pixel_span(tag: int, offset: int | None, length: int | None) -> PixelSpan:
-    return PixelSpan(keyword=_PIXEL_KEYWORDS[tag], offset=offset, length=length)
+def _pixel_span(tag: int, vr: bytes, offset: int, length: int) -> PixelSpan:
+    return PixelSpan(
+        keyword=_PIXEL_KEYWORDS[tag],
+        offset=offset,
+        length=None if length == UNDEFINED else length,
+        is_words=vr != b"OB",
+    )
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
 
 
 class _Head:
     """The first bytes of a file, as many as the header needs."""
 
-    def __init__(self, stream: Stream, size: int) -> None:
+    def __init__(self, stream: _Readable, size: int) -> None:
         self._stream = stream
         self.buffer = stream.read(size) or b""
         self._whole = len(self.buffer) < size
+
+    def inflated(self, at: int) -> _Head:
+        """The data set that begins at ``at`` and is deflated (PS3.5 section A.5)."""
+        while self.more():
+            pass
+        return _Head(_Inflating(self.buffer[at:]), FIRST_READ)
 
     def more(self) -> bool:
         """Read three times as much again; False if there is no more."""
@@ -762,10 +781,27 @@ class _Head:
         if tag not in PIXEL_DATA:
             return None
         try:
-            _, _, value, length = element_at(self.buffer, at, implicit=implicit)
+            _, vr, value, length = element_at(self.buffer, at, implicit=implicit)
         except ShortError:
             raise MalformedError("the file ends inside its pixel data element") from None
-        return _pixel_span(tag, *((None, None) if length == UNDEFINED else (value, length)))
+        return _pixel_span(tag, vr, value, length)
+
+
+class _Inflating:
+    """A deflated data set as a stream: no more is inflated than is read."""
+
+    def __init__(self, deflated: bytes) -> None:
+        self._rest = deflated
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def read(self, size: int, /) -> bytes:
+        """The next ``size`` bytes, or as many as there are. Raises MalformedError."""
+        try:
+            inflated = self._inflater.decompress(self._rest, size)
+        except zlib.error:
+            raise MalformedError("is no deflated data set") from None
+        self._rest = self._inflater.unconsumed_tail
+        return inflated
 
 
 # ---------------------------------------------------------------------------------------------- enhanced

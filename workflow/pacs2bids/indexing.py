@@ -412,8 +412,9 @@ def _stack(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, is_
     affine = _affine_ras(arrangement)
     images = {piece.image: piece for volume in grid for piece in volume}
     # colours are what they are: a rescale is defined for one sample a pixel (PS3.3 C.11.1)
-    colour = first.image.samples_per_pixel > 1
-    rescale = tuple((1.0, 0.0) if colour else piece.rescale for piece in images.values())
+    colour = first.image.is_colour
+    rescale = _once([(1.0, 0.0) if colour else piece.rescale for piece in images.values()])
+    display = _once([(1.0, 0.0) if colour else piece.display_rescale for piece in images.values()])
     repetition_time_s = timing.repetition_time_s(part.template, arrangement)
     fields = _fields(part, arrangement, repetition_time_s)
     placed = first.plane.placed
@@ -426,7 +427,8 @@ def _stack(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, is_
         repetition_time_s=repetition_time_s,
         images=tuple(images),
         placement=_placement(arrangement, list(images)),
-        rescale=rescale[:1] if len(set(rescale)) == 1 else rescale,
+        rescale=rescale,
+        display_rescale=None if display == rescale else display,
         gradients=_gradients(grid),
         facts=_facts(
             part.template, grid, fields, repetition_time_s=repetition_time_s, is_localizer=is_localizer
@@ -436,6 +438,11 @@ def _stack(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, is_
         placed=placed,
         warnings=_stack_warnings(part, arrangement),
     )
+
+
+def _once(rescale: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """One entry a picture; a single one where all are the same."""
+    return tuple(rescale[:1] if len(set(rescale)) == 1 else rescale)
 
 
 def _affine_ras(arrangement: Arrangement) -> Floats:

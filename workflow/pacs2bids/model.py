@@ -189,15 +189,17 @@ class Facts:
 class ImageRef:
     """One stored picture: where its pixels are and how to read them (PS3.5 section 8, PS3.3 C.7.6.3).
 
-    ``path`` is relative to the study's DICOM folder. ``offset``/``length``: bytes of this frame in the file
-    when it is stored natively; None when it is encapsulated (compressed). ``frame`` counts from 0.
+    ``path`` is relative to the study's DICOM folder. ``frame`` counts from 0. ``offset``, ``length``: bytes
+    of this frame in the file (in a deflated file: in its inflated data set). Of encapsulated (compressed)
+    pixels the offset is that of the first item, which all frames share, and the length is None.
+    ``big_endian``: samples of 16 bits and more, or words of 16 bits with smaller ones in them (PS3.5 8.1.2).
     ``bottom_up``: its last row is stored first.
     """
 
     path: str
     frame: int
     transfer_syntax_uid: str
-    offset: int | None
+    offset: int
     length: int | None
     rows: int
     columns: int
@@ -211,6 +213,11 @@ class ImageRef:
     photometric_interpretation: str
     big_endian: bool
     bottom_up: bool = False
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether its values are RGB once loaded."""
+        return self.samples_per_pixel > 1 or self.photometric_interpretation == "PALETTE COLOR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +271,9 @@ class Stack:
     ``stack_id`` names the volume under ``volumes/``: series key, hyphen, ordinal, as in "005-1".
     ``shape``: (columns, rows, slices, volumes) of the NIfTI array. ``affine_ras``: its 4x4, rows as stored
     (bottom-up), in mm. ``rescale``: one (slope, intercept) a picture in ``images`` order, or a single pair
-    for all. ``sidecar``: BIDS fields in BIDS units, without those that only a name can tell.
+    for all. ``display_rescale``: likewise, what Philips shows on its console, where ``rescale`` gives its
+    precise values; None: the same. ``sidecar``: BIDS fields in BIDS units, without those that only a name
+    can tell.
     ``shear``: True if the slice step is not perpendicular to the slices (tilted gantry).
     ``placed``: False for pictures without a place in the patient (secondary captures): the file says so with
     sform and qform codes of 0, and ``affine_ras`` is but a convention.
@@ -285,6 +294,7 @@ class Stack:
     shear: bool = False
     placed: bool = True
     warnings: tuple[str, ...] = ()
+    display_rescale: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from pacs2bids.model import ConversionError, ImageRef, Plane, Vector
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
 MANY_FRAMES = 1_000_000  # more than an instance has
+PARAMETRIC_MAP, MAPPINGS = "1.2.840.10008.5.1.4.1.1.30", "RealWorldValueMappingSequence"
 EVEN_SPACING = 0.02  # allowed deviation from an even grid, as a fraction of the slice step
 SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their own
 SHOWN = 5
@@ -43,7 +44,7 @@ class Piece:
     """What is kept of a frame once its header is let go. Times in s, b-values in s/mm^2.
 
     ``temporal_position``: as the header numbers volumes, None if it does not.
-    ``rescale``: (slope, intercept).
+    ``rescale``: (slope, intercept). ``display_rescale``: the standard's, where the vendor has another.
     """
 
     plane: Plane
@@ -60,6 +61,7 @@ class Piece:
     b_vector_lps: Vector | None
     slice_time_s: float | None
     rescale: tuple[float, float]
+    display_rescale: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,9 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
             b_vector_lps=like.b_vector_lps,
             slice_time_s=slice_time_s,
             rescale=like.rescale,
+            display_rescale=like.display_rescale,
         )
+    rescale = recall(_rescale, header)
     temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
     return Piece(
         plane=frame.plane,
@@ -118,7 +122,8 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
         b_value_s_per_mm2=facts.b_value_s_per_mm2,
         b_vector_lps=facts.b_vector_lps,
         slice_time_s=slice_time_s,
-        rescale=frame.facts.rescale or recall(_rescale, header),
+        rescale=facts.rescale or rescale,
+        display_rescale=rescale,
     )
 
 
@@ -151,7 +156,16 @@ def iso_date_time(stamp: str) -> str:
 
 
 def _rescale(header: Header) -> tuple[float, float]:
-    return (header.number("RescaleSlope") or 1.0, header.number("RescaleIntercept") or 0.0)
+    """Slope and intercept of the modality's values (PS3.3 C.11.1, C.7.6.16.2.9); (1, 0) if there are none.
+
+    A parametric map keeps its values' meaning in a real world value mapping instead (PS3.3 C.8.32.2, table
+    A.75-2); of several mappings, to several units, none is preferred. Elsewhere such a mapping only adds
+    units to the same values, or others beside them, and the rescale goes first. A slope of zero says nothing.
+    """
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    if header.text("SOPClassUID") == PARAMETRIC_MAP and len(header.items(MAPPINGS)) == 1:
+        slope, intercept = header.number("RealWorldValueSlope"), header.number("RealWorldValueIntercept")
+    return (slope or 1.0, intercept or 0.0)
 
 
 # ---------------------------------------------------------------------------------------------- split

@@ -10,11 +10,10 @@ import hashlib
 import logging
 import os
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -35,7 +34,6 @@ from pacs2bids.model import (
     ConversionError,
     FailedStack,
     HeaderError,
-    ImageRef,
     Leftover,
     Manifest,
     NoInstanceError,
@@ -46,7 +44,8 @@ from pacs2bids.model import (
     StudyIndex,
     VolumeFile,
 )
-from pacs2bids.volume import Layout, Pixels, assemble, decode, layout_of
+from pacs2bids.pixels import pixel_loader
+from pacs2bids.volume import Layout, Pixels, assemble, layout_of
 
 log = logging.getLogger("pacs2bids.store")
 
@@ -179,38 +178,6 @@ def index_folder(folder: Path) -> IndexedFolder:
     )
 
 
-# ---------------------------------------------------------------------------------------------- pixels
-
-
-def pixel_loader(folder: Path) -> Callable[[ImageRef], Pixels]:
-    """A loader of pictures whose paths are relative to ``folder``."""
-
-    def load(image: ImageRef) -> Pixels:
-        path = folder / image.path
-        if image.offset is None or image.length is None or image.photometric_interpretation[:3] == "YBR":
-            return _decompressed(path, image)
-        try:
-            with path.open("rb", buffering=0) as stream:
-                raw = os.pread(stream.fileno(), image.length, image.offset)
-        except OSError as error:
-            raise ConversionError(f"cannot be read: {error.strerror}", where=image.path) from error
-        return decode(raw, image)
-
-    return load
-
-
-def _decompressed(path: Path, image: ImageRef) -> Pixels:
-    """Stored values through pydicom's decoders; colour comes as RGB."""
-    from pydicom.pixels.utils import pixel_array  # noqa: PLC0415 - costs start-up time, seldom needed
-
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return pixel_array(path, index=image.frame)
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError, OSError, IndexError) as error:
-        what = f"pixels of transfer syntax {image.transfer_syntax_uid} cannot be decoded: {error}"
-        raise ConversionError(what, where=image.path) from error
-
-
 # ---------------------------------------------------------------------------------------------- volumes
 
 
@@ -221,24 +188,35 @@ def reconstruct(
     *,
     jobs: int,
     gzip: str,
+    philips_values: str = "precise",
     names: dict[str, str] | None = None,
 ) -> Manifest:
     """Write every stack of a study below ``volumes``; stacks that are up to date are kept.
 
-    ``names`` maps stack ids to file stems (default: the id). A stack that fails is listed in the manifest,
-    with the error; the others go on. The files are not flushed to the disk yet.
+    ``philips_values``: "precise" or "display" (see ``Stack.display_rescale``). ``names`` maps stack ids to
+    file stems (default: the id). A stack that fails is listed in the manifest, with the error; the others go
+    on. The files are not flushed to the disk yet.
     """
     volumes.mkdir(parents=True, exist_ok=True)
     stems = {stack.stack_id: (names or {}).get(stack.stack_id, stack.stack_id) for stack in index.stacks}
+    stacks = [_shown(stack) if philips_values == "display" else stack for stack in index.stacks]
     writer = _Writer(dicom=dicom, volumes=volumes, gzip=gzip, stems=stems)
     with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
-        results = list(writer.results(index.stacks, pool, max(jobs, 1)))
+        results = list(writer.results(stacks, pool, max(jobs, 1)))
     return Manifest(
         engine_version=index.engine_version,
         study_instance_uid=index.study_instance_uid,
         volumes=tuple(result for result in results if isinstance(result, VolumeFile)),
         failed=(*index.refused, *(result for result in results if isinstance(result, FailedStack))),
     )
+
+
+def _shown(stack: Stack) -> Stack:
+    """The stack with the values that its scanner displays, where these are others."""
+    if stack.display_rescale is None:
+        return stack
+    sidecar = {**stack.sidecar, "UsePhilipsFloatNotDisplayScaling": 0}
+    return replace(stack, rescale=stack.display_rescale, sidecar=sidecar)
 
 
 def remove_stale(volumes: Path, index: StudyIndex) -> None:

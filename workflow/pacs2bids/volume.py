@@ -44,15 +44,21 @@ def decode(raw: bytes, image: ImageRef) -> Pixels:
     Bits above the stored ones (overlays of old files) are cut off; signed values are extended
     (PS3.5 section 8.1.1). Raises ConversionError if ``raw`` is short.
     """
-    if image.length is None or len(raw) < image.length:
+    if len(raw) < (image.length or 0):
         what = f"is cut short: {len(raw)} bytes of pixels where {image.length} are due"
         raise ConversionError(
             what, where=image.path, hint="If the source has it whole: remove the study's folder and run again"
         )
+    if image.big_endian and image.bits_allocated % 16:
+        raw = np.frombuffer(raw, "u2").byteswap().tobytes()
     kind = "f" if image.is_float else "i" if image.signed else "u"
     order = ">" if image.big_endian else "<"
-    values = np.frombuffer(raw, dtype=f"{order}{kind}{image.bits_allocated // 8}")
-    values = _stored_bits(values, image)
+    count = image.rows * image.columns * image.samples_per_pixel
+    if image.bits_allocated == 12:
+        values = _unpacked(raw, count).view(f"{kind}2")
+    else:
+        values = np.frombuffer(raw, f"{order}{kind}{image.bits_allocated // 8}", count)
+    values = stored_bits(values, image)
     if image.samples_per_pixel == 1:
         return values.reshape(image.rows, image.columns)
     if image.planar_configuration == 1:
@@ -61,21 +67,39 @@ def decode(raw: bytes, image: ImageRef) -> Pixels:
     return values.reshape(image.rows, image.columns, image.samples_per_pixel)
 
 
-def _stored_bits(values: Pixels, image: ImageRef) -> Pixels:
-    spare = image.bits_allocated - image.bits_stored
-    if image.is_float or spare == 0:
+def _unpacked(raw: bytes, count: int) -> NDArray[np.uint16]:
+    """Samples of 12 bits from a stream of bits, lowest first: two in three bytes (PS3.5 section 8.1.1)."""
+    octets = np.frombuffer(raw.ljust(-(-count // 2) * 3, b"\0"), np.uint8)
+    low, middle, high = octets[: -(-count // 2) * 3].reshape(-1, 3).astype(np.uint16).T
+    return np.stack([low | (middle & 15) << 8, middle >> 4 | high << 4], axis=-1).reshape(-1)[:count]
+
+
+def stored_bits(values: Pixels, image: ImageRef) -> Pixels:
+    """The stored bits alone (PS3.5 section 8.1.1); ``values`` itself where the spare ones are clean."""
+    width = 8 * values.dtype.itemsize
+    if image.is_float or image.bits_stored == width or _is_clean(values, image):
         return values
-    above = image.bits_allocated - 1 - image.high_bit
     # left then right: drops the bits above, and the arithmetic shift of signed types extends the sign
-    return np.right_shift(np.left_shift(values, above), spare)
+    return np.right_shift(np.left_shift(values, width - 1 - image.high_bit), width - image.bits_stored)
+
+
+def _is_clean(values: Pixels, image: ImageRef) -> bool:
+    """Looking costs less than shifting: it writes nothing (256 x 256 of 16 bits: 3 us against 12)."""
+    if image.high_bit >= image.bits_stored:
+        return False
+    if not image.signed:
+        return bool(values.max() < 1 << image.bits_stored)
+    limit = 1 << image.bits_stored - 1
+    return bool(-limit <= values.min() and values.max() < limit)
 
 
 def layout_of(stack: Stack) -> Layout:
     """What the file of a stack holds, and where.
 
     One rescale for all pictures stays in slope and intercept; several are applied, to float32.
-    Raises ConversionError if the planes do not fill the grid, each place once.
+    Raises ConversionError if the planes do not fill the grid, each place once, or if values are absurd.
     """
+    _require_finite(stack)
     where = stack.placement
     _, _, slices, volumes = stack.shape
     places = [volume * slices + slice_ for volume, slice_ in zip(where.volume, where.slice, strict=True)]
@@ -85,7 +109,7 @@ def layout_of(stack: Stack) -> Layout:
     one_rescale = len(stack.rescale) == 1
     first = stack.images[0]
     dtype = _stored_type(stack.images) if one_rescale else np.dtype(np.float32)
-    samples = (first.samples_per_pixel,) if first.samples_per_pixel > 1 else ()
+    samples = (3,) if first.is_colour else ()
     slope, intercept = stack.rescale[0] if one_rescale else (1.0, 0.0)
     return Layout(
         dtype=dtype,
@@ -94,6 +118,15 @@ def layout_of(stack: Stack) -> Layout:
         intercept=intercept,
         blocks=tuple(_blocks(order, where.image, math.prod(stack.shape[:2], start=dtype.itemsize))),
     )
+
+
+def _require_finite(stack: Stack) -> None:
+    """NIfTI keeps slope and intercept in single precision."""
+    limits = np.finfo(np.float32)
+    for slope, intercept in stack.rescale:
+        if not (limits.tiny <= abs(slope) <= limits.max and abs(intercept) <= limits.max):
+            what = f"its header gives values of an absurd size (slope {slope:g}, intercept {intercept:g})"
+            raise ConversionError(what)
 
 
 def _blocks(order: Sequence[int], image: Sequence[int], plane_bytes: int) -> Iterator[tuple[int, ...]]:
@@ -142,6 +175,8 @@ def _values(stack: Stack, number: int, load: Load) -> Pixels:
 def _stored_type(images: tuple[ImageRef, ...]) -> np.dtype[Any]:
     """The NIfTI type that holds every stored value; signed 16 bit where that is enough, as tools expect."""
     first = images[0]
+    if first.is_colour:
+        return np.dtype(np.uint8)
     if first.is_float:
         return np.dtype(np.float64 if first.bits_allocated == 64 else np.float32)
     stored = max(image.bits_stored for image in images)

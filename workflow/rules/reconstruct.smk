@@ -13,6 +13,8 @@ rule reconstruct:
         engine=ENGINE,
         folder=lambda wildcards: WORK / "studies" / wildcards.study,
         gzip=CONFIG.gzip,
+        philips=CONFIG.philips_values,
         broken="--allow-failed" if CONFIG.on_broken_series == "skip" else "",
     shell:
-        "{PACS2BIDS} reconstruct {params.folder:q} -j {threads} --gzip {params.gzip} {params.broken} --log {log:q}"
+        "{PACS2BIDS} reconstruct {params.folder:q} -j {threads} --gzip {params.gzip}"
+        " --philips-values {params.philips} {params.broken} --log {log:q}"

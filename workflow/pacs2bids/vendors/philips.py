@@ -82,7 +82,13 @@ def _precise(header: Header) -> tuple[float, float] | None:
 
     With stored value PV, rescale slope RS and intercept RI, scale slope SS: the displayed value is
     DV = PV * RS + RI, the precise one FP = DV / (RS * SS). (Chenevert et al. 2014, doi 10.1593/tlo.13811.)
-    Phase comes out in radians, field maps in Hz (corpus table/Ph 1301, fmap/Philips 801).
+    Phase comes out in radians, field maps in Hz (corpus table/Ph 1301, fmap/Philips 801). Each frame has its
+    own scale slope, and they may differ (corpus philips_asl/301). A real world value mapping repeats the
+    displayed values, with or without units; dcm2niix, too, prefers the precise ones to it (its issue 493).
+
+    dcm2niix takes the slope as FP(1) - FP(0) in single precision, so that where there is an intercept it is
+    off by up to 1e-4 of itself: by its slope fmap/Philips 801 ends at 500.006 Hz, where the header maps to
+    [-500, 500]. By ours it ends at 500.0000.
     """
     scale = header.private_number(SCALE_SLOPE)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
@@ -97,6 +103,7 @@ def _extra(header: Header) -> dict[str, Json]:
         "PhilipsRescaleSlope": header.number("RescaleSlope"),
         "PhilipsRescaleIntercept": header.number("RescaleIntercept"),
         "PhilipsScaleSlope": header.private_number(SCALE_SLOPE),
+        "UsePhilipsFloatNotDisplayScaling": 1 if _precise(header) else None,
         "WaterFatShift": header.private_number(WATER_FAT_SHIFT),
     }
     return {name: value for name, value in fields.items() if value is not None}

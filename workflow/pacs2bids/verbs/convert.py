@@ -71,7 +71,15 @@ def run(arguments: argparse.Namespace) -> str:
     for folder, index in _folders(target, found.indices):
         names = _names(index)
         _require_ours(folder, index, names)
-        manifest = reconstruct(index, source, folder, jobs=arguments.jobs, gzip=arguments.gzip, names=names)
+        manifest = reconstruct(
+            index,
+            source,
+            folder,
+            jobs=arguments.jobs,
+            gzip=arguments.gzip,
+            philips_values=arguments.philips_values,
+            names=names,
+        )
         _remove_stale(folder, manifest)
         write_record(folder / MANIFEST, manifest)
         manifests.append(manifest)

@@ -35,6 +35,12 @@ def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("
         + ("; off: plain .nii" if "off" in gzip else "")
         + " (fast)",
     )
+    parser.add_argument(
+        "--philips-values",
+        choices=("precise", "display"),
+        default="precise",
+        help="of Philips scans: precise values, comparable between scans; or those on the console (precise)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -45,7 +51,14 @@ def run(arguments: argparse.Namespace) -> str:
     index = read_record(folder / "index.json", StudyIndex)
     volumes = private_folder(folder / "volumes")
     remove_stale(volumes, index)
-    manifest = reconstruct(index, folder / "dicom", volumes, jobs=arguments.jobs, gzip=arguments.gzip)
+    manifest = reconstruct(
+        index,
+        folder / "dicom",
+        volumes,
+        jobs=arguments.jobs,
+        gzip=arguments.gzip,
+        philips_values=arguments.philips_values,
+    )
     flush_to_disk(volumes / name for volume in manifest.volumes for name in volume.files)
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:

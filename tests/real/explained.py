@@ -74,32 +74,28 @@ def clock_in_single_precision(pair: Pair) -> None:
 
     dcm2niix keeps HHMMSS.FFFFFF as one number: steps of 1/128 s from 06:55, of 1/64 s from 13:10.
     """
-    stored = [text for header in pair.series() if in_pair(header, pair) for text in acquisition_times(header)]
-    count = nib.nifti1.load(pair.ours).shape[2]
-    stored = sorted(stored)[:count]  # of the first volume
+    stored = acquisition_times(pair)
     exact, single = (
         np.array([day_seconds(f"00000000{clock(text):013.6f}") for text in stored])
         for clock in (float, np.float32)
     )
-    np.testing.assert_allclose(
-        sorted(pair.our_sidecar["SliceTiming"]), np.sort(exact - exact.min()), atol=ROUNDING_S
-    )
-    np.testing.assert_allclose(
-        sorted(pair.their_sidecar["SliceTiming"]), np.sort(single - single.min()), atol=1e-5
-    )
+    np.testing.assert_allclose(pair.our_sidecar["SliceTiming"], exact - exact.min(), atol=ROUNDING_S)
+    np.testing.assert_allclose(pair.their_sidecar["SliceTiming"], single - single.min(), atol=1e-5)
     assert np.abs(exact - single).max() > 1e-3
 
 
-def in_pair(header: Dataset, pair: Pair) -> bool:
-    """Whether an instance is of the echo of this pair."""
-    return float(header.EchoTime) == pytest.approx(pair.their_sidecar["EchoTime"] * 1000)
+def acquisition_times(pair: Pair) -> list[str]:
+    """AcquisitionTime of each slice of the first volume, in the order of slices of our file.
 
-
-def acquisition_times(header: Dataset) -> list[str]:
-    """AcquisitionTime of a picture, or of the tiles of a United Imaging grid (0065,1051)."""
-    if "AcquisitionTime" in header:
-        return [header.AcquisitionTime]
-    return [tile.AcquisitionTime for tile in header[0x0065, 0x1051]]
+    Of a United Imaging grid those of its tiles (0065,1051).
+    """
+    echo_ms = pytest.approx(pair.their_sidecar["EchoTime"] * 1000)
+    headers = [header for header in pair.series() if float(header.EchoTime) == echo_ms]
+    if "VFRAME" in headers[0].ImageType:
+        headers = list(headers[0][0x0065, 0x1051].value)
+    along = nib.nifti1.load(pair.ours).affine[:3, 2] * [-1, -1, 1]
+    headers.sort(key=lambda header: np.array(header.ImagePositionPatient, float) @ along)
+    return [header.AcquisitionTime for header in headers]
 
 
 def slices_one_after_another(pair: Pair) -> None:
@@ -191,6 +187,42 @@ def theirs_repeats_the_weighted_volumes(pair: Pair) -> None:
     np.testing.assert_allclose(whole.dataobj[..., -1], ours.dataobj, rtol=1e-5)
 
 
+def slope_from_two_values_of_32_bits(pair: Pair) -> None:
+    """The same stored values. Ours: 1/SS. Theirs: the value of 1 less the value of 0, in 32 bits."""
+    ours, theirs = (nib.nifti1.load(path).dataobj for path in (pair.ours, pair.theirs))
+    rescale_slope, rescale_intercept, scale_slope = map(np.float32, _philips_scales(pair))
+    values = (np.float32([0, 1]) * rescale_slope + rescale_intercept) / (rescale_slope * scale_slope)
+    assert ours.slope == pytest.approx(1 / scale_slope, rel=1e-7)
+    assert theirs.slope == pytest.approx(values[1] - values[0], rel=1e-7)
+    assert ours.inter == pytest.approx(theirs.inter, rel=1e-6)
+    assert np.array_equal(np.sort(ours.get_unscaled(), axis=None), np.sort(theirs.get_unscaled(), axis=None))
+
+
+def _philips_scales(pair: Pair) -> tuple[float, float, float]:
+    """Rescale slope and intercept, and scale slope (2005,xx0E), of the phase or field map of a series."""
+    headers = pair.series()
+    if "PerFrameFunctionalGroupsSequence" in headers[0]:
+        frame = headers[0].PerFrameFunctionalGroupsSequence[-1]
+        scales, private = frame.PixelValueTransformationSequence[0], frame[0x2005, 0x140F][0]
+    else:
+        scales = private = next(one for one in headers if "PHASE MAP" in one.ImageType)
+    return float(scales.RescaleSlope), float(scales.RescaleIntercept), float(private[0x2005, 0x100E].value)
+
+
+def scaled_a_second_time(pair: Pair) -> None:
+    """What they store are the displayed values already; their slope, of the first frame, scales them again.
+
+    Displayed and comparable values are here within 1/1000 of each other: RS * SS is 1 in each frame.
+    """
+    headers = pair.series()
+    scales = np.array([(float(one.RescaleSlope), one[0x2005, 0x100E].value) for one in headers])
+    np.testing.assert_allclose(scales.prod(axis=1), 1, rtol=1e-3)
+    assert len(np.unique(scales[:, 1])) > 1
+    ours, theirs = nib.nifti1.load(pair.ours), nib.nifti1.load(pair.theirs).dataobj
+    np.testing.assert_allclose(theirs.get_unscaled(), ours.dataobj, rtol=1e-3)
+    assert theirs.slope == pytest.approx(1 / scales[0, 1], rel=1e-6)
+
+
 EXACT_CLOCK = Explained(
     why="The onset of a slice is its AcquisitionTime (PS3.3 C.7.10.1). Ours are the differences of these to "
     "the microsecond; dcm2niix keeps a time of day in 32 bits and is up to 1/64 s off.",
@@ -249,6 +281,17 @@ MAP_APART = Explained(
     "it behind a second copy of all weighted volumes, in a file without sidecar.",
     shown_by=theirs_repeats_the_weighted_volumes,
 )
+SCALE_SLOPE = Explained(
+    why="Philips' value is stored / SS + RI / (RS * SS) (Chenevert et al. 2014, doi:10.1593/tlo.13811): the "
+    "slope is 1 / SS. dcm2niix takes the difference of the values of 1 and 0, each in 32 bits.",
+    shown_by=slope_from_two_values_of_32_bits,
+)
+SCALED_TWICE = Explained(
+    why="Scales differ from frame to frame, so that values are stored as floats, with slope 1. dcm2niix "
+    "stores the displayed ones, and beside them the slope of the first frame: its reader scales them twice.",
+    shown_by=scaled_a_second_time,
+)
+
 OPEN = Explained(why="open", shown_by=lambda _: None)
 
 EXPLAINED: dict[Difference, Explained] = {
@@ -263,7 +306,7 @@ EXPLAINED: dict[Difference, Explained] = {
     ("decubitus", "2_t1_fl2d_sag_20220407151157", "slicetiming"): EXACT_CLOCK,
     ("decubitus", "3_t1_fl2d_sag_20220407150138", "slicetiming"): EXACT_CLOCK,
     ("enh", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
-    ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
+    ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): SCALE_SLOPE,
     ("enh", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
     ("fmap", "2_gre_field_magph_20210715135916_e1", "slicetiming"): EXACT_CLOCK,
     ("fmap", "2_gre_field_magph_20210715135916_e2", "slicetiming"): EXACT_CLOCK,
@@ -272,7 +315,7 @@ EXPLAINED: dict[Difference, Explained] = {
     ("fmap", "5_gre_field_mag_20210715135916_e1", "slicetiming"): EXACT_CLOCK,
     ("fmap", "5_gre_field_mag_20210715135916_e2", "slicetiming"): EXACT_CLOCK,
     ("fmap", "801_B0_NS_20180526150245_e1", "storage"): AS_ACQUIRED,
-    ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): OPEN,
+    ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "volume"): SCALE_SLOPE,
     ("fmap", "801_B0_NS_20180526150245_e2_fieldmaphz", "storage"): AS_ACQUIRED,
     ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "volume"): FIRST_GAP,
     ("frag", "5001_anat-T1w_acq-tfl_20230113193536", "storage"): AS_ACQUIRED,
@@ -280,14 +323,14 @@ EXPLAINED: dict[Difference, Explained] = {
     ("ge", "5_3D_Ax_T1_MP-RAGE_R22_20200929001457", "storage"): AS_ACQUIRED,
     ("philips", "601_dti_ax_20180517113239_ADC", "volume"): MAP_APART,
     ("philips", "601_dti_ax_20180517113239_ADC", "tr"): MAP_APART,
-    ("philips_asl", "301_ASL_MultiPhase_20210804162714", "volume"): OPEN,
+    ("philips_asl", "301_ASL_MultiPhase_20210804162714", "volume"): SCALED_TWICE,
     ("philips_asl", "402_SOURCE_-_3D_pCASL_6mm_20210804162714", "tr"): OPEN,
     ("sag", "2_fmri_SagAP_20241009133200", "storage"): TILE_ORDER,
     ("sag", "2_gre_field_mapping_PMUlog_20231128152351", "slicetiming"): NO_ONSET,
     ("sag", "4_DWI_SagAPmosaic_20241009133200", "storage"): TILE_ORDER,
     ("stc", "8_diff_mbep2d_1.5mm_AP_MB4_64DIR_B0_20180814103728", "slicetiming"): EXACT_CLOCK,
-    ("table", "1301_Dual-echo_iso_20231024142919_e1_ph", "volume"): OPEN,
-    ("table", "1301_Dual-echo_iso_20231024142919_e2_ph", "volume"): OPEN,
+    ("table", "1301_Dual-echo_iso_20231024142919_e1_ph", "volume"): SCALE_SLOPE,
+    ("table", "1301_Dual-echo_iso_20231024142919_e2_ph", "volume"): SCALE_SLOPE,
     ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "tr"): PASSES,
     ("trt", "10_EPI_mph_acc1_interpPF_20230705080902", "slicetiming"): PASSES,
     ("trt", "12_EPI_mph_acc2_interpPF_20230705080902", "tr"): PASSES,

@@ -128,10 +128,25 @@ def test_a_direction_that_lacks_a_slice_is_left_out(volume: int, tmp_path: Path)
     assert [one.reason for one in index.leftovers] == [Reason.INCOMPLETE] * 2
 
 
-def test_one_picture_under_two_uids_is_no_second_volume(tmp_path: Path) -> None:
-    instances = CLASSIC["classic, Siemens"](SERIES)
-    copy = CLASSIC["classic, Siemens"](SERIES)[0]
-    copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = uid("copy")
-    index = indexed([*instances, copy], tmp_path / "in")
+def copied(form: Form, number: int) -> Dataset:
+    """An instance under another UID."""
+    data = form(SERIES)[number]
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = uid("copy", number)
+    return data
+
+
+@pytest.mark.parametrize("name", ["classic, Siemens", "classic, Philips", "UIH grid", "enhanced, Siemens"])
+def test_one_picture_under_two_uids_is_left_out_once(name: str, tmp_path: Path) -> None:
+    form = (CLASSIC | TILED | ENHANCED)[name]
+    index = indexed([*form(SERIES), copied(form, 0), copied(form, 2)], tmp_path / "in")
+    assert volumes_of(index, tmp_path / "in", tmp_path / "out") == [0, 1, 2]
+    assert [one.reason for one in index.leftovers] == [Reason.DUPLICATE] * 2
+
+
+def test_two_pictures_in_one_place_that_nothing_orders_are_refused(tmp_path: Path) -> None:
+    form = CLASSIC["classic, Siemens"]
+    other = copied(form, 0)
+    other.PixelData = bytes(len(other.PixelData))
+    index = indexed([*form(SERIES), other], tmp_path / "in")
     assert not index.stacks
     assert "two planes lie in one place and nothing orders them" in index.refused[0].error

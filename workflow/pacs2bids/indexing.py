@@ -46,6 +46,7 @@ from pacs2bids.sidecar import sidecar
 from pacs2bids.stack import (
     Arrangement,
     Piece,
+    SamePicture,
     UnevenError,
     arrange,
     differing,
@@ -56,6 +57,7 @@ from pacs2bids.stack import (
     merged,
     sequence,
     split_key,
+    without_copies,
 )
 
 SameContent = Callable[[str, str], bool]
@@ -69,17 +71,24 @@ MANY_PARTS = 8
 AGAIN = "If the source has it whole: remove the study's folder and run again"
 
 
+def _nobody_knows(_one: ImageRef, _other: ImageRef) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Indexer:
     """Collects the instances of one study.
 
     ``add`` and ``add_unreadable`` once a file, in any order; then ``finish``. ``same_content`` compares two
     files: copies of an instance are left out, but two that differ under one UID spoil their series.
+    ``same_picture`` compares pixels where two planes of different UIDs lie in one place and nothing orders
+    them: a copy under another UID is left out, too.
     """
 
     study_instance_uid: str
     engine_version: str
     same_content: SameContent
+    same_picture: SamePicture = _nobody_knows
     _series: dict[str, Series] = field(default_factory=dict)
     _seen: dict[str, str] = field(default_factory=dict)
     _leftovers: list[Leftover] = field(default_factory=list)
@@ -172,7 +181,7 @@ class Indexer:
             elif uid in joined_to:
                 left = []
             else:
-                mine, failed, left = _stacks_of(uid, keys[uid], series)
+                mine, failed, left = _stacks_of(uid, keys[uid], series, self.same_picture)
                 refused += failed
             stacks += [replace(stack, warnings=(*stack.warnings, *warnings.get(uid, ()))) for stack in mine]
             self._leftovers += left
@@ -281,13 +290,13 @@ def _letters(number: int) -> str:
 
 
 def _stacks_of(
-    uid: str, series_key: str, series: Series
+    uid: str, series_key: str, series: Series, same_picture: SamePicture
 ) -> tuple[list[Stack], list[FailedStack], list[Leftover]]:
     stacks: list[Stack] = []
     failed: list[FailedStack] = []
     left: list[tuple[Iterable[Piece], Reason, str]] = []
     merged = sorted(_merged_parts(series), key=_part_order)
-    parts = [one for part in merged for one in _arranged(part)]
+    parts = [one for part in merged for one in _arranged(part, same_picture)]
     placed = [part.template.plane for part in merged if part.template.plane.placed]
     is_localizer = len({orientation_name(plane) for plane in placed}) > 1
     torn = _torn([part for part, _ in parts])
@@ -306,6 +315,7 @@ def _stacks_of(
             stack = replace(stack, warnings=(*stack.warnings, torn[number - 1]))
         stacks.append(stack)
         left.append((arrangement.incomplete, Reason.INCOMPLETE, "its volume lacks slices"))
+        left.append((part.copies, Reason.DUPLICATE, "shows the same as another instance, in the same place"))
     stacked = {sop for stack in stacks for sop in stack.sop_instance_uids}
     rest: dict[str, Leftover] = {}
     for pieces, reason, detail in left:
@@ -317,15 +327,24 @@ def _stacks_of(
     return stacks, failed, list(rest.values())
 
 
-def _arranged(part: Part) -> list[tuple[Part, Arrangement | ConversionError]]:
+def _arranged(part: Part, same_picture: SamePicture) -> list[tuple[Part, Arrangement | ConversionError]]:
     """The volumes of a part, one a run where its slices lie at uneven distances; or why there are none."""
     spacing = _slice_spacing(part.template)
     try:
         return [(part, arrange(part.pieces, spacing))]
     except UnevenError as error:
-        refused = error
+        return _uneven(part, spacing, error)
     except ConversionError as error:
+        kept, copies = without_copies(part.pieces, same_picture)
+        if copies:
+            return _arranged(replace(part, pieces=kept, copies=copies), same_picture)
         return [(part, error)]
+
+
+def _uneven(
+    part: Part, spacing: float | None, refused: UnevenError
+) -> list[tuple[Part, Arrangement | ConversionError]]:
+    """Slices at uneven distances as one volume for each even run, if that is an answer; else why not."""
     runs = even_runs(part.pieces)
     parts = [replace(part, first=min(run, key=sequence), pieces=run) for run in runs]
     try:

@@ -30,12 +30,14 @@ SERIES_NUMBER = list(SPLIT).index("SeriesNumber")
 class Part:
     """Frames with one split key: their pieces, and the frame that comes first as the template.
 
-    ``warning``: what its volume's users must know of how it was cut.
+    ``copies``: pieces left out because others show the same. ``warning``: what its volume's users must know
+    of how it was cut.
     """
 
     template: Frame
     first: Piece | None = None
     pieces: list[Piece] = field(default_factory=list)
+    copies: list[Piece] = field(default_factory=list)
     warning: str = ""
 
     def add(self, frame: Frame, piece: Piece) -> None:

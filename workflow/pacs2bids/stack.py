@@ -39,6 +39,9 @@ SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their 
 SHOWN = 5
 
 
+SamePicture = Callable[[ImageRef, ImageRef], bool]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """What is kept of a frame once its header is let go. Times in s, b-values in s/mm^2.
@@ -332,6 +335,30 @@ def sequence(piece: Piece) -> tuple[int, int, int, int, str]:
         piece.acquisition_number or 0,
         piece.acquired,
     )
+
+
+def without_copies(pieces: Sequence[Piece], same_picture: SamePicture) -> tuple[list[Piece], list[Piece]]:
+    """Pieces, and those that show again what another one shows: all but the UID says so, and the pixels do.
+
+    An archive may keep an instance twice, under two UIDs. Which of the two is kept does not matter.
+    """
+    kept: list[Piece] = []
+    copies: list[Piece] = []
+    alike: dict[Hashable, list[Piece]] = defaultdict(list)
+    known: dict[tuple[ImageRef, ImageRef], bool] = {}
+    for piece in sorted(pieces, key=lambda piece: piece.sop_instance_uid):
+        key = (piece.plane, piece.tile, sequence(piece), piece.b_value_s_per_mm2, piece.b_vector_lps)
+        for other in alike[key]:
+            pair = (piece.image, other.image)
+            if pair not in known:
+                known[pair] = piece.rescale == other.rescale and same_picture(*pair)
+            if known[pair]:
+                copies.append(piece)
+                break
+        else:
+            alike[key].append(piece)
+            kept.append(piece)
+    return kept, copies
 
 
 def _slices(pieces: Sequence[Piece]) -> list[int]:

@@ -125,8 +125,18 @@ def _indexer(folder: Path, study_instance_uid: str) -> Indexer:
     def same_content(one: str, other: str) -> bool:
         return filecmp.cmp(folder / one, folder / other, shallow=False)
 
+    def same_picture(one: ImageRef, other: ImageRef) -> bool:
+        load = pixel_loader(folder)
+        try:
+            return bool((load(one) == load(other)).all())
+        except ConversionError:
+            return False
+
     return Indexer(
-        study_instance_uid=study_instance_uid, engine_version=engine_version(), same_content=same_content
+        study_instance_uid=study_instance_uid,
+        engine_version=engine_version(),
+        same_content=same_content,
+        same_picture=same_picture,
     )
 
 

@@ -34,6 +34,7 @@ from pacs2bids.model import (
     ConversionError,
     FailedStack,
     HeaderError,
+    ImageRef,
     Leftover,
     Manifest,
     NoInstanceError,

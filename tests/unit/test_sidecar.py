@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,10 +20,22 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from pacs2bids import __version__
+from pacs2bids import __version__, vendors
 from pacs2bids.header import Header
 from pacs2bids.model import Facts, Mosaic
-from pacs2bids.sidecar import FIELDS, Field, Policy, Source, clock_time, fact, first_of, sidecar
+from pacs2bids.sidecar import (
+    FIELDS,
+    VOLUME_FIELDS,
+    Field,
+    Policy,
+    Source,
+    clock_time,
+    fact,
+    first_of,
+    of_volumes,
+    per_volume,
+    sidecar,
+)
 
 # Names that BIDS does not define. All are dcm2niix's, which most tools that read sidecars know.
 NOT_BIDS = {
@@ -52,9 +67,131 @@ NOT_BIDS = {
     "ExposureTime": "CT, for which BIDS has no metadata",
     "XRayTubeCurrent": "CT, for which BIDS has no metadata",
     "XRayExposure": "CT, for which BIDS has no metadata",
+    "NumberOfKSpaceTrajectories": "interleaves of a segmented acquisition",
+    "KVP": "CT, for which BIDS has no metadata",
+    "ConvolutionKernel": "CT, for which BIDS has no metadata",
+    "GantryDetectorTilt": "CT, for which BIDS has no metadata",
+    "CTDIvol": "CT, for which BIDS has no metadata",
     "ConversionSoftware": "provenance; BIDS has GeneratedBy for whole datasets only",
     "ConversionSoftwareVersion": "provenance",
 }
+
+# What vendors' modules add (``Facts.extra``) under names that BIDS does not define; all but one dcm2niix's.
+VENDOR_FIELDS = {
+    "BaseResolution": "Siemens protocol: acquired resolution along readout",
+    "PhaseResolution": "Siemens protocol: acquired resolution along phase",
+    "PhaseOversampling": "Siemens protocol: checks TotalReadoutTime",
+    "ShimSetting": "Siemens, GE: currents of the shim, the same where runs share a shim",
+    "TxRefAmp": "Siemens protocol: reference amplitude of the transmitter",
+    "ConsistencyInfo": "Siemens protocol: software baseline",
+    "RefLinesPE": "Siemens protocol: reference lines of parallel imaging",
+    "DiffusionScheme": "Siemens protocol: monopolar or bipolar",
+    "VendorReportedEchoSpacing": "Siemens protocol: checks EffectiveEchoSpacing",
+    "BolusDuration": "Siemens protocol: of pulsed labelling, which BIDS keeps for (P)CASL",
+    "CompressedSensingFactor": "Philips: acceleration beside parallel imaging",
+    "DiffGradientCyclingGE": "GE: the order of gradients, by which slices heat alike",
+    "InternalPulseSequenceName": "GE: sequence family behind a research name",
+    "PhaseEncodingPolarityGE": "GE: checks PhaseEncodingDirection",
+    "PrescanReuseString": "GE: which prescan results were used again",
+    "DeepLearning": "GE: reconstructed by a network",
+    "DeepLearningDetails": "GE: which, and how strong",
+    "NumberOfDiffusionDirectionGE": "GE: checks the gradient table",
+    "NumberOfDiffusionT2GE": "GE: checks the gradient table",
+    "TensorFileNumberGE": "GE: finds the gradient table",
+    "NumberOfPointsPerArm": "GE spiral ASL",
+    "NumberOfArms": "GE spiral ASL",
+    "NumberOfExcitations": "GE spiral ASL",
+    "PhilipsRescaleSlope": "Philips: turns precise values into displayed ones",
+    "PhilipsRescaleIntercept": "Philips: turns precise values into displayed ones",
+    "PhilipsScaleSlope": "Philips: turns precise values into displayed ones",
+    "PhilipsRWVSlope": "Philips: real-world values",
+    "PhilipsRWVIntercept": "Philips: real-world values",
+    "UsePhilipsFloatNotDisplayScaling": "Philips: which of both values the file holds",
+    "PartialFourierEnabled": "Philips: that there is a partial Fourier fraction, where nobody says which",
+    "PhaseEncodingStepsNoPartialFourier": "Philips: steps that a full scan would have",
+    "WaterFatShift": "Philips: distortion along phase",
+    "PhaseEncodingDirectionDisplayed": "United Imaging: its own words, not dcm2niix's name",
+}
+
+# What BIDS defines for MR images and PET and the table has not: who gives it, or why nobody can.
+STACK = "needs all planes of a stack: indexing and timing add it"
+NAME = "depends on the BIDS name or on other files of the session: place adds it, or the user"
+VENDOR = "in private elements only: the vendor's module adds it where it reads them"
+UNSAID = "DICOM has no element for it, and no header of the corpus tells it"
+PERSON = "says something of a person or a date"
+BLOOD = "of blood samples, which are no images"
+RAREST = "PET: of each volume, relative to TimeZero, which somebody has to choose"
+MANUAL = "told by people at the site, or by documents; never by a header"
+# fmt: off
+NOT_IN_TABLE: dict[str, tuple[str, ...]] = {
+    STACK: ("PhaseEncodingDirection", "SliceTiming"),
+    NAME: (
+        "AnatomicalLandmarkCoordinates", "B0FieldIdentifier", "B0FieldSource", "BodyPartDetails",
+        "BodyPartDetailsOntology", "CogAtlasID", "CogPOID", "Density", "EchoTime1", "EchoTime2",
+        "Instructions", "IntendedFor", "M0Estimate", "M0Type", "MultipartID", "NegativeContrast",
+        "RepetitionTimePreparation", "Resolution", "SamplePrimaryAntibody", "SampleSecondaryAntibody",
+        "SampleStaining", "TaskDescription", "TaskName", "TotalAcquiredPairs",
+    ),
+    VENDOR: (
+        "AcquisitionVoxelSize", "BackgroundSuppression", "BackgroundSuppressionNumberPulses",
+        "BackgroundSuppressionPulseTime", "CASLType", "CoilCombinationMethod", "DelayTime", "DwellTime",
+        "GradientSetType", "LabelingDistance", "LabelingPulseAverageB1", "LabelingPulseAverageGradient",
+        "LabelingPulseDuration", "LabelingPulseFlipAngle", "LabelingPulseInterval",
+        "LabelingPulseMaximumGradient", "LookLocker", "MTNumberOfPulses", "MTOffsetFrequency",
+        "MTPulseBandwidth", "MTPulseDuration", "MTPulseShape", "MatrixCoilMode",
+        "NonlinearGradientCorrection", "NumberShots", "PASLType", "PCASLType", "PulseSequenceDetails",
+        "TablePosition",
+    ),
+    UNSAID: (
+        "B0ShimmingTechnique", "B1ShimmingTechnique", "BigDelta", "LabelingEfficiency",
+        "LabelingLocationDescription", "MixingTime", "NumberReceiveCoilActiveElements",
+        "NumberTransmitCoilActiveElements", "SmallDelta",
+        "SpoilingGradientDuration", "SpoilingGradientMoment", "SpoilingRFPhaseIncrement",
+    ),
+    "forbidden or needless beside RepetitionTime, which we give": (
+        "DelayAfterTrigger", "FrameAcquisitionDuration", "VolumeTiming",
+    ),
+    "k, which is BIDS's default: slices are stored along the third axis": ("SliceEncodingDirection",),
+    "of a printer, for pictures of pictures": ("HardcopyDeviceSoftwareVersion",),
+    "MR spectroscopy: PS3.3 defines it for spectra only": ("WaterSuppressionTechnique",),
+    "discarded volumes are not in the series": (
+        "NumberOfVolumesDiscardedByScanner", "NumberOfVolumesDiscardedByUser",
+    ),
+    BLOOD: (
+        "BloodDensity", "DispersionConstant", "DispersionCorrected", "Haematocrit", "MetaboliteAvail",
+        "MetaboliteMethod", "MetaboliteRecoveryCorrectionApplied", "PlasmaAvail", "PlasmaFreeFraction",
+        "PlasmaFreeFractionMethod", "TubingLength", "TubingType", "WholeBloodAvail", "WithdrawalRate",
+    ),
+    PERSON: ("Anaesthesia", "ScanDate"),
+    RAREST: (
+        "DecayCorrectionFactor", "FrameDuration", "FrameTimesStart", "ImageDecayCorrectionTime",
+        "InfusionStart", "InjectionEnd", "InjectionStart", "MolarActivityMeasTime", "PharmaceuticalDoseTime",
+        "PromptRate", "RandomRate", "ScaleFactor", "ScanStart", "ScatterFraction", "SinglesRate",
+        "SpecificRadioactivityMeasTime", "TimeZero",
+    ),
+    MANUAL: (
+        "AcquisitionMode", "AttenuationCorrectionMethodReference", "InfusionRadioactivity", "InfusionSpeed",
+        "InfusionSpeedUnits", "InjectedMass", "InjectedMassPerWeight", "InjectedMassPerWeightUnits",
+        "InjectedMassUnits", "ModeOfAdministration", "MolarActivity", "MolarActivityUnits",
+        "PharmaceuticalDoseAmount", "PharmaceuticalDoseRegimen", "PharmaceuticalDoseUnits",
+        "PharmaceuticalName", "Purity", "ReconFilterSize", "ReconMethodImplementationVersion",
+        "ReconMethodParameterLabels", "ReconMethodParameterUnits", "ReconMethodParameterValues",
+        "SpecificRadioactivity", "SpecificRadioactivityUnits", "TracerMolecularWeight",
+        "TracerMolecularWeightUnits", "TracerRadLex", "TracerSNOMED",
+    ),
+}
+# fmt: on
+IMAGES = (
+    "anat",
+    "asl",
+    "dwi",
+    "entity_rules",
+    "fmap",
+    "func",
+    "mri",
+    "pet",
+    "qmri",
+)  # groups of BIDS's rules
 
 # BIDS defines these names for another modality, in another unit than MRI software expects.
 OTHER_UNIT = {
@@ -172,6 +309,55 @@ def test_name_and_unit_are_those_of_bids(row: Field, metadata: dict[str, list[di
     # else BIDS gives no unit in the schema (MagneticFieldStrength: tesla in its description)
 
 
+def test_each_field_of_bids_is_in_the_table_or_somebody_elses() -> None:
+    schema = load_schema()
+    defined: set[str] = set()
+    for group in IMAGES:
+        collect_fields(schema.rules.sidecars[group].to_dict(), defined)
+    names = {schema.objects.metadata[key].name for key in defined}
+    elsewhere = [name for group in NOT_IN_TABLE.values() for name in group]
+    assert len(elsewhere) == len(set(elsewhere))
+    rows = {row.bids for row in FIELDS}
+    assert names - rows - set(elsewhere) == set(), "new in BIDS: a row, or an entry in NOT_IN_TABLE?"
+    assert set(elsewhere) - names == set(), "not in BIDS any more"
+    assert rows & set(elsewhere) == set(), "has a row now: take it off NOT_IN_TABLE"
+
+
+def collect_fields(rules: Any, found: set[str]) -> None:
+    """Names under every "fields" of a group of rules."""
+    if isinstance(rules, dict):
+        found.update(rules["fields"] if isinstance(rules.get("fields"), dict) else ())
+        for rule in rules.values():
+            collect_fields(rule, found)
+
+
+def emitted_by(module: Path) -> set[str]:
+    """Names of sidecar fields in the source of a vendor's module: CamelCase keys of its dicts and updates."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        keys = (
+            node.keys
+            if isinstance(node, ast.Dict)
+            else [node.slice]
+            if isinstance(node, ast.Subscript)
+            else []
+        )
+        texts = {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+        names |= {text for text in texts if re.fullmatch(r"[A-Z]+[a-z][A-Za-z0-9]*", text)}
+    return names
+
+
+@pytest.mark.parametrize(
+    "module", sorted(Path(vendors.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_vendors_add_is_bids_or_explained(
+    module: Path, metadata: dict[str, list[dict[str, Any]]]
+) -> None:
+    unknown = emitted_by(module) - set(metadata) - set(VENDOR_FIELDS) - set(NOT_BIDS)
+    assert unknown == set(), "use the name that BIDS has, or say in VENDOR_FIELDS what it is for"
+    assert not {name for name in VENDOR_FIELDS if name in metadata}, "BIDS has it now"
+
+
 def test_lists_of_exceptions_name_rows_only() -> None:
     names = [row.bids for row in FIELDS]
     assert len(names) == len(set(names))
@@ -284,10 +470,115 @@ def test_empty_header_says_nothing() -> None:
         ({"ScanningSequence": ["GR", "SE"]}, "PulseSequenceType", "Gradient and Spin Echo"),
         ({"ScanningSequence": "EP"}, "PulseSequenceType", "EPI"),
         ({"ScanningSequence": "RM"}, "PulseSequenceType", None),
+        (
+            {"ScanningSequence": "GR", "SequenceVariant": ["SK", "SP"]},
+            "PulseSequenceType",
+            "Spoiled Gradient Echo",
+        ),
+        (
+            {
+                "ScanningSequence": ["GR", "IR"],
+                "SequenceVariant": ["SK", "SP", "MP"],
+                "MRAcquisitionType": "3D",
+                "InversionTime": "900",
+            },
+            "PulseSequenceType",
+            "MPRAGE",
+        ),
+        ({"AcquisitionDuration": 150.0}, "AcquisitionDuration", 150.0),
+        ({"SpectrallySelectedSuppression": "FAT"}, "WaterSuppression", False),
+        ({"SpectrallySelectedSuppression": "FAT_AND_WATER"}, "WaterSuppression", True),
+        ({"TransmitCoilName": "Body"}, "MRTransmitCoilSequence", "Body"),
+        ({"InversionTime": "1800"}, "PostLabelingDelay", None),
+        (
+            {"InversionTime": "1800", "ArterialSpinLabelingContrast": "PSEUDOCONTINUOUS"},
+            "PostLabelingDelay",
+            1.8,
+        ),
+        ({"ConvolutionKernel": "H30s"}, "ConvolutionKernel", "H30s"),
+        ({"ConvolutionKernel": "XYZ Gauss2.00", "Modality": "PT"}, "ReconFilterType", "XYZ Gauss2.00"),
+        ({"ConvolutionKernel": "XYZ Gauss2.00", "Modality": "PT"}, "ConvolutionKernel", None),
+        ({"RescaleType": "HU"}, "Units", "HU"),
+        ({"RescaleType": "normalized"}, "Units", None),
+        (
+            {"Modality": "CT", "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "RescaleSlope": "1"},
+            "Units",
+            "HU",
+        ),
+        (
+            {"Modality": "CT", "ImageType": ["DERIVED", "SECONDARY", "SURVIEW"], "RescaleSlope": "1"},
+            "Units",
+            None,
+        ),
+        ({"ImagingFrequency": "128176031"}, "ImagingFrequency", None),  # Hz: corpus uih
+        ({"Units": "BQML"}, "Units", "Bq/mL"),
+        ({"DecayCorrection": "NONE"}, "ImageDecayCorrected", False),
+        ({"DeidentificationMethod": ["Basic", "Clean"]}, "DeidentificationMethod", ["Basic", "Clean"]),
     ],
 )
 def test_value(elements: dict[str, Any], name: str, value: Any) -> None:
     assert fields_of(header(**elements)).get(name) == value
+
+
+def nested(*elements: tuple[str, Any]) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in elements:
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def test_tracer() -> None:
+    nuclide = nested(("CodeValue", "C-111A1"), ("CodeMeaning", "^18^Fluorine"))  # PS3.16 CID 4020
+    tracer = nested(
+        ("Radiopharmaceutical", "Fluorodeoxyglucose"),
+        ("RadiopharmaceuticalVolume", "4.5"),
+        ("RadionuclideTotalDose", "370000000"),
+        ("RadionuclideCodeSequence", Sequence([nuclide])),
+    )
+    said = fields_of(header(Modality="PT", RadiopharmaceuticalInformationSequence=Sequence([tracer])))
+    assert said["TracerName"] == "Fluorodeoxyglucose"
+    assert said["TracerRadionuclide"] == "F18"
+    assert (said["InjectedRadioactivity"], said["InjectedRadioactivityUnits"]) == (370.0, "MBq")
+    assert said["InjectedVolume"] == 4.5
+
+
+def test_active_elements_of_a_coil() -> None:
+    elements = [
+        nested(("MultiCoilElementName", name), ("MultiCoilElementUsed", used))
+        for name, used in (("H1", "YES"), ("H2", "NO"), ("H3", "YES"))
+    ]
+    said = fields_of(header(MultiCoilDefinitionSequence=Sequence(elements)))
+    assert said["ReceiveCoilActiveElements"] == "H1;H3"
+    vendor = Facts(extra={"ReceiveCoilActiveElements": "HEA"})
+    assert (
+        fields_of(header(MultiCoilDefinitionSequence=Sequence(elements)), vendor)["ReceiveCoilActiveElements"]
+        == "HEA"
+    )
+
+
+def test_excitations_of_a_volume_that_takes_several() -> None:
+    volume = Facts(repetition_time_s=21.6)
+    said = header(RepetitionTime="3600", MRAcquisitionType="3D")
+    assert fields_of(said, volume)["RepetitionTimeExcitation"] == 3.6
+    assert "RepetitionTimeExcitation" not in fields_of(said, Facts(repetition_time_s=3.6))
+    flat = header(RepetitionTime="3600", MRAcquisitionType="2D")
+    assert "RepetitionTimeExcitation" not in fields_of(flat, volume)
+
+
+def frames(flip_angle: str, inversion_time: str, slices: int = 2) -> list[tuple[Any, ...]]:
+    return [per_volume(header(FlipAngle=flip_angle, InversionTime=inversion_time))] * slices
+
+
+def test_values_that_change_between_volumes_are_listed_or_left_out() -> None:
+    assert [row.bids for row in VOLUME_FIELDS if row.is_list] == ["FlipAngle"]
+    assert of_volumes([frames("5", "900"), frames("5", "900")]) == {}
+    # BIDS has a list for the flip angle, and one number for the inversion time
+    assert of_volumes([frames("5", "900"), frames("20", "900")]) == {"FlipAngle": [5.0, 20.0]}
+    assert of_volumes([frames("5", "900"), frames("5", "2700")]) == {"InversionTime": None}
+
+
+def test_values_that_change_within_a_volume_are_left_out() -> None:
+    assert of_volumes([frames("5", "900", 1) + frames("20", "900", 1)]) == {"FlipAngle": None}
 
 
 def test_rate_of_the_whole_body_is_found_among_others() -> None:
@@ -420,7 +711,13 @@ def test_fact(facts: Facts, name: str, value: Any) -> None:
 def plausible(keyword: str) -> Any:
     """Any legal value of an element."""
     coded = {
-        "MRAcquisitionType": "2D",
+        "MRAcquisitionType": "3D",
+        "SpectrallySelectedSuppression": "WATER",
+        "MultiCoilElementUsed": "YES",
+        "CodeMeaning": "^11^Carbon",
+        "ASLSlabOrientation": [0.0, 0.0, 1.0],
+        "Units": "BQML",
+        "DecayCorrection": "START",
         "MagnetizationTransfer": "NONE",
         "Spoiling": "RF",
         "ContrastBolusIngredient": "GADOLINIUM",
@@ -435,12 +732,24 @@ def plausible(keyword: str) -> Any:
     return coded.get(keyword, by_vr.get(dictionary_VR(keyword), "A"))
 
 
-def test_every_row_gives_a_value_that_bids_allows(metadata: dict[str, list[dict[str, Any]]]) -> None:
+def all_elements(modality: str) -> Dataset:
+    """Every element that a row reads; each sequence holds one item with all of them."""
     asked = {keyword for row in FIELDS for keyword in asked_by(row)}
+    asked |= {"RepetitionTime", "MultiCoilElementName"}  # only after another says so
     dataset = Dataset()
     for keyword in asked:
         if dictionary_VR(keyword) != "SQ":
             setattr(dataset, keyword, plausible(keyword))
+    dataset.Modality = modality
+    for _ in range(2):  # a sequence inside a sequence
+        item = copy.deepcopy(dataset)
+        for keyword in asked:
+            if dictionary_VR(keyword) == "SQ":
+                setattr(dataset, keyword, Sequence([item]))
+    return dataset
+
+
+def test_every_row_gives_a_value_that_bids_allows(metadata: dict[str, list[dict[str, Any]]]) -> None:
     vendor = Facts(
         phase_encoding="row",
         repetition_time_s=2.0,
@@ -451,8 +760,10 @@ def test_every_row_gives_a_value_that_bids_allows(metadata: dict[str, list[dict[
         total_readout_time_s=0.03,
         bandwidth_per_pixel_phase_encode_hz=30.0,
     )
-    said = sidecar(Header.of(dataset), vendor, matrix=(64, 64), site=True)
-    assert [row.bids for row in FIELDS] == list(said)
+    said: dict[str, Any] = {}
+    for modality in ("MR", "PT"):
+        said |= sidecar(Header.of(all_elements(modality)), vendor, matrix=(64, 64), site=True)
+    assert {row.bids for row in FIELDS} == set(said)
     for name, value in said.items():
         if name not in NOT_BIDS:
             allowed = [jsonschema.Draft202012Validator(definition) for definition in metadata[name]]

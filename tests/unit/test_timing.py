@@ -58,6 +58,7 @@ def piece(time: float | None, tile: int, acquired: str = "") -> Piece:
         slice_time_s=time,
         rescale=(1, 0),
         display_rescale=(1, 0),
+        per_volume=(),
     )
 
 

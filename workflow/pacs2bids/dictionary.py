@@ -48,6 +48,8 @@ _ROWS = """
 00080081 ST InstitutionAddress
 00080090 PN ReferringPhysicianName
 00080100 SH CodeValue
+00080102 SH CodingSchemeDesignator
+00080103 SH CodingSchemeVersion
 00080104 LO CodeMeaning
 00080201 SH TimezoneOffsetFromUTC
 00081010 SH StationName
@@ -69,6 +71,8 @@ _ROWS = """
 00101010 AS PatientAge
 00101020 DS PatientSize
 00101030 DS PatientWeight
+00120063 LO DeidentificationMethod
+00120064 SQ DeidentificationMethodCodeSequence
 00180010 LO ContrastBolusAgent
 00180015 CS BodyPartExamined
 00180020 CS ScanningSequence
@@ -76,6 +80,7 @@ _ROWS = """
 00180022 CS ScanOptions
 00180023 CS MRAcquisitionType
 00180024 SH SequenceName
+00180031 LO Radiopharmaceutical
 00180050 DS SliceThickness
 00180060 DS KVP
 00180080 DS RepetitionTime
@@ -98,6 +103,8 @@ _ROWS = """
 00181030 LO ProtocolName
 00181048 CS ContrastBolusIngredient
 00181060 DS TriggerTime
+00181071 DS RadiopharmaceuticalVolume
+00181074 DS RadionuclideTotalDose
 00181080 CS BeatRejectionFlag
 00181088 IS HeartRate
 00181094 IS TriggerWindow
@@ -143,6 +150,10 @@ _ROWS = """
 00189035 FD TagThickness
 00189036 CS PartialFourierDirection
 00189043 CS ReceiveCoilType
+00189045 SQ MultiCoilDefinitionSequence
+00189047 SH MultiCoilElementName
+00189048 CS MultiCoilElementUsed
+00189049 SQ MRTransmitCoilSequence
 00189051 CS TransmitCoilType
 00189058 US MRAcquisitionFrequencyEncodingSteps
 00189069 FD ParallelReductionFactorInPlane
@@ -157,6 +168,7 @@ _ROWS = """
 00189082 FD EffectiveEchoTime
 00189087 FD DiffusionBValue
 00189089 FD DiffusionGradientOrientation
+00189093 US NumberOfKSpaceTrajectories
 00189094 CS CoverageOfKSpace
 00189098 FD TransmitterFrequency
 00189100 CS ResonantNucleus
@@ -182,6 +194,7 @@ _ROWS = """
 00189257 CS ASLContext
 00189258 UL ASLPulseTrainDuration
 00189259 CS ASLCrusherFlag
+0018925A FD ASLCrusherFlowLimit
 0018925C CS ASLBolusCutoffFlag
 0018925D SQ ASLBolusCutoffTimingSequence
 0018925E LO ASLBolusCutoffTechnique
@@ -194,6 +207,7 @@ _ROWS = """
 00189311 FD SpiralPitchFactor
 00189315 CS ReconstructionAlgorithm
 00189327 FD TablePosition
+00189345 FD CTDIvol
 00189601 SQ DiffusionBMatrixSequence
 00189602 FD DiffusionBValueXX
 0020000D UI StudyInstanceUID
@@ -263,10 +277,15 @@ _ROWS = """
 00409210 SH LUTLabel
 00409224 FD RealWorldValueIntercept
 00409225 FD RealWorldValueSlope
+00540016 SQ RadiopharmaceuticalInformationSequence
 00540081 US NumberOfSlices
+00540300 SQ RadionuclideCodeSequence
 00541000 CS SeriesType
 00541001 CS Units
+00541101 LO AttenuationCorrectionMethod
 00541102 CS DecayCorrection
+00541103 LO ReconstructionMethod
+00541322 DS DoseCalibrationFactor
 00541330 US ImageIndex
 20500020 CS PresentationLUTShape
 52009229 SQ SharedFunctionalGroupsSequence

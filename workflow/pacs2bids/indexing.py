@@ -42,7 +42,7 @@ from pacs2bids.model import (
     StudyIndex,
 )
 from pacs2bids.series import Part, Series, join, kind_of, scans
-from pacs2bids.sidecar import sidecar
+from pacs2bids.sidecar import of_volumes, sidecar
 from pacs2bids.stack import (
     Arrangement,
     Piece,
@@ -520,6 +520,7 @@ def _fields(part: Part, arrangement: Arrangement, repetition_time_s: float | Non
         matrix=(plane.rows, plane.columns),
         repetition_time_s=repetition_time_s,
     )
+    fields |= of_volumes([[piece.per_volume for piece in it] for it in arrangement.grid])
     if facts.phase_encoding is not None and facts.phase_encoding_positive is not None:
         fields["PhaseEncodingDirection"] = phase_encoding_direction(
             facts.phase_encoding, positive=facts.phase_encoding_positive
@@ -530,7 +531,7 @@ def _fields(part: Part, arrangement: Arrangement, repetition_time_s: float | Non
     if times:
         # DICOM times have six decimals (PS3.5 section 6.2); the rest is what a float of the clock cannot hold
         fields["SliceTiming"] = [round(time, 6) for time in times]
-    return fields
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _facts(

@@ -378,12 +378,16 @@ class StudyIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeFile:
-    """The files of one reconstructed stack: names inside ``volumes/`` and their SHA-256, hexadecimal."""
+    """The files of one reconstructed stack: names inside ``volumes/`` and their SHA-256, hexadecimal.
+
+    ``sources``: the instances that it was made of, SOPInstanceUID -> SHA-256 of the file; None: not computed.
+    """
 
     stack_id: str
     input_digest: str
     files: dict[str, str]
     warnings: tuple[str, ...] = ()
+    sources: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,9 @@
 A row of ``FIELDS`` is a name of BIDS (or, where BIDS has none, of dcm2niix, whose sidecars most tools know),
 its unit, where DICOM keeps the value, and a reader made of the small combinators below. A reader that gives
 None leaves its field out: an absent field means that the header does not say. The header is that of a
-stack's first frame. What must not vary inside a stack splits it, so every frame would give the same values;
-AcquisitionTime and its like are by intent those of the first.
+stack's first frame. What must not vary inside a stack splits it (``stack.SPLIT``, ``stack.CLOSE``), so every
+frame would give the same value; what may vary is marked in the table: FIRST is by intent that of the first
+frame, VOLUME is stated only where it holds for all volumes, or as a list where BIDS has one (``per_volume``).
 
 Not in the table, on purpose: anything about the patient or a person, dates, UIDs, and free text that a
 technician types beyond the names of series and protocol (PS3.15 Annex E). Fields that need the stored image
@@ -15,7 +16,7 @@ EchoTime1, Units, ...) when it is placed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
@@ -46,15 +47,29 @@ class Source:
 Reader: TypeAlias = Callable[[Source], Json]
 
 
+class Scope(StrEnum):
+    """For what a value holds. SERIES: for every frame of a stack. FIRST: for its first frame only, where one
+    wants to know when or how it began. VOLUME: it may change from volume to volume."""
+
+    SERIES = "series"
+    FIRST = "first"
+    VOLUME = "volume"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One sidecar field: its name, the unit of the value that ``read`` gives, and where DICOM defines it."""
+    """One sidecar field: its name, the unit of the value that ``read`` gives, and where DICOM defines it.
+
+    ``is_list``: of a field of VOLUME scope, BIDS lets it be a list with one value a volume.
+    """
 
     bids: str
     read: Reader
     cite: str
     unit: str | None = None
     policy: Policy = Policy.ALWAYS
+    scope: Scope = Scope.SERIES
+    is_list: bool = False
 
 
 def sidecar(
@@ -79,6 +94,30 @@ def sidecar(
     values = {name: value for name, value in answers.items() if value is not None}
     # a row states where its value comes from; what vendors add fills gaps and never overrides it
     return values | {name: value for name, value in facts.extra.items() if name not in values}
+
+
+def per_volume(header: Header) -> tuple[Json, ...]:
+    """What the rows of VOLUME scope say for one frame, in the order of ``VOLUME_FIELDS``."""
+    source = Source(header=header, facts=_NO_FACTS)
+    return tuple([row.read(source) for row in VOLUME_FIELDS])
+
+
+_NO_FACTS = Facts()
+
+
+def of_volumes(said: Sequence[Sequence[tuple[Json, ...]]]) -> dict[str, Json]:
+    """The fields of VOLUME scope that vary in a stack: a list, one value a volume, or None: not to be stated.
+
+    ``said``: what ``per_volume`` gave, by volume and slice. A list where BIDS has one and all slices of each
+    volume agree; else no one value holds.
+    """
+    fields: dict[str, Json] = {}
+    for number, row in enumerate(VOLUME_FIELDS):
+        volumes = [list(dict.fromkeys(frame[number] for frame in volume)) for volume in said]
+        if len({value for volume in volumes for value in volume}) > 1:
+            is_list = row.is_list and all(len(volume) == 1 and volume[0] is not None for volume in volumes)
+            fields[row.bids] = [volume[0] for volume in volumes] if is_list else None
+    return fields
 
 
 def _stored_matrix(header: Header, facts: Facts) -> tuple[int, int] | None:
@@ -169,6 +208,21 @@ def constant(value: Json) -> Reader:
     return lambda _: value
 
 
+def vendor(name: str) -> Reader:
+    """What the vendor's module says under this name, where it knows better than the standard's elements."""
+    return lambda source: source.facts.extra.get(name)
+
+
+def item(sequence: str, read: Reader) -> Reader:
+    """``read`` of the first item of a sequence; None if there is none."""
+
+    def read_item(source: Source) -> Json:
+        items = source.header.items(sequence)
+        return read(replace(source, header=items[0])) if items else None
+
+    return read_item
+
+
 def first_of(*readers: Reader) -> Reader:
     """The first answer that is not None."""
     return lambda source: next((value for read in readers if (value := read(source)) is not None), None)
@@ -239,9 +293,13 @@ def whole_body_sar(source: Source) -> float | None:
 
 def pulse_sequence_type(source: Source) -> str | None:
     """Family of the sequence in words, as far as the standard's own elements tell it."""
-    coded = set(source.header.texts("ScanningSequence"))
+    coded, variant = set(source.header.texts("ScanningSequence")), source.header.texts("SequenceVariant")
     planar = source.header.text("EchoPlanarPulseSequence") == "YES" or "EP" in coded
     echo = _ECHOES.get(source.header.text("EchoPulseSequence") or "") or _classic_echo(coded)
+    if not planar and echo == _ECHOES["GRADIENT"]:
+        if magnetisation_prepared(source):
+            return "MPRAGE"
+        echo = f"Spoiled {echo}" if "SP" in variant else echo
     multiband = "Multiband" if (source.facts.multiband_factor or 1) > 1 else ""
     words = [multiband if planar else "", echo, "EPI" if planar else ""]
     return " ".join(word for word in words if word) or None
@@ -257,9 +315,90 @@ def _classic_echo(scanning_sequence: set[str]) -> str:
     return {"GR": _ECHOES["GRADIENT"], "SE": _ECHOES["SPIN"]}.get("".join(echoes), "")
 
 
+def magnetisation_prepared(source: Source) -> bool:
+    """Whether each train of a 3-D gradient echo follows an inversion: MPRAGE."""
+    header = source.header
+    return (
+        header.text("MRAcquisitionType") == "3D"
+        and "MP" in header.texts("SequenceVariant")
+        and inversion_time_s(source) is not None
+    )
+
+
+def excitation_time_s(source: Source) -> float | None:
+    """Time from excitation to excitation where a 3-D volume takes several: RepetitionTime as DICOM has it."""
+    repetition_ms, volume_s = source.header.number("RepetitionTime"), source.facts.repetition_time_s
+    if not repetition_ms or not volume_s or source.header.text("MRAcquisitionType") != "3D":
+        return None
+    repetition_s = repetition_ms / MS_PER_S
+    return repetition_s if volume_s > 1.01 * repetition_s else None
+
+
+def labeling_delay_s(source: Source) -> float | None:
+    """Inversion time of a spin-labelled picture, by which BIDS defines the delay."""
+    labelled = source.header.text("ArterialSpinLabelingContrast") is not None
+    delay = inversion_time_s(source)
+    return delay if labelled and isinstance(delay, float) else None
+
+
+def active_coil_elements(source: Source) -> str | None:
+    """Names of the used elements of a multi-coil. Not counted: one name may stand for a group of elements
+    ("MULTI ELEMENT": Philips, corpus cs_dl)."""
+    elements = source.header.items("MultiCoilDefinitionSequence")
+    used = [one.text("MultiCoilElementName") for one in elements if one.text("MultiCoilElementUsed") == "YES"]
+    return ";".join(name for name in used if name) or None
+
+
+def ct_units(source: Source) -> str | None:
+    """HU of original CT slices: there RescaleType may be missing only if it is HU (PS3.3 C.8.2.1)."""
+    header = source.header
+    is_slice = header.text("Modality") == "CT" and header.texts("ImageType")[:3:2] == ("ORIGINAL", "AXIAL")
+    units = header.text("RescaleType") or ("HU" if is_slice and header.number("RescaleSlope") else None)
+    return "HU" if units == "HU" else None
+
+
+def deidentification_codes(source: Source) -> list[Json] | None:
+    """Codes of what was done to remove identity, as BIDS lists them."""
+    names = ("CodeValue", "CodeMeaning", "CodingSchemeDesignator", "CodingSchemeVersion")
+    codes: list[Json] = []
+    for code in source.header.items("DeidentificationMethodCodeSequence"):
+        said: dict[str, Json] = {name: text for name in names if (text := code.text(name)) is not None}
+        if said:
+            codes.append(said)
+    return codes or None
+
+
+def is_pet(source: Source) -> bool:
+    """Whether the picture is of positron emission tomography."""
+    return source.header.text("Modality") == "PT"
+
+
+def radionuclide(source: Source) -> str | None:
+    """Nuclide as BIDS spells it, "F18", from DICOM's "^18^Fluorine" (PS3.16 CID 4020)."""
+    match = _NUCLIDE.fullmatch(source.header.text("CodeMeaning") or "")
+    symbol = _SYMBOLS.get(match["element"].lower()) if match else None
+    return f"{symbol}{match['mass']}" if match and symbol else None
+
+
+_NUCLIDE = re.compile(r"\^(?P<mass>\d+m?)\^(?P<element>[A-Za-z]+)")
+_SYMBOLS = {
+    "bromine": "Br",
+    "carbon": "C",
+    "copper": "Cu",
+    "fluorine": "F",
+    "gallium": "Ga",
+    "iodine": "I",
+    "nitrogen": "N",
+    "oxygen": "O",
+    "rubidium": "Rb",
+    "zirconium": "Zr",
+}
+
 # ---------------------------------------------------------------------------------------------- the table
 
 YES_NO: Mapping[str, Json] = {"YES": True, "NO": False}
+
+inversion_time_s = positive(first_of(number("InversionTimes", MS_PER_S), number("InversionTime", MS_PER_S)))
 
 # Sections are of PS3.3; "enh." marks the functional groups and modules of enhanced multi-frame images.
 FIELDS: tuple[Field, ...] = (
@@ -315,6 +454,7 @@ FIELDS: tuple[Field, ...] = (
         bids="AcquisitionNumber",
         read=first_of(integer("AcquisitionNumber"), integer("FrameAcquisitionNumber")),
         cite="C.7.10.1 (0020,0012); enh. C.7.6.16.2.2 (0020,9156)",
+        scope=Scope.FIRST,
     ),
     Field(
         bids="AcquisitionTime",
@@ -324,6 +464,7 @@ FIELDS: tuple[Field, ...] = (
             clock_time("FrameAcquisitionDateTime"),
         ),
         cite="C.7.10.1 (0008,0032); enh. C.7.10.1 (0008,002A), C.7.6.16.2.2 (0018,9074)",
+        scope=Scope.FIRST,
     ),
     Field(
         bids="ImageType",
@@ -343,11 +484,13 @@ FIELDS: tuple[Field, ...] = (
         bids="SequenceName",
         read=first_of(text("SequenceName"), text("PulseSequenceName")),
         cite="C.8.3.1 (0018,0024); enh. C.8.13.4 (0018,9005)",
+        scope=Scope.FIRST,  # Siemens names the direction of diffusion in it, "ep_b1000#12" (corpus decubitus)
     ),
     Field(
         bids="PulseSequenceType",
-        read=pulse_sequence_type,
-        cite="C.8.3.1 (0018,0020); enh. C.8.13.4 (0018,9008), (0018,9018)",
+        read=first_of(vendor("PulseSequenceType"), pulse_sequence_type),
+        cite="C.8.3.1 (0018,0020), (0018,0021), (0018,0023), (0018,0082); "
+        "enh. C.8.13.4 (0018,9008), (0018,9018), C.8.13.5.5 (0018,9079)",
     ),
     # -- times and angles
     Field(bids="EchoNumber", read=integer("EchoNumbers"), cite="C.8.3.1 (0018,0086)"),
@@ -366,14 +509,29 @@ FIELDS: tuple[Field, ...] = (
     Field(
         bids="InversionTime",
         unit="s",
-        read=positive(first_of(number("InversionTimes", MS_PER_S), number("InversionTime", MS_PER_S))),
+        read=inversion_time_s,
         cite="C.8.3.1 (0018,0082) ms; enh. C.8.13.5.5 (0018,9079) ms",
+        scope=Scope.VOLUME,
     ),
     Field(
         bids="FlipAngle",
         unit="degree",
         read=positive(number("FlipAngle")),
         cite="C.8.3.1 (0018,1314) degrees; enh. C.8.13.5.2",
+        scope=Scope.VOLUME,
+        is_list=True,
+    ),
+    Field(
+        bids="RepetitionTimeExcitation",
+        unit="s",
+        read=excitation_time_s,
+        cite="C.8.3.1 (0018,0080) ms, (0018,0023); enh. C.8.13.5.2",
+    ),
+    Field(
+        bids="AcquisitionDuration",
+        unit="s",
+        read=positive(number("AcquisitionDuration")),
+        cite="C.8.3.1, enh. C.8.13.1 (0018,9073) s; BIDS: of the whole scan",
     ),
     # -- magnetisation
     Field(
@@ -406,15 +564,25 @@ FIELDS: tuple[Field, ...] = (
         cite="C.7.6.4 (0018,1048)",
     ),
     Field(
+        bids="WaterSuppression",
+        read=choice(
+            "SpectrallySelectedSuppression",
+            {"WATER": True, "FAT_AND_WATER": True, "FAT": False, "SILICON_GEL": False, "NONE": False},
+        ),
+        cite="enh. C.8.13.4 (0018,9025)",
+    ),
+    Field(
         bids="SAR",
         unit="W/kg",
         read=whole_body_sar,
         cite="C.8.3.1 (0018,1316); enh. C.8.13.5.2 (0018,9239), (0018,9179), (0018,9181)",
+        scope=Scope.FIRST,
     ),
     Field(
         bids="NumberOfAverages",
         read=positive(number("NumberOfAverages")),
         cite="C.8.3.1 (0018,0083); enh. C.8.13.5.10",
+        scope=Scope.VOLUME,  # more for higher b-values (corpus uih)
     ),
     # -- geometry and k-space
     Field(
@@ -464,6 +632,11 @@ FIELDS: tuple[Field, ...] = (
         cite="enh. C.8.13.5.3 (0018,9058)",
     ),
     Field(
+        bids="NumberOfKSpaceTrajectories",
+        read=positive(integer("NumberOfKSpaceTrajectories")),
+        cite="enh. C.8.13.4 (0018,9093)",
+    ),
+    Field(
         bids="AcquisitionMatrixPE",
         read=first_of(acquisition_matrix_phase, integer("MRAcquisitionPhaseEncodingStepsInPlane")),
         cite="C.8.3.1 (0018,1310); enh. C.8.13.5.3 (0018,9231)",
@@ -482,6 +655,7 @@ FIELDS: tuple[Field, ...] = (
         bids="ImageOrientationPatientDICOM",
         read=numbers("ImageOrientationPatient", 6),
         cite="C.7.6.2 (0020,0037); enh. C.7.6.16.2.4",
+        scope=Scope.FIRST,  # within the tolerance of stack.CLOSE (corpus ge: the tenth digit)
     ),
     Field(
         bids="PartialFourier",
@@ -543,6 +717,16 @@ FIELDS: tuple[Field, ...] = (
         read=text("ReceiveCoilName"),
         cite="C.8.3.1 (0018,1250); enh. C.8.13.5.7",
     ),
+    Field(
+        bids="ReceiveCoilActiveElements",
+        read=first_of(vendor("ReceiveCoilActiveElements"), active_coil_elements),
+        cite="enh. C.8.13.5.7 (0018,9045), (0018,9047), (0018,9048)",
+    ),
+    Field(
+        bids="MRTransmitCoilSequence",
+        read=text("TransmitCoilName"),
+        cite="C.8.3.1 (0018,1251); enh. C.8.13.5.8",
+    ),
     # -- arterial spin labelling
     Field(
         bids="ArterialSpinLabelingType",
@@ -579,21 +763,142 @@ FIELDS: tuple[Field, ...] = (
         read=number("ASLBolusCutoffDelayTime", MS_PER_S),
         cite="enh. C.8.13.5.14 (0018,925F) ms",
     ),
+    Field(
+        bids="PostLabelingDelay",
+        unit="s",
+        read=first_of(vendor("PostLabelingDelay"), labeling_delay_s),
+        cite="BIDS; C.8.3.1 (0018,0082) ms; enh. C.8.13.4 (0018,9250), C.8.13.5.5 (0018,9079) ms",
+    ),
+    Field(
+        bids="VascularCrushingVENC",
+        unit="cm/s",
+        read=positive(number("ASLCrusherFlowLimit")),
+        cite="enh. C.8.13.5.14 (0018,925A) cm/s",
+    ),
+    Field(
+        bids="LabelingSlabThickness",
+        unit="mm",
+        read=item("ASLSlabSequence", positive(number("ASLSlabThickness"))),
+        cite="enh. C.8.13.5.14 (0018,9260), (0018,9254) mm",
+    ),
+    Field(
+        bids="LabelingOrientation",
+        read=item("ASLSlabSequence", numbers("ASLSlabOrientation", 3)),
+        cite="enh. C.8.13.5.14 (0018,9260), (0018,9255)",
+    ),
+    # -- positron emission tomography
+    Field(
+        bids="TracerName",
+        read=item("RadiopharmaceuticalInformationSequence", text("Radiopharmaceutical")),
+        cite="C.8.9.2 (0054,0016), (0018,0031)",
+    ),
+    Field(
+        bids="TracerRadionuclide",
+        read=item("RadiopharmaceuticalInformationSequence", item("RadionuclideCodeSequence", radionuclide)),
+        cite="C.8.9.2 (0054,0016), (0054,0300), (0008,0104)",
+    ),
+    Field(
+        bids="InjectedRadioactivity",
+        unit="MBq",
+        read=item("RadiopharmaceuticalInformationSequence", positive(number("RadionuclideTotalDose", 1e6))),
+        cite="C.8.9.2 (0054,0016), (0018,1074) Bq",
+    ),
+    Field(
+        bids="InjectedRadioactivityUnits",
+        read=item(
+            "RadiopharmaceuticalInformationSequence",
+            lambda source: "MBq" if positive(number("RadionuclideTotalDose"))(source) else None,
+        ),
+        cite="C.8.9.2 (0054,0016), (0018,1074) Bq",
+    ),
+    Field(
+        bids="InjectedVolume",
+        unit="mL",
+        read=item("RadiopharmaceuticalInformationSequence", positive(number("RadiopharmaceuticalVolume"))),
+        cite="C.8.9.2 (0054,0016), (0018,1071) cm3",
+    ),
+    Field(
+        bids="Units",
+        read=first_of(vendor("Units"), choice("Units", {"BQML": "Bq/mL"}), ct_units),
+        cite="C.8.9.1 (0054,1001); CT: C.8.2.1 (0028,1054), (0028,1053), of C.7.3.1 (0008,0060), (0008,0008)",
+    ),
+    Field(
+        bids="ImageDecayCorrected",
+        read=choice("DecayCorrection", {"START": True, "ADMIN": True, "NONE": False}),
+        cite="C.8.9.1 (0054,1102)",
+    ),
+    Field(
+        bids="AttenuationCorrection",
+        read=text("AttenuationCorrectionMethod"),
+        cite="C.8.9.1 (0054,1101)",
+    ),
+    Field(bids="ReconMethodName", read=text("ReconstructionMethod"), cite="C.8.9.1 (0054,1103)"),
+    Field(
+        bids="ReconFilterType",
+        read=lambda source: text("ConvolutionKernel")(source) if is_pet(source) else None,
+        cite="C.8.9.1 (0018,1210), of C.7.3.1 (0008,0060) PT",
+    ),
+    Field(
+        bids="DoseCalibrationFactor",
+        read=positive(number("DoseCalibrationFactor")),
+        cite="C.8.9.4 (0054,1322)",
+        scope=Scope.FIRST,
+    ),
     # -- computed tomography
     Field(
         bids="ExposureTime",
         unit="s",
         read=positive(number("ExposureTime", MS_PER_S)),
         cite="C.8.2.1 (0018,1150) ms",
+        scope=Scope.FIRST,  # dose modulation: it follows the body from slice to slice
     ),
     Field(
         bids="XRayTubeCurrent",
         unit="mA",
         read=positive(number("XRayTubeCurrent")),
         cite="C.8.2.1 (0018,1151) mA",
+        scope=Scope.FIRST,  # dose modulation
     ),
-    Field(bids="XRayExposure", unit="mAs", read=positive(number("Exposure")), cite="C.8.2.1 (0018,1152) mAs"),
+    Field(
+        bids="XRayExposure",
+        unit="mAs",
+        read=positive(number("Exposure")),
+        cite="C.8.2.1 (0018,1152) mAs",
+        scope=Scope.FIRST,  # dose modulation
+    ),
+    Field(bids="KVP", unit="kV", read=positive(number("KVP")), cite="C.8.2.1 (0018,0060) kV"),
+    Field(
+        bids="ConvolutionKernel",
+        read=lambda source: None if is_pet(source) else text("ConvolutionKernel")(source),
+        cite="C.8.2.1 (0018,1210), but of C.7.3.1 (0008,0060) PT",
+    ),
+    Field(
+        bids="GantryDetectorTilt",
+        unit="degree",
+        read=number("GantryDetectorTilt"),
+        cite="C.8.2.1 (0018,1120) degrees",
+    ),
+    Field(
+        bids="CTDIvol",
+        unit="mGy",
+        read=positive(number("CTDIvol")),
+        cite="C.8.2.1 (0018,9345) mGy",
+        scope=Scope.FIRST,
+    ),
+    # -- what was done to the header
+    Field(
+        bids="DeidentificationMethod",
+        read=texts("DeidentificationMethod"),
+        cite="C.7.1.1 (0012,0063)",
+    ),
+    Field(
+        bids="DeidentificationMethodCodeSequence",
+        read=deidentification_codes,
+        cite="C.7.1.1 (0012,0064), (0008,0100), (0008,0104), (0008,0102), (0008,0103)",
+    ),
     # -- this program
     Field(bids="ConversionSoftware", read=constant("pacs2bids"), cite="pacs2bids"),
     Field(bids="ConversionSoftwareVersion", read=constant(__version__), cite="pacs2bids"),
 )
+
+VOLUME_FIELDS = tuple(row for row in FIELDS if row.scope is Scope.VOLUME)

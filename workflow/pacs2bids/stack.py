@@ -29,7 +29,8 @@ import numpy as np
 from pacs2bids.frames import Frame
 from pacs2bids.geometry import Floats, slice_normal
 from pacs2bids.header import Header, recall
-from pacs2bids.model import ConversionError, ImageRef, Plane, Vector
+from pacs2bids.model import ConversionError, ImageRef, Json, Plane, Vector
+from pacs2bids.sidecar import per_volume
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
 MANY_FRAMES = 1_000_000  # more than an instance has
@@ -48,6 +49,7 @@ class Piece:
 
     ``temporal_position``: as the header numbers volumes, None if it does not.
     ``rescale``: (slope, intercept). ``display_rescale``: the standard's, where the vendor has another.
+    ``per_volume``: sidecar values that may change between volumes.
     """
 
     plane: Plane
@@ -65,6 +67,7 @@ class Piece:
     slice_time_s: float | None
     rescale: tuple[float, float]
     display_rescale: tuple[float, float]
+    per_volume: tuple[Json, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,7 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
             slice_time_s=slice_time_s,
             rescale=like.rescale,
             display_rescale=like.display_rescale,
+            per_volume=like.per_volume,
         )
     rescale = recall(_rescale, header)
     temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
@@ -127,6 +131,7 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
         slice_time_s=slice_time_s,
         rescale=facts.rescale or rescale,
         display_rescale=rescale,
+        per_volume=recall(per_volume, header),
     )
 
 

@@ -18,6 +18,7 @@ from pacs2bids.model import (
     StudyIndex,
     VolumeOpinion,
 )
+from pacs2bids.provenance import file_digests, with_sources
 from pacs2bids.verbs.reconstruct import add_engine_options, described
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--second-opinion",
         action="store_true",
         help="compare each volume with the one that dcm2niix makes of the same files: second_opinion.tsv",
+    )
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="put the SHA-256 of every file that is in a volume into .manifest.json: reads all bytes again",
     )
     add_engine_options(parser, gzip=("fast", "small", "off"))
 
@@ -80,6 +86,8 @@ def run(arguments: argparse.Namespace) -> str:
             philips_values=arguments.philips_values,
             names=names,
         )
+        digests = file_digests(index, source, jobs=arguments.jobs) if arguments.digests else {}
+        manifest = with_sources(manifest, index, digests)
         _remove_stale(folder, manifest)
         write_record(folder / MANIFEST, manifest)
         manifests.append(manifest)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.files import flush_to_disk, private_folder, read_record, write_record
-from pacs2bids.model import ConversionError, FailedStack, StudyIndex
+from pacs2bids.model import ConversionError, FailedStack, Receipt, StudyIndex
+from pacs2bids.provenance import file_digests, received_digests, with_sources
 
 log = logging.getLogger("pacs2bids.reconstruct")
 
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> str:
         philips_values=arguments.philips_values,
     )
     flush_to_disk(volumes / name for volume in manifest.volumes for name in volume.files)
+    manifest = with_sources(manifest, index, _digests(folder, index, arguments.jobs))
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:
         raise failure(manifest.failed, str(folder))
@@ -67,6 +69,14 @@ def run(arguments: argparse.Namespace) -> str:
         log.warning("left out: %s", described(failed))
     left = f", {len(manifest.failed)} failed" if manifest.failed else ""
     return f"study {folder.name}: {len(manifest.volumes)} volumes{left}"
+
+
+def _digests(folder: Path, index: StudyIndex, jobs: int) -> dict[str, str | None]:
+    """From the receipt; a folder that was filled by hand has none."""
+    receipt = folder / "receipt.json"
+    if receipt.exists():
+        return received_digests(read_record(receipt, Receipt))
+    return file_digests(index, folder / "dicom", jobs=jobs)
 
 
 def described(failed: FailedStack) -> str:

@@ -618,8 +618,8 @@ class Reader:
         implicit = syntax == IMPLICIT_LITTLE_ENDIAN
         own, end = _layer(self._data[implicit], head, start)
         own.charsets = _texts(own.values("SpecificCharacterSet"))
-        if end < LONGEST_GUESS:
-            self._guess = max(self._guess, end + 64)
+        # the next header is likely to be as long, but for its varying elements
+        self._guess = min(end + 512, LONGEST_GUESS)
         layers, frames, shared = [own], list[list[RawLayer]](), list[RawLayer]()
         if head.tag(end) == PER_FRAME:
             # these parts do not tell their character set: those of another may not share a template

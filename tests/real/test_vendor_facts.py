@@ -23,7 +23,7 @@ from nibabel.nicom import csareader
 from pacs2bids.frames import Frame, frames_of
 from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import Facts, HeaderError, Pacs2BidsError
-from pacs2bids.vendors import _csa, siemens
+from pacs2bids.vendors import _csa, siemens, standard
 
 # folders of the corpus; canon_61 and philips_enh hold one scan twice, which dcm2niix would mix up
 MOSAICS = ("dcm_qa/Orientation", "dcm_qa/TotalReadoutTime", "mosaic", "asl/PASL3D", "asl/pCASL2D", "sag")
@@ -237,6 +237,43 @@ def _prescribed_centres_lps(frame: Frame) -> np.ndarray:
     for index, axis, value in re.findall(line, text):
         centres[int(index), ("Sag", "Cor", "Tra").index(axis)] = float(value)
     return centres
+
+
+def test_segmented_volumes_follow_at_their_repetition_time(corpus: Callable[[str], Path]) -> None:
+    series = series_frames(corpus("asl") / "PASL3D")
+    several = [frames for frames in series.values() if len({frame.instance for frame in frames}) > 1]
+    assert several
+    for frames in several:
+        starts = sorted({standard.date_time_s(_started(frame)) or 0 for frame in frames})
+        assert np.diff(starts) == pytest.approx(frames[0].facts.repetition_time_s, abs=CLOCK_TICK_S)
+        # lines of the protocol, read with a text editor: alTR[0] 3600000, alTI[0] 700000, alTI[2] 1990000 us
+        extra = frames[0].facts.extra
+        assert extra["RepetitionTimePreparation"] == extra["RepetitionTimeExcitation"] == 3.6
+        assert (extra["BolusCutOffDelayTime"], extra["PostLabelingDelay"]) == (0.7, 1.99)
+
+
+def _started(frame: Frame) -> str:
+    return (frame.instance.text("AcquisitionDate") or "") + (frame.instance.text("AcquisitionTime") or "")
+
+
+@pytest.mark.parametrize("name", ["decubitus/HFS", "fmap/Siemens"])
+def test_slices_of_gradient_echoes_have_their_place_in_a_repetition(
+    corpus: Callable[[str], Path], name: str
+) -> None:
+    """Interleaved slices share a repetition evenly: onsets of all slices are one step apart."""
+    top, _, rest = name.partition("/")
+    checked = 0
+    for frames in series_frames(corpus(top) / rest).values():
+        by_echo = defaultdict(list)
+        for frame in frames:
+            if frame.header.texts("ScanningSequence") == ("GR",):
+                by_echo[frame.header.number("EchoTime")].append(frame.facts.slice_time_s or 0)
+        for onsets in by_echo.values():
+            steps = np.diff(np.sort(onsets))
+            np.testing.assert_allclose(steps, steps.mean(), atol=CLOCK_TICK_S)
+            assert max(onsets) - min(onsets) < (frames[0].facts.repetition_time_s or 0)
+            checked += 1
+    assert checked
 
 
 # ---------------------------------------------------------------------------------------------- dcm2niix

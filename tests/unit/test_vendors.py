@@ -231,6 +231,18 @@ def test_siemens_mosaic_without_layout_is_refused() -> None:
     assert "private elements" in error.value.hint
 
 
+def test_siemens_mosaic_that_was_cut_apart_is_none() -> None:
+    # XA30, dcm2niix issue 553: enhanced frames of one slice each, the word is left over
+    values = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], "NumberOfFrames": 20}
+    assert made_by("SIEMENS", [], **values).mosaic is None
+
+
+def test_siemens_mosaic_named_in_private_only_is_refused() -> None:
+    private: list[tuple[Private, object]] = [(siemens.IMAGE_TYPE_XA, ["ORIGINAL", "PRIMARY", "M", "MOSAIC"])]
+    with pytest.raises(HeaderError, match="mosaic"):
+        made_by("Siemens Healthineers", private, NumberOfFrames=1)
+
+
 def test_siemens_xa_frame() -> None:
     private: list[tuple[Private, object]] = [
         (siemens.POLARITY_XA, 0),
@@ -261,6 +273,16 @@ def test_siemens_shots_of_three_dimensions() -> None:
     assert facts.extra["RepetitionTimeExcitation"] == facts.extra["RepetitionTimePreparation"] == 3.6
     flat = made_by("SIEMENS", private, **values | {"MRAcquisitionType": "2D"})
     assert flat.repetition_time_s == 3.6
+
+
+def test_siemens_bands_of_the_protocol() -> None:
+    private: list[tuple[Private, object]] = [
+        (siemens.CSA_SERIES, siemens_protocol("sSliceAcceleration.lMultiBandFactor = 4"))
+    ]
+    assert made_by("SIEMENS", private).multiband_factor == 4
+    assert made_by("SIEMENS", private, ImageComments="Unaliased MB3/PE3/LB").multiband_factor == 3
+    alone = siemens_protocol("sSliceAcceleration.lMultiBandFactor = 1")
+    assert made_by("SIEMENS", [(siemens.CSA_SERIES, alone)]).multiband_factor is None
 
 
 def test_siemens_preparation_of_turbo_flash() -> None:

@@ -36,6 +36,7 @@ class Protocol:
     preparation to the next.
     """
 
+    multiband_factor: int | None = None  # above 1
     segments: int | None = None
     is_turbo_flash: bool = False
     partial_fourier: float | None = None
@@ -50,7 +51,9 @@ def read(raw: bytes) -> Protocol:
     if not values:
         return Protocol()
     extra = _extra(values) | _labelling(values)
+    bands = _integer(values, "sSliceAcceleration.lMultiBandFactor") or 1
     return Protocol(
+        multiband_factor=bands if bands > 1 else None,
         segments=_integer(values, "sFastImaging.lSegments"),
         is_turbo_flash=_sequence(values).startswith("tfl"),
         partial_fourier=_PARTIAL_FOURIER.get(_integer(values, "sKSpace.ucPhasePartialFourier") or 0),

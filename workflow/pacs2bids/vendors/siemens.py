@@ -112,7 +112,7 @@ def _facts_but_time(header: Header) -> Facts:
         slice_times_s=times,
         b_value_s_per_mm2=b_value,
         b_vector_lps=_gradient(base, image, b_value),
-        multiband_factor=_multiband(header, times),
+        multiband_factor=_multiband(header, times, protocol),
         effective_echo_spacing_s=spacing,
         total_readout_time_s=readout,
         bandwidth_per_pixel_phase_encode_hz=image.bandwidth_hz,
@@ -181,7 +181,7 @@ def _mosaic(header: Header, image: _Image) -> Mosaic | None:
     it, as it does for every sagittal mosaic.
     """
     kinds = header.texts("ImageType")
-    if "MOSAIC" not in kinds and (kinds or (image.mosaic_images or 0) < 2):
+    if not _is_mosaic(header, image):
         return None
     # SliceThickness leaves out the gap between slices: only where SpacingBetweenSlices is missing
     step = header.sound_number("SpacingBetweenSlices") or header.number("SliceThickness")
@@ -204,6 +204,19 @@ def _mosaic(header: Header, image: _Image) -> Mosaic | None:
         normal_lps=(x / length, y / length, z / length),
         slice_step_mm=step,
     )
+
+
+def _is_mosaic(header: Header, image: _Image) -> bool:
+    """Whether the picture is a grid of slices.
+
+    XA30 cuts some mosaics into enhanced frames and leaves the word in ImageType
+    (github.com/rordenlab/dcm2niix/issues/553); navigators of XA are mosaics with the word in private (716).
+    """
+    if (header.integer("NumberOfFrames") or 1) > 1:
+        return False
+    kinds = header.texts("ImageType")
+    named = "MOSAIC" in kinds or "MOSAIC" in header.private_texts(IMAGE_TYPE_XA)
+    return named or (not kinds and (image.mosaic_images or 0) > 1)
 
 
 def _slice_times(
@@ -256,7 +269,7 @@ def _gradient(base: Facts, image: _Image, b_value: float | None) -> Vector | Non
     )
 
 
-def _multiband(header: Header, times: tuple[float, ...] | None) -> int | None:
+def _multiband(header: Header, times: tuple[float, ...] | None, protocol: _protocol.Protocol) -> int | None:
     """Slices excited at once, where the header shows more than one.
 
     CMRR writes it into ImageComments ("Unaliased MB3/PE3/LB") and leaves the protocol's
@@ -268,6 +281,8 @@ def _multiband(header: Header, times: tuple[float, ...] | None) -> int | None:
     found = comment or re.search(r"\bs(\d+)$", parallel)
     if found:
         return int(found[1])
+    if protocol.multiband_factor:
+        return protocol.multiband_factor
     counts = set(Counter(times or ()).values())
     return counts.pop() if len(counts) == 1 and counts != {1} else None
 

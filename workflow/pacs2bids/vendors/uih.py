@@ -49,7 +49,7 @@ def facts(header: Header) -> Facts:
         if header.text("MRAcquisitionType") == "2D" and not tiles
         else None,
         b_value_s_per_mm2=b_value,
-        b_vector_lps=None if base.is_diffusion_map else _gradient(header, b_value),
+        b_vector_lps=None if base.is_diffusion_map else _gradient(header, base, b_value),
         parallel_reduction_factor_in_plane=base.parallel_reduction_factor_in_plane or _acceleration(header),
         extra=_extra(header, tiles),
     )
@@ -82,11 +82,12 @@ def _extra(header: Header, tiles: tuple[Header, ...]) -> dict[str, Json]:
     return fields
 
 
-def _gradient(header: Header, b_value: float | None) -> Vector | None:
+def _gradient(header: Header, base: Facts, b_value: float | None) -> Vector | None:
     """(0065,xx37), along the image axes. Where b = 0 was prescribed, (0065,xx09) still is above zero."""
     if header.private_number(PRESCRIBED_B_VALUE) == 0:
         return (0.0, 0.0, 0.0)
-    return standard.along_image_axes(header, header.private_numbers(GRADIENT), b_value)
+    along_image = header.private_numbers(GRADIENT)
+    return standard.along_image_axes(header, along_image, b_value) if along_image else base.b_vector_lps
 
 
 def _grid(header: Header, tiles: tuple[Header, ...]) -> Mosaic | None:

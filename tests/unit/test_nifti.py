@@ -123,6 +123,16 @@ def test_without_quaternion_and_without_a_place(has_sform: bool) -> None:
     assert header.get_zooms() == (2.0, 3.0, 4.0, 2.5)
 
 
+@pytest.mark.parametrize("absurd", [1e39, -np.inf, np.nan])
+def test_numbers_that_the_format_cannot_hold(absurd: float) -> None:
+    far = np.eye(4)
+    far[0, 3] = absurd
+    with pytest.raises(ConversionError, match="no number of NIfTI-1"):
+        ours(far)
+    with pytest.raises(ConversionError, match="no number of NIfTI-1"):
+        ours(np.eye(4), repetition_time_s=absurd)
+
+
 def test_axes_that_the_format_cannot_hold() -> None:
     with pytest.raises(ConversionError, match="NIfTI-1 holds up to 32767"):
         ours(np.eye(4), shape=(32768, 2, 2))

@@ -102,3 +102,11 @@ def test_a_failure_in_a_late_block_leaves_nothing_and_harms_no_other(large: Path
     intact = dict(contents(tmp_path / "whole"))
     for name in ("001-1.nii.gz", "003-1.nii.gz"):
         assert whole[name] == intact[name]
+
+
+def test_a_series_too_long_for_the_format_harms_no_other(tmp_path: Path) -> None:
+    Series(name="good", number=2).write(tmp_path / "in")
+    Series(name="long", number=1, rows=1, columns=40_000).write(tmp_path / "in")
+    manifest = written(tmp_path / "in", tmp_path / "out", jobs=2)
+    assert [volume.stack_id for volume in manifest.volumes] == ["002-1"]
+    assert "NIfTI-1 holds up to 32767" in manifest.failed[0].error

@@ -47,10 +47,13 @@ def header(
 
     ``shape``: three or four axes. ``affine_ras``: 4 x 4 in mm; it becomes the sform and the qform, of code 1
     (scanner), or of code 0 and all zero where the grid has no such form: a sheared one has no quaternion.
-    Raises ConversionError if an axis is too long for the format.
+    Raises ConversionError if an axis is too long for the format, or a number too large.
     """
     if max(shape) > LONGEST:
         raise ConversionError(f"has {max(shape)} voxels along one axis; NIfTI-1 holds up to {LONGEST}")
+    numbers = [*affine_ras.flat, slope, intercept, repetition_time_s or 0.0]
+    if not np.all(np.abs(numbers) < np.finfo(np.float32).max):
+        raise ConversionError("has a position, a size or a time that no number of NIfTI-1 can hold")
     zooms = np.sqrt((affine_ras[:3, :3] ** 2).sum(axis=0))
     handedness, quaternion, offset = 1.0, np.zeros(3), np.zeros(3)
     if has_qform:

@@ -246,6 +246,7 @@ class _Work:
 
     stack: Stack
     layout: Layout
+    header: bytes
     input_digest: str
 
 
@@ -289,7 +290,7 @@ class _Writer:
             if not isinstance(start, _Work):
                 yield start, None
                 continue
-            yield start, partial(compressed, memoryview(nifti_header(stack, start.layout)), level)
+            yield start, partial(compressed, memoryview(start.header), level)
             for planes in start.layout.blocks:
                 yield start, partial(block_of, start, planes)
 
@@ -297,7 +298,10 @@ class _Writer:
         try:
             digest = self._input_digest(stack)
             kept = self._kept(self._record(stack), digest)
-            return kept or _Work(stack=stack, layout=layout_of(stack), input_digest=digest)
+            if kept is not None:
+                return kept
+            layout = layout_of(stack)
+            return _Work(stack=stack, layout=layout, header=nifti_header(stack, layout), input_digest=digest)
         except Pacs2BidsError as error:
             return _failed(stack, error)
 

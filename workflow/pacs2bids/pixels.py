@@ -24,6 +24,8 @@ from pacs2bids.volume import Pixels, decode, stored_bits
 DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 RLE = "1.2.840.10008.1.2.5"
+# JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, High-Throughput JPEG 2000 (PS3.6 table A-1)
+LOSSY = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 81, 91, 203))
 ITEM, END = 0xFFFEE000, 0xFFFEE0DD
 # the first bytes of a JPEG or JPEG-LS picture (SOI), of a JPEG 2000 one (SOC), and of the JP2 file format
 STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
@@ -170,6 +172,7 @@ def decompressed(code: bytes, image: ImageRef) -> Pixels:
         "bits_stored": image.bits_stored,
         "pixel_representation": int(image.signed),
         "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,
     }
     stream = code if native else _item(b"") + _item(code)
     try:
@@ -179,7 +182,15 @@ def decompressed(code: bytes, image: ImageRef) -> Pixels:
         reason = " ".join(str(error).split())
         what = f"pixels in transfer syntax {syntax.name} ({syntax}) cannot be decoded: {reason}"
         raise ConversionError(what, where=image.path, hint=ELSEWHERE) from error
-    return stored_bits(values, image) if image.samples_per_pixel == 1 else values
+    if image.samples_per_pixel > 1:
+        return values
+    return clipped(values, image) if syntax in LOSSY else stored_bits(values, image)
+
+
+def clipped(values: Pixels, image: ImageRef) -> Pixels:
+    """Within the stored range: a lossy codec may err past its ends, where cut-off bits would wrap around."""
+    low, count = (-(1 << image.bits_stored - 1) if image.signed else 0), 1 << image.bits_stored
+    return np.clip(values, low, low + count - 1)
 
 
 def _item(content: bytes) -> bytes:

@@ -273,6 +273,10 @@ def test_siemens_shots_of_three_dimensions() -> None:
     assert facts.extra["RepetitionTimeExcitation"] == facts.extra["RepetitionTimePreparation"] == 3.6
     flat = made_by("SIEMENS", private, **values | {"MRAcquisitionType": "2D"})
     assert flat.repetition_time_s == 3.6
+    # of 3-D EPI a shot covers one partition: how many shots make a volume is not told
+    other = siemens_protocol(lines[0], r'tSequenceFileName = ""%CustomerSeq%\ep3d_bold""')
+    planar = made_by("SIEMENS", [(siemens.CSA_SERIES, other)], **values)
+    assert planar.repetition_time_s == planar.extra["RepetitionTimeExcitation"] == 3.6
 
 
 def test_siemens_bands_of_the_protocol() -> None:

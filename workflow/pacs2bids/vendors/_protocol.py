@@ -32,8 +32,8 @@ _SECOND_ORDER = 5  # shim channels after the three linear ones
 class Protocol:
     """What the protocol says. ``extra``: sidecar fields by dcm2niix's names, in BIDS units.
 
-    ``segments``: shots a volume. ``is_turbo_flash``: of MPRAGE's family, where RepetitionTime is from one
-    preparation to the next.
+    ``segments``: shots a volume, where they alone make it. ``is_turbo_flash``: of MPRAGE's family, where
+    RepetitionTime is from one preparation to the next.
     """
 
     multiband_factor: int | None = None  # above 1
@@ -54,7 +54,8 @@ def read(raw: bytes) -> Protocol:
     bands = _integer(values, "sSliceAcceleration.lMultiBandFactor") or 1
     return Protocol(
         multiband_factor=bands if bands > 1 else None,
-        segments=_integer(values, "sFastImaging.lSegments"),
+        # of GRASE one train of echoes covers all partitions, and segments share the lines; of 3-D EPI not so
+        segments=_integer(values, "sFastImaging.lSegments") if "tgse" in _sequence(values) else None,
         is_turbo_flash=_sequence(values).startswith("tfl"),
         partial_fourier=_PARTIAL_FOURIER.get(_integer(values, "sKSpace.ucPhasePartialFourier") or 0),
         parallel_reduction_factor_in_plane=_number(values, "sPat.lAccelFactPE"),

@@ -100,10 +100,8 @@ def _facts_but_time(header: Header) -> Facts:
     if matrix is not None and mosaic is not None:
         matrix //= mosaic.tiles_per_row
     spacing, readout = standard.echo_spacing(image.bandwidth_hz, matrix) or (None, None)
-    shots = _shots(header, protocol)
+    shots = _shots(protocol, is_planar_3d=_is_planar_3d(header))
     extra = protocol.extra | recall(_extra, header) | _repetition_times(header, base, protocol)
-    if shots > 1:
-        extra["RepetitionTimeExcitation"] = base.repetition_time_s
     b_value = base.b_value_s_per_mm2 if image.b_value is None else image.b_value
     return replace(
         base,
@@ -316,16 +314,22 @@ def _repetition_times(header: Header, base: Facts, protocol: _protocol.Protocol)
     seconds = base.repetition_time_s
     if seconds is None:
         return {}
+    # from shot to shot; RepetitionTime will be from volume to volume
+    times: dict[str, Json] = {"RepetitionTimeExcitation": seconds} if _is_planar_3d(header) else {}
     is_inverted = header.number("InversionTime") or header.numbers("InversionTimes")
     if "ArterialSpinLabelingType" in protocol.extra or (protocol.is_turbo_flash and is_inverted):
-        return {"RepetitionTimePreparation": seconds}
-    return {}
+        times["RepetitionTimePreparation"] = seconds
+    return times
 
 
-def _shots(header: Header, protocol: _protocol.Protocol) -> int:
-    """Excitations a volume of segmented 3-D echo-planar imaging, each one RepetitionTime after the last.
+def _shots(protocol: _protocol.Protocol, *, is_planar_3d: bool) -> int:
+    """Excitations a volume of segmented 3-D GRASE, each one RepetitionTime after the last.
 
     Corpus asl/PASL3D: 3.6 s and 6 segments; its 12 volumes begin 21.6 s apart.
     """
+    return (protocol.segments or 1) if is_planar_3d else 1
+
+
+def _is_planar_3d(header: Header) -> bool:
     planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
-    return (protocol.segments or 1) if planar and header.text("MRAcquisitionType") == "3D" else 1
+    return planar and header.text("MRAcquisitionType") == "3D"

@@ -62,7 +62,7 @@ def test_each_even_stretch_is_an_exact_volume(
     ]
     assert [slices for slices, _ in found] == [slices for slices, _ in stretches]
     assert [step for _, step in found] == pytest.approx([step * length for _, step in stretches])
-    assert all("uneven distances" in stack.warnings[0] for stack in index.stacks)
+    assert all("no one even grid" in stack.warnings[0] for stack in index.stacks)
     assert not index.leftovers
     manifest = reconstruct(index, tmp_path / "in", tmp_path / "out", jobs=1, gzip="fast")
     for volume in manifest.volumes:
@@ -70,6 +70,24 @@ def test_each_even_stretch_is_an_exact_volume(
         data = np.asanyarray(image.dataobj)
         # voxel values tell their place in the patient
         assert np.abs(data - Series().expected(image.affine, data.shape, 0)).max() <= 1
+
+
+def test_slabs_shifted_in_their_plane_are_volumes_of_their_own(tmp_path: Path) -> None:
+    for slab, origin in enumerate([(-10.0, -20.0, 30.0), (-10.0, 5.0, 42.0)]):
+        series = Series(origin=origin)
+        for slice_ in range(3):
+            data = series.dataset(slice_)
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = uid("slab", slab, slice_)
+            data.InstanceNumber = 1 + slice_ + 3 * slab
+            save(data, tmp_path / f"{slab}{slice_}")
+    index = indexed(tmp_path)
+    assert [stack.shape for stack in index.stacks] == [(5, 4, 3, 1)] * 2
+    # the first voxel in the file is that of the last row, 9 mm further along y; x and y turn from LPS to RAS
+    assert [tuple(row[3] for row in stack.affine_ras[:3]) for stack in index.stacks] == [
+        (10.0, 11.0, 30.0),
+        (10.0, -14.0, 42.0),
+    ]
+    assert not index.leftovers
 
 
 @pytest.mark.parametrize(

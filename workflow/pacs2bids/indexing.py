@@ -354,7 +354,7 @@ def _uneven(
     for number, (one, arrangement) in enumerate(arranged, start=1):
         count, step = len(arrangement.grid[0]), float(np.linalg.norm(arrangement.slice_step_lps))
         one.warning = (
-            f"slices lie at uneven distances: this is stretch {number} of {len(runs)}, "
+            f"slices lie on no one even grid: this is stretch {number} of {len(runs)}, "
             f"{count} slices {step:.4g} mm apart"
         )
     return [*arranged] or [(part, refused)]

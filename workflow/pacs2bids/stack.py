@@ -12,7 +12,7 @@ Slices at uneven distances have no affine. Where the distance changes between st
 slices (CT: finer through the base of the skull), or a gap of another length parts them, each stretch is an
 exact volume of its own (``even_runs``). Where gaps are whole multiples of one distance, slices are missing:
 that is refused, and so is anything less regular. dcm2niix writes one volume, with the first distance
-throughout.
+throughout. Slabs that are shifted against each other in their plane are volumes of their own, too.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ MANY_FRAMES = 1_000_000  # more than an instance has
 PARAMETRIC_MAP, MAPPINGS = "1.2.840.10008.5.1.4.1.1.30", "RealWorldValueMappingSequence"
 EVEN_SPACING = 0.02  # allowed deviation from an even grid, as a fraction of the slice step
 SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their own
+IN_LINE_MM = 0.5  # texts of positions and of directions that are rounded move no slice as far
+MANY_LINES = 8
 SHOWN = 5
 
 
@@ -531,11 +533,15 @@ def _missing(gaps_mm: Floats) -> str:
 
 
 def even_runs(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces whose slices lie at uneven distances, cut where the distance changes; else empty.
+    """Pieces that lie on no even grid, cut where the distance of slices changes; else empty.
 
+    Slices that stand on several lines (slabs that are shifted in their plane) are first told apart by these.
     Each run has at least ``SHORTEST_RUN`` slices. Runs at one distance, parted by whole multiples of it,
     are not cut: there slices are missing.
     """
+    lines = _lines(pieces)
+    if len(lines) > 1:
+        return lines
     places = _slices(pieces)
     one_each = dict(zip(places, pieces, strict=True))
     positions = np.array([one_each[place].plane.position_lps for place in sorted(one_each)])
@@ -554,6 +560,24 @@ def even_runs(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return [
         [piece for piece, run in zip(pieces, number, strict=True) if run == n] for n in range(len(starts))
     ]
+
+
+def _lines(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces by the line along the normal that their first voxels stand on, if each has enough of them."""
+    first = pieces[0].plane
+    axes = np.array([first.row_cosines_lps, first.column_cosines_lps])
+    lines: list[tuple[Floats, list[Piece]]] = []
+    for piece in pieces:
+        foot = axes @ np.array(piece.plane.position_lps)
+        known = next((line for at, line in lines if np.abs(at - foot).max() <= IN_LINE_MM), None)
+        if known is None:
+            known = []
+            lines.append((foot, known))
+            if len(lines) > MANY_LINES:  # a tilted gantry: each slice stands on a line of its own
+                return []
+        known.append(piece)
+    shortest = min(len({piece.plane.position_lps for piece in line}) for _, line in lines)
+    return [line for _, line in lines] if shortest >= SHORTEST_RUN else []
 
 
 def _run_starts(gaps_mm: Floats) -> list[int]:

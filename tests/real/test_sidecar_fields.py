@@ -1,193 +1,78 @@
-"""Sidecars of real scanners' headers against dcm2niix's, run live on the same files: field by field."""
+"""Sidecars of the whole corpus against dcm2niix's, run live on the same files: field by field.
+
+Whatever differs is in ``explained_fields.EXPLAINED_FIELDS``, or is a field of another test's.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agreement import SETS, Conversion, Conversions, Corpus
+from explained_fields import EXPLAINED_FIELDS, NEVER, Explained, How, Sidecar
 
-from pacs2bids.frames import frames_of
-from pacs2bids.header import Header, frame_headers, parse
+from pacs2bids.frames import Frame, UnusableError, frames_of
+from pacs2bids.header import Reader
 from pacs2bids.model import HeaderError
-from pacs2bids.sidecar import FIELDS, sidecar
+from pacs2bids.sidecar import FIELDS, Scope, Source
+from pacs2bids.stack import split_key
+from pacs2bids.store import files_below, parse_file
 
-# folders that are converted apart: the same scan lies twice in philips_enh, classic and enhanced
-FOLDERS = {"nih": ".", "xa30": ".", "philips_enh": "cl", "philips_enh enhanced": "enh"}
-
-Check = Callable[[Any, Any], bool]
-
-
-def words(value: Any) -> set[str]:
-    """Words of a text or of a list of texts, in lower case."""
-    texts = value if isinstance(value, list) else [value]
-    return {word for text in texts for word in text.lower().replace("_", " ").split()}
+# what test_corpus_differential compares, with explanations of its own
+COMPARED_THERE = {"PhaseEncodingAxis", "PhaseEncodingDirection", "RepetitionTime", "SliceTiming"}
 
 
-COMPONENTS = {"magnitude", "phase", "real", "imaginary", "mosaic"}
-
-# Where both have a field and it differs: what must hold all the same, and why it differs.
-DIFFERS: dict[str, tuple[Check, str]] = {
-    "ConversionSoftware": (lambda ours, _: ours == "pacs2bids", "another program"),
-    "ConversionSoftwareVersion": (lambda ours, _: ours != "", "another program"),
-    "Manufacturer": (
-        lambda ours, theirs: words(theirs) <= words(ours),
-        "as stored (SIEMENS, Siemens Healthineers, GE MEDICAL SYSTEMS); dcm2niix writes one name a vendor",
-    ),
-    "ImageType": (
-        lambda ours, theirs: words(ours) - COMPONENTS == words(theirs) - COMPONENTS,
-        "as stored; dcm2niix splits values at underscores and appends the component",
-    ),
-    "PulseSequenceType": (
-        lambda ours, theirs: (
-            words(ours) <= words(theirs) or words(theirs) <= words(ours) or theirs == "MPRAGE"
-        ),
-        "from standard elements alone; dcm2niix knows sequences by their vendors' names, and takes GRASE "
-        "for a gradient echo",
-    ),
-    "EchoTrainLength": (
-        lambda ours, theirs: (ours, theirs) == (112, 7),
-        "as stored; dcm2niix gives the 7 gradient echoes of each of 16 spin echoes (Philips GRASE)",
-    ),
-}
-
-# What dcm2niix writes and ours must not: persons, dates, identifiers, free text.
-# fmt: off
-NEVER = {
-    "AcquisitionDateTime", "ImageComments", "PatientAge", "PatientBirthDate", "PatientID", "PatientName",
-    "PatientSex", "PatientSize", "PatientWeight", "ProcedureStepDescription", "SeriesInstanceUID",
-    "StudyDescription", "StudyID", "StudyInstanceUID", "WipMemBlock",
-}
-# fmt: on
-
-# What dcm2niix finds in private elements, of some vendors at least.
-# fmt: off
-IN_PRIVATE_ELEMENTS = (
-    "ConsistencyInfo", "FrequencyEncodingSteps", "MTState", "MatrixCoilMode",
-    "NonlinearGradientCorrection", "ParallelAcquisitionTechnique", "ParallelReductionFactorInPlane",
-    "ParallelReductionFactorOutOfPlane", "PartialFourierDirection", "PhaseEncodingStepsOutOfPlane",
-    "PostLabelingDelay", "ScanOptions", "ScanningSequence", "SequenceName", "SequenceVariant",
-    "ShimSetting", "SpoilingState", "TablePosition",
-)
-# fmt: on
-
-# What dcm2niix writes and the table leaves to others, or out.
-ABSENT: dict[str, str] = {
-    "PhaseEncodingDirection": "needs the image axes: the stack adds it",
-    "PhaseEncodingAxis": "needs the image axes: the stack adds it",
-    "SliceTiming": "needs all slices: the stack adds it",
-    "EchoTime1": "needs the name: added when placed",
-    "EchoTime2": "needs the name: added when placed",
-    "EchoNumber": "enhanced images have no element for it",
-    "AcquisitionDuration": "BIDS deprecates it for func, where RepetitionTime says more",
-    "BidsGuess": "dcm2niix's guess of a name",
-    "CoilString": "a second name for ReceiveCoilName",
-    "DerivedVendorReportedEchoSpacing": "EffectiveEchoSpacing times the acceleration",
-    "EstimatedEffectiveEchoSpacing": "Philips headers do not say it, and an estimate is not a fact",
-    "EstimatedTotalReadoutTime": "Philips headers do not say it, and an estimate is not a fact",
-    "ImageOrientationText": "follows from the affine",
-    "ImageTypeText": "Siemens' private copy of ImageType",
-    "InstitutionalDepartmentName": "dcm2niix writes None where the header has none",
-    "InternalPulseSequenceName": "GE, private",
-    "NumberOfKSpaceTrajectories": "says nothing that an analysis uses",
-    "PhaseEncodingPolarityGE": "PhaseEncodingDirection says it",
-    "PhaseEncodingStepsNoPartialFourier": "follows from PhaseEncodingSteps and PartialFourier",
-    "PartialFourierEnabled": "dcm2niix's name for PartialFourier where the fraction is unknown",
-    "PhilipsRWVIntercept": "values are scaled in the NIfTI header",
-    "PhilipsRWVSlope": "values are scaled in the NIfTI header",
-    "PhilipsRescaleIntercept": "values are scaled in the NIfTI header",
-    "PhilipsRescaleSlope": "values are scaled in the NIfTI header",
-    "PhilipsScaleSlope": "values are scaled in the NIfTI header",
-    "PrescanReuseString": "GE, private",
-    "RawImage": "ImageType says DERIVED",
-    **dict.fromkeys(IN_PRIVATE_ELEMENTS, "the vendor's module adds it where it reads the element"),
-}
-
-# What the table gives and dcm2niix does not: what must hold, and why.
-ADDED: dict[str, tuple[Check, str]] = {
-    "BolusCutOffFlag": (lambda ours, _: ours is False, "C.8.13.5.14, which dcm2niix does not read"),
-    "VascularCrushing": (lambda ours, _: ours is False, "C.8.13.5.14, which dcm2niix does not read"),
-    "EchoNumber": (lambda ours, _: ours == 1, "dcm2niix writes it for several echoes only"),
-    "EchoTrainLength": (lambda ours, _: ours == 1, "dcm2niix leaves 1 out"),
-    "NumberOfAverages": (lambda ours, _: ours == 1, "dcm2niix leaves 1 out"),
-    "PartialFourier": (lambda ours, _: ours == 1, "dcm2niix leaves 1 out"),
-    "PhaseEncodingSteps": (
-        lambda ours, theirs: ours == theirs["PhaseEncodingStepsNoPartialFourier"],
-        "as stored; dcm2niix renames it where a Philips scan is partial",
-    ),
-    "ReceiveCoilName": (lambda ours, theirs: ours == theirs["CoilString"], "dcm2niix calls it CoilString"),
-    "SAR": (
-        lambda ours, _: 0 < ours < 4,
-        "enhanced, which dcm2niix does not read; IEC 60601-2-33 allows 4 W/kg",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The two sidecars of one series and echo."""
+    """The two sidecars of one volume."""
 
     name: str
-    ours: dict[str, Any]
-    theirs: dict[str, Any]
+    ours: Sidecar
+    theirs: Sidecar
 
 
-def images(folder: Path) -> Iterator[tuple[Path, Header]]:
-    """Every image under ``folder`` and the header of its first frame."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        try:
-            with path.open("rb") as stream:
-                parsed = parse(stream, path.name)
-        except HeaderError:
-            continue
-        if parsed.pixels is not None:
-            yield path, next(frame_headers(parsed), parsed.header)
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One field in which two sidecars differ."""
+
+    pair: Pair
+    field: str
+    how: How
+
+    def explained_by(self, row: Explained, of_set: str) -> bool:
+        """Whether a row of the table speaks of this difference, and what it says holds."""
+        is_meant = self.how is row.how and self.field in row.fields and of_set in (row.sets or SETS)
+        return is_meant and row.holds(self.field, self.pair.ours, self.pair.theirs)
+
+    def __str__(self) -> str:
+        ours, theirs = self.pair.ours.get(self.field), self.pair.theirs.get(self.field)
+        return f"{self.pair.name}: {self.field} {self.how}: ours {ours!r:.100}, dcm2niix's {theirs!r:.100}"
 
 
-def first_of(series: list[tuple[Path, Header]], echo_time_s: float) -> Path:
-    """The first image of an echo."""
-
-    def rank(image: tuple[Path, Header]) -> tuple[float, float]:
-        header = image[1]
-        echo_ms = header.number("EffectiveEchoTime") or header.number("EchoTime") or 0
-        return round(abs(echo_ms / 1000 - echo_time_s), 6), header.number("InstanceNumber") or 0
-
-    return min(series, key=rank)[0]
-
-
-def sidecar_of(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        frame = frames_of(parse(stream, path.name), path.name)[0]
-    return sidecar(frame.header, frame.facts, matrix=(frame.plane.rows, frame.plane.columns), site=True)
+def pairs_of(conversion: Conversion) -> Iterator[Pair]:
+    for pair in conversion.comparison["pairs"]:
+        ours, theirs = (
+            (folder / name).with_name(Path(name).name.removesuffix(".gz").removesuffix(".nii") + ".json")
+            for folder, name in ((conversion.ours, pair["ours"]), (conversion.reference, pair["ref"]))
+        )
+        if theirs.exists():  # dcm2niix gives parts that it splits off (an ADC map) none
+            sidecars = json.loads(ours.read_text()), json.loads(theirs.read_text())
+            yield Pair(name=theirs.stem, ours=sidecars[0], theirs=sidecars[1])
 
 
-def pairs_of(name: str, folder: Path, reference: Path) -> Iterator[Pair]:
-    program = Path(sys.executable).with_name("dcm2niix")
-    options = ["-b", "o", "-ba", "n", "-z", "n", "-d", "9", "-w", "2", "-f", "%s_%d_%t"]
-    command = [program, *options, "-o", reference, folder]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    series: dict[int | None, list[tuple[Path, Header]]] = defaultdict(list)
-    for path, header in images(folder):
-        series[header.integer("SeriesNumber")].append((path, header))
-    for path in sorted(reference.glob("*.json")):
-        theirs = json.loads(path.read_text())
-        first = first_of(series[theirs["SeriesNumber"]], theirs["EchoTime"])
-        yield Pair(name=f"{name} {path.stem}", ours=sidecar_of(first), theirs=theirs)
-
-
-@pytest.fixture(scope="module")
-def pairs(corpus: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
-    found: list[Pair] = []
-    for name, subfolder in FOLDERS.items():
-        folder = corpus(name.split()[0]) / subfolder
-        found += pairs_of(name, folder, tmp_path_factory.mktemp("reference"))
-    return found
+def differences(pair: Pair) -> Iterator[Difference]:
+    for field in sorted((pair.ours.keys() | pair.theirs.keys()) - COMPARED_THERE):
+        if field not in pair.ours:
+            yield Difference(pair=pair, field=field, how=How.MISSING)
+        elif field not in pair.theirs:
+            yield Difference(pair=pair, field=field, how=How.ADDED)
+        elif not agree(pair.ours[field], pair.theirs[field]):
+            yield Difference(pair=pair, field=field, how=How.DIFFERS)
 
 
 def agree(ours: Any, theirs: Any) -> bool:
@@ -201,48 +86,59 @@ def agree(ours: Any, theirs: Any) -> bool:
     return bool(ours == theirs)
 
 
-def test_every_series_has_a_pair(pairs: list[Pair]) -> None:
-    sets = {pair.name.split()[0] for pair in pairs}
-    assert sets == {"nih", "xa30", "philips_enh"}
-    assert all(set(pair.ours) >= {"Modality", "EchoTime", "SeriesNumber"} for pair in pairs)
+@pytest.mark.parametrize("name", SETS)
+def test_each_field_agrees_or_its_difference_is_explained(conversion: Conversions, name: str) -> None:
+    pairs = list(pairs_of(conversion(name)))
+    assert pairs
+    found = [difference for pair in pairs for difference in differences(pair)]
+    unknown = [one for one in found if not any(one.explained_by(row, name) for row in EXPLAINED_FIELDS)]
+    hint = "a row of sidecar.FIELDS, a vendor's Facts.extra, or an entry in EXPLAINED_FIELDS?"
+    assert not unknown, "\n".join([hint, *map(str, unknown)])
 
 
-def test_fields_that_both_write_agree(pairs: list[Pair]) -> None:
-    wrong = []
-    for pair in pairs:
-        for name in pair.ours.keys() & pair.theirs.keys():
-            ours, theirs = pair.ours[name], pair.theirs[name]
-            explained = name in DIFFERS and DIFFERS[name][0](ours, theirs)
-            if not (agree(ours, theirs) or explained):
-                wrong.append((pair.name, name, ours, theirs))
-    assert wrong == []
+def test_explanations_are_needed(conversion: Conversions) -> None:
+    found = {name: [one for pair in pairs_of(conversion(name)) for one in differences(pair)] for name in SETS}
+    for row in (row for row in EXPLAINED_FIELDS if row.is_settled):
+        used = {one.field for name, all_ in found.items() for one in all_ if one.explained_by(row, name)}
+        assert used == set(row.fields), f"not needed any more: {row.why}"
 
 
-def test_nothing_is_missing_without_a_reason(pairs: list[Pair]) -> None:
-    missing = {(name, pair.name) for pair in pairs for name in pair.theirs.keys() - pair.ours.keys()}
-    assert {pair for pair in missing if pair[0] not in ABSENT and pair[0] not in NEVER} == set()
-
-
-def test_nothing_is_added_without_a_reason(pairs: list[Pair]) -> None:
-    rows = {row.bids for row in FIELDS}  # what vendors add is tested with the vendors
-    for pair in pairs:
-        for name in (pair.ours.keys() - pair.theirs.keys()) & rows:
-            check, _ = ADDED[name]
-            assert check(pair.ours[name], pair.theirs), (pair.name, name, pair.ours[name])
-
-
-def test_nothing_that_identifies_comes_out(pairs: list[Pair]) -> None:
-    assert any("PatientName" in pair.theirs for pair in pairs)
-    for pair in pairs:
+@pytest.mark.parametrize("name", SETS)
+def test_nothing_that_identifies_comes_out(conversion: Conversions, name: str) -> None:
+    secrets = ("PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID")
+    for pair in pairs_of(conversion(name)):
         assert pair.ours.keys().isdisjoint(NEVER)
         said = json.dumps(pair.ours)
-        secrets = ("PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID")
-        assert not [name for name in secrets if str(pair.theirs.get(name, "\0")) in said]
+        values = [str(pair.theirs.get(secret, "")) for secret in secrets]
+        # phantoms are called "HEAD", "HFS" or "fMRI", which are words of protocols, too
+        assert not [value for value in values if len(value) > 5 and value in said]
 
 
-def test_tables_of_deviations_name_fields_that_are_there(pairs: list[Pair]) -> None:
-    theirs = {name for pair in pairs for name in pair.theirs}
-    both = {name for pair in pairs for name in pair.ours if name in pair.theirs}
-    assert set(ABSENT) | set(NEVER) <= theirs
-    assert set(DIFFERS) <= both
-    assert set(ADDED) <= {name for pair in pairs for name in pair.ours}
+# ---------------------------------------------------------------------------------------------- scope
+
+
+def frames_below(folder: Path) -> Iterator[Frame]:
+    reader = Reader()
+    for path in files_below(folder):
+        try:
+            yield from frames_of(parse_file(reader, folder, path), path)
+        except (HeaderError, UnusableError):
+            continue
+
+
+@pytest.mark.parametrize("name", ["uih", "decubitus", "xa60", "fmap", "philips_asl", "nih"])
+def test_fields_of_a_series_do_not_vary_within_what_is_stacked(corpus: Corpus, name: str) -> None:
+    said: dict[tuple[object, str], set[str]] = defaultdict(set)
+    rows = [row for row in FIELDS if row.scope is Scope.SERIES]
+    for frame in frames_below(corpus(name)):
+        split, close = split_key(frame)
+        near = tuple(tuple(round(value, 2) for value in values) for values in close)
+        key = (frame.instance.text("SeriesInstanceUID"), split, near)
+        source = Source(
+            header=frame.header, facts=frame.facts, matrix=(frame.plane.rows, frame.plane.columns)
+        )
+        for row in rows:
+            said[key, row.bids].add(repr(row.read(source)))
+    assert said
+    varying = {field: values for (_, field), values in said.items() if len(values) > 1}
+    assert varying == {}, "split by it (stack.SPLIT), or say in the table that it may vary (Scope)"

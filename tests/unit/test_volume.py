@@ -46,6 +46,25 @@ def test_stored_bits_may_lie_high() -> None:
     assert decode(raw, replace(IMAGE, high_bit=15)).tolist() == [[1, 0xFFF, 0x123], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_clean_values_are_not_copied(signed: bool) -> None:
+    raw = np.array([0, 1, 2, 3, 4, -2048 if signed else 4095], "<i2").tobytes()
+    values = decode(raw, replace(IMAGE, signed=signed))
+    assert np.shares_memory(values, np.frombuffer(raw, np.uint8))
+    assert values[1, 2] == (-2048 if signed else 4095)
+
+
+def test_an_odd_number_of_packed_samples() -> None:
+    # PS3.5 section 8.1.1: 0x123, 0xABC and 0x7FF, each from its lowest bit on
+    image = replace(IMAGE, rows=1, columns=3, bits_allocated=12, length=5)
+    assert decode(bytes([0x23, 0xC1, 0xAB, 0xFF, 0x07]), image).tolist() == [[0x123, 0xABC, 0x7FF]]
+
+
+def test_values_of_absurd_size_are_refused() -> None:
+    with pytest.raises(ConversionError, match="absurd"):
+        layout_of(stack(rescale=((1e300, 0.0),), images=TWO))
+
+
 def test_big_endian() -> None:
     raw = np.array([1, 256, 3, 4, 5, 6], ">u2").tobytes()
     assert decode(raw, replace(IMAGE, big_endian=True)).tolist() == [[1, 256, 3], [4, 5, 6]]

@@ -122,9 +122,9 @@ def layout_of(stack: Stack) -> Layout:
 
 def _require_finite(stack: Stack) -> None:
     """NIfTI keeps slope and intercept in single precision."""
-    limits = np.finfo(np.float32)
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
     for slope, intercept in stack.rescale:
-        if not (limits.tiny <= abs(slope) <= limits.max and abs(intercept) <= limits.max):
+        if not (least <= abs(slope) <= most and abs(intercept) <= most):
             what = f"its header gives values of an absurd size (slope {slope:g}, intercept {intercept:g})"
             raise ConversionError(what)
 

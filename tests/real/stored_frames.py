@@ -83,6 +83,8 @@ def stored_frames(path: Path, chosen: Sequence[int] | None = None) -> Iterator[S
             affine, stored = _siemens_mosaic(data)
         elif UIH_TILES in data and "VFRAME" in data.ImageType:
             affine, stored = _uih_grid(data, affine, tiles)
+        if _is_turned_over(data):
+            stored = stored[::-1]
         yield StoredFrame(
             path=path,
             frame=number,
@@ -143,6 +145,18 @@ def _uih_grid(data: Dataset, affine: Floats, tiles: Pixels) -> tuple[Floats, Pix
     corners = [(rows * (tile // across), columns * (tile % across)) for tile in range(count)]
     cut = [tiles[row : row + rows, column : column + columns] for row, column in corners]
     return affine, np.stack(cut, axis=2)
+
+
+def _is_turned_over(header: Dataset) -> bool:
+    """Whether rows are stored in reverse: in GE's research sequence epi_pepolar, where polarity is.
+
+    User variable 12 is 2 ("cv12_2"): reversed in the first volume, then in turns (dcm_qa_polar). That rows
+    are, too, only the pictures tell: turned over, they match those of the other polarity (test_vendor_facts).
+    """
+    if "epi_pepolar" not in str(header.get((0x0019, 0x109C), "")):
+        return False
+    assert "cv12_2" in header.SeriesDescription
+    return int(header.TemporalPositionIdentifier) % 2 == 1
 
 
 # ------------------------------------------------------------------------------------------------ values

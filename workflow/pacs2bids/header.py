@@ -856,6 +856,6 @@ def _item(buffer: bytes, at: int, templates: Templates) -> tuple[RawLayer | None
             return RawLayer(template, values), end + 8
     after = end_of_item(buffer, start, implicit=templates.implicit) if open_ended else start + length
     content = buffer[start : after - 8 if open_ended else after]
-    spans = list(walk_into(content, 0, len(content), (), implicit=templates.implicit))
+    spans, _ = walk_into(content, 0, len(content), (), implicit=templates.implicit)
     template, values = templates.learn(content, spans, 0, len(content))
     return RawLayer(template, values), after

@@ -26,6 +26,7 @@ PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, intege
 _FRAMES_OR_PIXELS = frozenset((PER_FRAME, *PIXEL_DATA))
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_ITEM_TAG, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
 # VRs with a 32-bit length behind two reserved bytes (PS3.5 table 7.1-1)
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 VRS = LONG | frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -135,42 +136,52 @@ def walk(buffer: bytes, at: int, stop: int, *, implicit: bool, meta: bool = Fals
         at = end
 
 
-def walk_into(buffer: bytes, at: int, stop: int, path: Path, *, implicit: bool) -> Iterator[Span]:
-    """As ``walk``, but sequences of a single item are opened: their elements follow, one level deeper."""
-    for span in walk(buffer, at, stop, implicit=implicit):
-        at = span.end
-        item = _single_item(buffer, span, implicit=implicit) if _is_sequence(span, buffer) else None
-        if item is None:
-            yield span._replace(path=path)
-            continue
-        first, last, item_at = item
-        yield Span(path, span.tag, span.vr, span.start, span.value - 4, span.value, is_length=True)
-        yield Span(path, ITEM, b"", item_at, item_at + 4, item_at + 8, is_length=True)
-        yield from walk_into(buffer, first, last, (*path, span.tag), implicit=implicit)
+def walk_into(
+    buffer: bytes, at: int, stop: int | None, path: Path, *, implicit: bool
+) -> tuple[list[Span], int]:
+    """Elements of an item from byte ``at`` to byte ``stop`` (None: to its delimiter), and where they end.
+
+    Sequences of a single item are opened: its elements follow, one level deeper. Raises ShortError or
+    MalformedError.
+    """
+    spans: list[Span] = []
+    while stop is None or at < stop:
+        tag, vr, value, length = element_at(buffer, at, implicit=implicit)
+        if tag == ITEM_END and stop is None:
+            return spans, at
+        is_sequence = vr == b"SQ" if vr else buffer[value : value + 4] == _ITEM_TAG
+        opened = _opened(buffer, value, length, (*path, tag), implicit=implicit) if is_sequence else None
+        if opened is None:
+            end = _end(buffer, vr, value, length, implicit=implicit)
+            spans.append(Span(path, tag, vr, at, value, end))
+        else:
+            inside, end = opened
+            spans.append(Span(path, tag, vr, at, value - 4, value, is_length=True))
+            spans.append(Span(path, ITEM, b"", value, value + 4, value + 8, is_length=True))
+            spans += inside
+        if end > len(buffer):
+            raise ShortError
+        at = end
     if at != stop:
         raise MalformedError("an item is longer than its elements")
+    return spans, at
 
 
-def _is_sequence(span: Span, buffer: bytes) -> bool:
-    if span.vr:
-        return span.vr == b"SQ"
-    return buffer[span.value : span.value + 4] == b"\xfe\xff\x00\xe0"
-
-
-def _single_item(buffer: bytes, span: Span, *, implicit: bool) -> tuple[int, int, int] | None:
-    """First byte, last byte and place of the only item of a sequence; None if it has none or several."""
-    if span.end - span.value < 8:
+def _opened(
+    buffer: bytes, at: int, length: int, path: Path, *, implicit: bool
+) -> tuple[list[Span], int] | None:
+    """What is in the only item of the sequence at ``at``, and its end; None if it has none or several."""
+    if length < 8:
         return None
-    tag, _, value, length = element_at(buffer, span.value, implicit=True)
-    if tag != ITEM:
+    tag, _, value, size = element_at(buffer, at, implicit=True)
+    stop = None if size == UNDEFINED else value + size
+    if tag != ITEM or (length != UNDEFINED and value + (size if stop else 8) > at + length):
         return None
-    if length == UNDEFINED:
-        after = end_of_item(buffer, value, implicit=implicit)
-        last = after - 8
-    else:
-        after = last = value + length
-    closed = after == span.end or buffer[after : after + 8] == b"\xfe\xff\xdd\xe0\0\0\0\0"
-    return (value, last, span.value) if closed else None
+    spans, after = walk_into(buffer, value, stop, path, implicit=implicit)
+    after += 0 if stop else 8
+    if length != UNDEFINED:
+        return (spans, after) if after == at + length else None
+    return (spans, after + 8) if buffer[after : after + 8] == _SEQUENCE_DELIMITER else None
 
 
 # ---------------------------------------------------------------------------------------------- template

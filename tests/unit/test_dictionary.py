@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydicom.datadict import dictionary_VR, keyword_dict, private_dictionary_VR
+from pydicom.datadict import dictionary_VR, keyword_dict, keyword_for_tag, private_dictionary_VR
 from pydicom.tag import Tag
 
 import pacs2bids
@@ -22,7 +22,7 @@ PACKAGE = Path(pacs2bids.__file__).parent
 
 def test_each_row_is_as_in_pydicom() -> None:
     assert {row.keyword: (row.tag, row.vr) for row in rows()} == {
-        row.keyword: (keyword_dict[row.keyword], dictionary_VR(row.tag)[:2]) for row in rows()
+        keyword_for_tag(row.tag): (row.tag, dictionary_VR(row.tag)[:2]) for row in rows()
     }
 
 

@@ -33,7 +33,15 @@ IMAGE = ImageRef(
 
 def test_bits_above_the_stored_ones_are_cut_off() -> None:
     raw = np.array([0xF001, 0x1FFF, 0x0800, 0, 1, 2], "<u2").tobytes()
-    assert decode(raw, IMAGE).tolist() == [[1, 0xFFF, 0x800], [0, 1, 2]]
+    assert decode(raw, replace(IMAGE, overlaid=True)).tolist() == [[1, 0xFFF, 0x800], [0, 1, 2]]
+
+
+def test_bits_above_that_nothing_explains_are_an_error() -> None:
+    raw = np.array([0x1001, 0, 0, 0, 1, 2], "<u2").tobytes()
+    with pytest.raises(ConversionError, match="pixels of more than its 12 bits"):
+        decode(raw, IMAGE)
+    with pytest.raises(ConversionError, match="pixels of more than its 12 bits"):
+        decode(raw, replace(IMAGE, signed=True))
 
 
 def test_sign_is_extended_from_the_stored_bits() -> None:
@@ -42,7 +50,7 @@ def test_sign_is_extended_from_the_stored_bits() -> None:
 
 
 def test_stored_bits_may_lie_high() -> None:
-    raw = np.array([0x0010, 0xFFF0, 0x123F, 0, 0, 0], "<u2").tobytes()
+    raw = np.array([0x0010, 0xFFF0, 0x1230, 0, 0, 0], "<u2").tobytes()
     assert decode(raw, replace(IMAGE, high_bit=15)).tolist() == [[1, 0xFFF, 0x123], [0, 0, 0]]
 
 

@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 from pydicom.values import convert_SQ
 
-from pacs2bids.dictionary import Private
+from pacs2bids.dictionary import Private, tag_of
 from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError
 from pacs2bids.template import PIXEL_DATA, is_creator
 
@@ -71,7 +71,7 @@ class DataSetLayer:
 
     def values(self, keyword: str) -> tuple[Any, ...]:
         """Values of an element: numbers, texts or bytes."""
-        return self._values(keyword)
+        return self._values(Tag(tag_of(keyword)))
 
     def private(self, element: Private) -> tuple[Any, ...]:
         """Values of a private element."""
@@ -122,16 +122,17 @@ def read(stream: Any, path: str) -> DataSetFile:
     try:
         with pydicom_config.disable_value_validation():
             dataset = dcmread(stream, stop_before_pixels=True, force=_looks_bare(stream))
+        kind, instance = dataset.file_meta.get("MediaStorageSOPClassUID"), dataset.get("SOPInstanceUID")
+        syntax = str(dataset.file_meta.get("TransferSyntaxUID") or _guessed_syntax(dataset))
     except InvalidDicomError:
         raise NotDicomError("is not a DICOM file", where=path) from None
     except (*MALFORMED, EOFError, OSError, MemoryError) as error:
         # not the library's words: they may quote values
         raise HeaderError(f"header is damaged ({type(error).__name__})", where=path) from error
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:
+    if kind == DICOMDIR:
         raise NoInstanceError("is the directory of a medium (DICOMDIR), no instance", where=path)
-    if "SOPInstanceUID" not in dataset:
+    if instance is None:
         raise HeaderError("is no DICOM instance: it has no SOPInstanceUID", where=path)
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _guessed_syntax(dataset))
     return DataSetFile(dataset, syntax, _pixels(stream, syntax))
 
 

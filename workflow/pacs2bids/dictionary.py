@@ -290,6 +290,7 @@ _ROWS = """
 20500020 CS PresentationLUTShape
 52009229 SQ SharedFunctionalGroupsSequence
 52009230 SQ PerFrameFunctionalGroupsSequence
+60000102 US OverlayBitPosition
 """
 
 

@@ -69,6 +69,7 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
         what = f"has {header.integer('NumberOfFrames')} frames without functional groups"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
     facts = recall(vendors.facts, header)
+    recall(_require_numbers, header)
     if facts.mosaic is not None:
         yield from _mosaic(parsed, facts, facts.mosaic, path)
         return
@@ -114,6 +115,7 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
         what = f"says {count} frames but describes {len(headers)}"
         raise UnusableError(Reason.UNREADABLE, what, where=path)
     for number, header in enumerate(headers):
+        recall(_require_numbers, header)
         yield Frame(
             header=header,
             instance=parsed.header,
@@ -182,7 +184,14 @@ def _unit(vector: tuple[float, ...]) -> Vector | None:
     return (vector[0] / length, vector[1] / length, vector[2] / length)
 
 
+def _require_numbers(header: Header) -> None:
+    """Raises HeaderError where a rescale is there and is no number: values would be taken for others."""
+    header.sound_number("RescaleSlope")
+    header.sound_number("RescaleIntercept")
+
+
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+GREYS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # the loader gives RGB of each
 PRIMARIES = ("Red", "Green", "Blue")
 
@@ -198,8 +207,9 @@ class _Format:
     bits_allocated: int
     bits_stored: int
     high_bit: int
-    signed: bool
+    signed: bool | None  # None: the header does not say, as it need not where pixels are floats
     photometric_interpretation: str
+    overlaid: bool
 
     @property
     def frame_bits(self) -> int:
@@ -215,6 +225,7 @@ def _format(header: Header) -> _Format:
     if min(rows, columns) <= 0 or allocated not in (8, 12, 16, 32, 64):
         what = f"has an image of {columns} x {rows} pixels of {allocated} bits, which this engine cannot read"
         raise UnusableError(Reason.UNSUPPORTED, what, where="")
+    representation = header.integer("PixelRepresentation")
     form = _Format(
         rows=rows,
         columns=columns,
@@ -223,10 +234,12 @@ def _format(header: Header) -> _Format:
         bits_allocated=allocated,
         bits_stored=_given(header.integer("BitsStored"), allocated),
         high_bit=_given(header.integer("HighBit"), _given(header.integer("BitsStored"), allocated) - 1),
-        signed=header.integer("PixelRepresentation") == 1,
-        photometric_interpretation=(header.text("PhotometricInterpretation") or "MONOCHROME2").upper(),
+        signed=None if representation is None else representation == 1,
+        photometric_interpretation=(header.text("PhotometricInterpretation") or "").upper(),
+        overlaid=bool(header.number("OverlayBitPosition")),
     )
-    problem = _unreadable(form) or _unreadable_tables(header, form)
+    problem = "" if representation in (0, 1, None) else f"PixelRepresentation {representation}"
+    problem = problem or _unreadable(form) or _unreadable_tables(header, form)
     if problem:
         raise UnusableError(Reason.UNSUPPORTED, f"has {problem}, which this engine cannot read", where="")
     return form
@@ -245,8 +258,9 @@ def _unreadable(form: _Format) -> str:
     colour = form.samples == 3 and form.bits_allocated == 8 and not form.signed
     if form.samples != 1 and not colour:
         return f"{form.samples} samples of {form.bits_allocated} bits a pixel"
-    if form.samples == 3 and form.photometric_interpretation not in COLOURS:
-        return f"colours in {form.photometric_interpretation}"
+    known = COLOURS if form.samples == 3 else GREYS
+    if form.photometric_interpretation not in known:
+        return f"PhotometricInterpretation {form.photometric_interpretation!r}"
     return ""
 
 
@@ -267,14 +281,19 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
     if pixels is None:
         raise UnusableError(Reason.NO_IMAGE, "holds no image", where=path)
     form = recall(_format, parsed.header)
-    if form.bits_allocated == 64 and pixels.keyword == "PixelData":
+    if pixels.keyword == "PixelData" and form.bits_allocated == 64:
         what = "has integers of 64 bits, which this engine cannot read"
+        raise UnusableError(Reason.UNSUPPORTED, what, where=path)
+    if pixels.keyword == "PixelData" and form.signed is None:
+        what = "does not tell whether its pixels are signed (PixelRepresentation)"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
     big_endian = parsed.transfer_syntax_uid == BIG_ENDIAN and (form.bits_allocated > 8 or pixels.is_words)
     size, unit = -(-form.frame_bits // 8), 16 if big_endian else 8
     if frame and pixels.length is not None and form.frame_bits % unit:
         raise UnusableError(Reason.UNSUPPORTED, f"has frames of {form.frame_bits} bits in a row", where=path)
     size += size % (unit // 8)
+    if frame == 0 and pixels.length is not None:
+        _require_no_more(parsed.header, form, pixels.length, path)
     if pixels.length is not None and pixels.length < size * (frame + 1):
         need = size * (frame + 1)
         what = f"is cut short: pixel data of {pixels.length} bytes where frame {frame + 1} ends at {need}"
@@ -292,11 +311,22 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
         bits_allocated=form.bits_allocated,
         bits_stored=form.bits_stored,
         high_bit=form.high_bit,
-        signed=form.signed,
+        signed=bool(form.signed),
         is_float=pixels.keyword != "PixelData",
         photometric_interpretation=form.photometric_interpretation,
         big_endian=big_endian,
+        overlaid=form.overlaid,
     )
+
+
+def _require_no_more(header: Header, form: _Format, length: int, path: str) -> None:
+    """Native pixels fill their element but for one byte (PS3.5 8.1.1): else Rows or Columns are wrong."""
+    due = -(-form.frame_bits * (header.integer("NumberOfFrames") or 1) // 8)
+    if length > due + 1:
+        what = (
+            f"holds {length} bytes of pixels where Rows, Columns and its format make {due}: they contradict"
+        )
+        raise UnusableError(Reason.UNREADABLE, what, where=path)
 
 
 # PS3.4 B.5; a class that is not here is read by what it holds

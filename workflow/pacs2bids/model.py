@@ -212,6 +212,7 @@ class ImageRef:
     is_float: bool
     photometric_interpretation: str
     big_endian: bool
+    overlaid: bool = False
     bottom_up: bool = False
 
     @property

@@ -213,6 +213,10 @@ def _has_direction(frame: Frame) -> Hashable:
     return not b_value or frame.facts.b_vector_lps is not None
 
 
+def _has_rescale(header: Header) -> Hashable:
+    return header.number("RescaleSlope") is not None, header.number("RescaleIntercept") is not None
+
+
 # Planes that differ in one of these are never in one volume file.
 SPLIT: dict[str, Split] = {
     # copies of a series may keep its UID and get numbers of their own (corpus ts)
@@ -223,6 +227,8 @@ SPLIT: dict[str, Split] = {
     "complex component": lambda frame: frame.facts.component,
     "content": lambda frame: frame.facts.content,
     "EchoNumbers": lambda frame: recall(_echo_number, frame.header),
+    # values with and without a rescale are no values of one scan
+    "rescale": lambda frame: (recall(_has_rescale, frame.header), frame.facts.rescale is not None),
     "diffusion map": lambda frame: frame.facts.is_diffusion_map,
     "diffusion direction": _has_direction,
     "samples": lambda frame: (frame.image.samples_per_pixel, frame.image.photometric_interpretation),

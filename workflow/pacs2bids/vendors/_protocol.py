@@ -6,6 +6,7 @@ from it is kept for the last few distinct byte strings: one parse a series, afte
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -32,10 +33,12 @@ _SECOND_ORDER = 5  # shim channels after the three linear ones
 class Protocol:
     """What the protocol says. ``extra``: sidecar fields by dcm2niix's names, in BIDS units.
 
-    ``segments``: shots a volume, where they alone make it. ``is_turbo_flash``: of MPRAGE's family, where
-    RepetitionTime is from one preparation to the next.
+    ``slice_step_mm``: between the centres of its first two slices. ``segments``: shots a volume, where they
+    alone make it. ``is_turbo_flash``: of MPRAGE's family, where RepetitionTime is from one preparation to the
+    next.
     """
 
+    slice_step_mm: float | None = None
     multiband_factor: int | None = None  # above 1
     segments: int | None = None
     is_turbo_flash: bool = False
@@ -53,6 +56,7 @@ def read(raw: bytes) -> Protocol:
     extra = _extra(values) | _labelling(values)
     bands = _integer(values, "sSliceAcceleration.lMultiBandFactor") or 1
     return Protocol(
+        slice_step_mm=_slice_step_mm(values),
         multiband_factor=bands if bands > 1 else None,
         # of GRASE one train of echoes covers all partitions, and segments share the lines; of 3-D EPI not so
         segments=_integer(values, "sFastImaging.lSegments") if "tgse" in _sequence(values) else None,
@@ -173,6 +177,15 @@ def _seconds(values: dict[str, str], key: str) -> float | None:
 
 
 # ---------------------------------------------------------------------------------------------- coils, values
+
+
+def _slice_step_mm(values: dict[str, str]) -> float | None:
+    """Slices are listed in anatomical order; a coordinate of zero is not written."""
+    keys = [f"sSliceArray.asSlice[{slice_}].sPosition.d" for slice_ in (0, 1)]
+    if _integer(values, "sSliceArray.lSize") in (None, 1):
+        return None  # a slab
+    first, second = ([_number(values, key + axis) or 0.0 for axis in ("Sag", "Cor", "Tra")] for key in keys)
+    return math.dist(first, second) or None
 
 
 def _shims(values: dict[str, str]) -> list[Json] | None:

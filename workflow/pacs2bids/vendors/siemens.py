@@ -94,7 +94,7 @@ def _facts_but_time(header: Header) -> Facts:
     base = standard.facts(header)
     image = _image(header)
     protocol = _protocol.read(header.private_bytes(CSA_SERIES) or header.private_bytes(PROTOCOL_XA) or b"")
-    mosaic = _mosaic(header, image)
+    mosaic = _mosaic(header, image, protocol)
     times = _slice_times(image.times_ms, mosaic, base.repetition_time_s)
     matrix = standard.phase_matrix(header, base.phase_encoding)
     if matrix is not None and mosaic is not None:
@@ -169,7 +169,7 @@ def _first(values: tuple[float, ...]) -> float | None:
 # ---------------------------------------------------------------------------------------------- mosaic
 
 
-def _mosaic(header: Header, image: _Image) -> Mosaic | None:
+def _mosaic(header: Header, image: _Image, protocol: _protocol.Protocol) -> Mosaic | None:
     """The tiling; tile n + 1 lies one slice step along SliceNormalVector from tile n.
 
     Checked against the slice positions of the protocol (sSliceArray.asSlice[n].sPosition) in every mosaic
@@ -181,8 +181,8 @@ def _mosaic(header: Header, image: _Image) -> Mosaic | None:
     kinds = header.texts("ImageType")
     if not _is_mosaic(header, image):
         return None
-    # SliceThickness leaves out the gap between slices: only where SpacingBetweenSlices is missing
-    step = header.sound_number("SpacingBetweenSlices") or header.number("SliceThickness")
+    # never SliceThickness: it leaves out the gap between slices
+    step = header.sound_number("SpacingBetweenSlices") or protocol.slice_step_mm
     length = math.hypot(*image.normal)
     slices = image.mosaic_images or 0
     tiles = math.isqrt(max(slices, 1) - 1) + 1

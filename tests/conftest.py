@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from peers.available import unavailable
 
@@ -18,6 +19,10 @@ from peers.available import unavailable
 pytest.register_assert_rewrite("truth")
 
 pytest_plugins = ["peers.orthanc", "peers.line"]
+
+# machines differ and are shared: how long an example takes is no property of what is tested
+settings.register_profile("steady", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

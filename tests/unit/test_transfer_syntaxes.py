@@ -287,6 +287,8 @@ def test_overlays_in_high_bits_and_padding_change_no_value(tmp_path: Path) -> No
         data = described(SERIES.dataset(slice_), picture, "i12")
         overlay = np.arange(picture.size, dtype=np.uint16).reshape(picture.shape) << 12
         data.PixelData = (picture.view("u2") & 0xFFF | overlay).tobytes()
+        data.add_new(0x60000100, "US", 16)  # OverlayBitsAllocated: in the pixels' own words,
+        data.add_new(0x60000102, "US", 12)  # OverlayBitPosition: above the stored bits
         data.add_new("PixelPaddingValue", "SS", -2048)
         instances.append(data)
     assert np.array_equal(pictures(converted(instances, tmp_path)), stored)

@@ -79,6 +79,26 @@ CASES = {
             "test_damaged_file_is_named_and_the_exit_code_tells",
         ],
     ),
+    "compressed, deflated, lossy": (
+        "test_transfer_syntaxes.py",
+        [
+            "test_lossless_syntaxes_give_every_value_back",
+            "test_lossy_jpeg_stays_close",
+            "test_lossy_jpeg_2000_stays_close",
+            "test_frames_of_rle_and_deflated_files",
+        ],
+    ),
+    "packed 12-bit": ("test_transfer_syntaxes.py", ["test_packed_samples_of_12_bits"]),
+    "float pixels, parametric map": (
+        "test_transfer_syntaxes.py",
+        ["test_a_parametric_map_has_floats_and_its_mapping"],
+    ),
+    "PET": ("test_transfer_syntaxes.py", ["test_pet_with_a_rescale_of_each_slice"]),
+    "SEG": ("test_transfer_syntaxes.py", ["test_segmentations_are_refused_and_said"]),
+    "pictures without a place": (
+        "test_odd_series.py",
+        ["test_captures_are_volumes_without_a_place"],
+    ),
     "no image": ("test_engine.py", ["test_objects_without_image_are_left_over_with_a_reason"]),
 }
 

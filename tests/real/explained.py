@@ -249,6 +249,20 @@ AS_ACQUIRED = Explained(
     shown_by=stored_as_acquired,
 )
 
+
+def repetitions_hold_two_volumes(pair: Pair) -> None:
+    """Begin of each repetition by its own element, against the number of volumes and the shots of each."""
+    headers = pair.series()
+    begins = sorted({float(header[0x2005, 0x10A0].value) for header in headers})
+    volumes = nib.nifti1.load(pair.ours).shape[3]
+    assert volumes == 2 * len(begins)
+    repetition_s = pair.our_sidecar["RepetitionTime"]
+    np.testing.assert_allclose(np.diff(begins), 2 * repetition_s, atol=0.01)
+    shots = int(headers[0][0x2005, 0x140F][0].NumberOfKSpaceTrajectories)
+    assert abs(shots * float(headers[0].RepetitionTime) / 1000 - repetition_s) < 0.002
+    assert abs(pair.their_sidecar["RepetitionTime"] - (begins[-1] - begins[0]) / (volumes - 1)) < 0.01
+
+
 PASSES = Explained(
     why="GE multiphase acquired each volume in two passes of RepetitionTime (0018,0080) 2 s: ten volumes "
     "took 40 s (0019,xx5A), TriggerTime grows by 4 s from volume to volume and by up to 3.963 s within one. "
@@ -291,6 +305,13 @@ SCALED_TWICE = Explained(
     "stores the displayed ones, and beside them the slope of the first frame: its reader scales them twice.",
     shown_by=scaled_a_second_time,
 )
+LABEL_AND_CONTROL = Explained(
+    why="Philips gives label and control of one repetition the same AcquisitionTime; repetitions begin "
+    "33.873 s apart (2005,xxA0), and each has two volumes of four shots (0018,9093) of 4.234 s: 16.936 s a "
+    "volume. dcm2niix divides the time from the first repetition to the last by one less than the number of "
+    "volumes.",
+    shown_by=repetitions_hold_two_volumes,
+)
 
 OPEN = Explained(why="open", shown_by=lambda _: None)
 
@@ -324,7 +345,7 @@ EXPLAINED: dict[Difference, Explained] = {
     ("philips", "601_dti_ax_20180517113239_ADC", "volume"): MAP_APART,
     ("philips", "601_dti_ax_20180517113239_ADC", "tr"): MAP_APART,
     ("philips_asl", "301_ASL_MultiPhase_20210804162714", "volume"): SCALED_TWICE,
-    ("philips_asl", "402_SOURCE_-_3D_pCASL_6mm_20210804162714", "tr"): OPEN,
+    ("philips_asl", "402_SOURCE_-_3D_pCASL_6mm_20210804162714", "tr"): LABEL_AND_CONTROL,
     ("sag", "2_fmri_SagAP_20241009133200", "storage"): TILE_ORDER,
     ("sag", "2_gre_field_mapping_PMUlog_20231128152351", "slicetiming"): NO_ONSET,
     ("sag", "4_DWI_SagAPmosaic_20241009133200", "storage"): TILE_ORDER,

@@ -110,6 +110,8 @@ VENDOR_FIELDS = {
     "PartialFourierEnabled": "Philips: that there is a partial Fourier fraction, where nobody says which",
     "PhaseEncodingStepsNoPartialFourier": "Philips: steps that a full scan would have",
     "WaterFatShift": "Philips: distortion along phase",
+    "EstimatedEffectiveEchoSpacing": "Philips: from the water-fat shift, too unsure for EffectiveEchoSpacing",
+    "EstimatedTotalReadoutTime": "Philips: from the water-fat shift, too unsure for TotalReadoutTime",
     "PhaseEncodingDirectionDisplayed": "United Imaging: its own words, not dcm2niix's name",
 }
 

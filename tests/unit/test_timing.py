@@ -101,6 +101,8 @@ def test_slices_of_a_multiband_volume_coincide() -> None:
     assert told(single_band, [2, 3, 2.0025, 3], bands=2) == [0, 1, 0.0025, 1]
     assert told(single_band, bands=2) == []
     assert told([0, 1, 0.5, 0, 1], bands=2) == [0, 1, 0.5, 0, 1]  # five slices: one excitation is not full
+    # GE throws away the slices of an excitation that only makes their number odd (dcm2niix issue 933)
+    assert told([0, 3, 1, 4, 2, 0, 3, 1], tr=5, bands=2) == [0, 3, 1, 4, 2, 0, 3, 1]
 
 
 @pytest.mark.parametrize("times", [[0, 1, 2], [0, None, 1], [0, 0, 0]])
@@ -129,3 +131,6 @@ def test_volumes_of_several_shots_follow_at_their_own_pace() -> None:
     assert pace("00:00.000", "00:00.055", "00:00.110") == 0.055
     assert pace("00:00.000", "00:00.0575", "00:00.1125") == 0.055  # a clock tick late
     assert pace("00:58.500", "00:59.7025", "01:00.905", dimensions="2D") == 0.055
+    label_and_control = ("00:10", "00:10", "00:20", "00:20", "00:30", "00:30")
+    assert pace(*label_and_control) == 5
+    assert pace(*label_and_control[:-1]) == 0.055  # the last of them is missing

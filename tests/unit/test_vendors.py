@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from test_csa import csa2
@@ -121,6 +121,7 @@ PRIVATE = [
 ]
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(st.data())
 def test_malformed_private_elements_raise_header_error_or_nothing(data: st.DataObject) -> None:
     manufacturer = data.draw(st.sampled_from([name for name, _ in MANUFACTURERS if name]))
@@ -609,6 +610,56 @@ def test_philips_diffusion() -> None:
     assert made_by("Philips", weighted).b_vector_lps == (0, -1, 0)
     trace = made_by("Philips", [(philips.B_VALUE, 800.0), (philips.DIRECTION_CLASS, "I")])
     assert (trace.b_value_s_per_mm2, trace.b_vector_lps, trace.is_diffusion_map) == (800, None, True)
+
+
+PHILIPS_TRAIN: list[tuple[Private, object]] = [(philips.EPI_FACTOR, 31), (philips.WATER_FAT_SHIFT, 7.95575)]
+
+
+def test_philips_readout_is_estimated_from_the_water_fat_shift() -> None:
+    """Values of corpus philips/601: a shift of 7.95575 pixels over a train of 31 echoes at 127.763568 MHz."""
+    extra = made_by("Philips", PHILIPS_TRAIN, ImagingFrequency=127.763568).extra
+    spacing_s = 7.95575 / (127.763568 * 3.4 * 32)  # dcm2niix issue 377
+    assert extra["EstimatedTotalReadoutTime"] == pytest.approx(31 * spacing_s)
+    assert extra["EstimatedEffectiveEchoSpacing"] == pytest.approx(31 * spacing_s / 59)  # 60 rows
+    assert made_by("Philips", PHILIPS_TRAIN, ImagingFrequency=127.763568).total_readout_time_s is None
+    one_echo = [(philips.EPI_FACTOR, 1), (philips.WATER_FAT_SHIFT, 7.95575)]
+    assert "EstimatedTotalReadoutTime" not in made_by("Philips", one_echo, ImagingFrequency=127.76).extra
+
+
+@pytest.mark.parametrize(("technique", "compressed"), [("CSENSE", 4.0), ("MBSENSE", None)])
+def test_philips_classic_images_speak_as_enhanced_ones_in_a_private_item(
+    technique: str, compressed: float | None
+) -> None:
+    item = Dataset()
+    item.ParallelReductionFactorInPlane = 4.0
+    item.ParallelReductionFactorOutOfPlane = 2.0
+    item.ParallelAcquisitionTechnique = technique
+    item.PartialFourier, item.PartialFourierDirection = "YES", "PHASE"
+    item.MagnetizationTransfer, item.Spoiling = "NONE", "RF"
+    item.MRAcquisitionPhaseEncodingStepsInPlane = 78
+    item.DiffusionBValue = 0.0  # of every sequence: no sign of diffusion weighting
+    values = {key: value for key, value in STANDARD.items() if key != "ParallelReductionFactorInPlane"}
+    values |= {"Manufacturer": "Philips", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}
+    facts = vendors.facts(header(values, [(philips.ENHANCED, [item])]))
+    assert facts.parallel_reduction_factor_in_plane == 4
+    assert facts.multiband_factor == (2 if technique == "MBSENSE" else None)
+    assert (facts.b_value_s_per_mm2, facts.partial_fourier) == (None, None)
+    expected = {
+        "ParallelAcquisitionTechnique": technique,
+        "ParallelReductionFactorOutOfPlane": 2,
+        "MTState": False,
+        "SpoilingState": True,
+        "PartialFourierEnabled": "YES",
+        "PartialFourierDirection": "PHASE",
+        "PhaseEncodingStepsNoPartialFourier": 78,
+    } | ({} if compressed is None else {"CompressedSensingFactor": compressed})
+    assert facts.extra == expected
+
+
+@pytest.mark.parametrize("word", ["B0 MAP", "B0", "FIELD_MAP"])
+def test_philips_field_map(word: str) -> None:
+    facts = made_by("Philips", [], ImageType=["ORIGINAL", "PRIMARY", word, "B0", "UNSPECIFIED"])
+    assert (facts.content, facts.extra["Units"]) == ("fieldmap", "Hz")
 
 
 def test_uih_grid() -> None:

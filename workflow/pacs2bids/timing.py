@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -16,8 +17,9 @@ UNEVEN = 0.02  # clock ticks of 2.5 ms in the fastest of volumes; dropped or pau
 def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None:
     """Time from volume to volume, in s; RepetitionTime where there is one. ``template``: the first frame.
 
-    In 3-D echo-planar imaging RepetitionTime is from shot to shot, and how many shots a volume takes may be
-    nowhere: the acquisition times of the volumes count (github.com/rordenlab/dcm2niix/issues/1024).
+    In 3-D imaging RepetitionTime is from shot to shot, and how many shots a volume takes may be nowhere: the
+    acquisition times of the volumes count (github.com/rordenlab/dcm2niix/issues/1024). Two volumes show them
+    only in echo-planar imaging: elsewhere the second may be a scan that was repeated.
     """
     header = template.header
     stated_s = template.facts.repetition_time_s
@@ -25,22 +27,27 @@ def repetition_time_s(template: Frame, arrangement: Arrangement) -> float | None
         milliseconds = header.number("RepetitionTime")
         stated_s = milliseconds / 1000 if milliseconds else None
     planar = "EP" in header.texts("ScanningSequence") or header.text("EchoPlanarPulseSequence") == "YES"
-    if stated_s is not None and planar and header.text("MRAcquisitionType") == "3D":
-        pace_s = _pace_s(arrangement)
+    if stated_s is not None and header.text("MRAcquisitionType") == "3D":
+        pace_s = _pace_s(arrangement, least=2 if planar else 3)
         # within a clock tick the stated time is the exact one
         return stated_s if pace_s is None or abs(pace_s - stated_s) <= ONE_EXCITATION_S else pace_s
     return stated_s
 
 
-def _pace_s(arrangement: Arrangement) -> float | None:
-    """Mean time between the starts of volumes, if they follow each other evenly; else None."""
+def _pace_s(arrangement: Arrangement, *, least: int) -> float | None:
+    """Mean time between the starts of volumes, if they follow each other evenly; else None.
+
+    Philips gives label and control of one repetition the same time (corpus philips_asl/402): they share it.
+    """
     starts = [min(piece.acquired for piece in volume) for volume in arrangement.grid]
-    if len(starts) < 2 or not all(starts):
+    shared = starts.count(starts[0])
+    if len(set(starts)) < least or not all(starts) or set(Counter(starts).values()) != {shared}:
         return None
-    moments = [datetime.fromisoformat(start) for start in starts]
+    moments = [datetime.fromisoformat(start) for start in starts[::shared]]
     steps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
     mean = sum(steps) / len(steps)
-    return mean if mean > 0 and max(steps) - min(steps) <= UNEVEN * mean else None
+    even = min(steps) > 0 and max(steps) - min(steps) <= UNEVEN * mean
+    return mean / shared if even else None
 
 
 def slice_times_s(template: Frame, arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:
@@ -73,7 +80,7 @@ def _is_schedule(times: list[float], repetition_time_s: float | None, factor: in
     if not times or max(times) == 0 or (repetition_time_s is not None and max(times) >= repetition_time_s):
         return False
     excitations = 1 + sum(later - earlier > ONE_EXCITATION_S for earlier, later in pairwise(sorted(times)))
-    return excitations * factor < len(times) + factor
+    return excitations * factor <= len(times) + factor
 
 
 def _preferred(first: list[float], second: list[float], *, is_tiled: bool) -> list[float]:

@@ -1,6 +1,11 @@
 """Philips: creators "Philips Imaging DD 001" (group 2001) and "Philips MR Imaging DD 001" (group 2005).
 
 What they mean: Philips's DICOM conformance statements; Philips/README.md of github.com/rordenlab/dcm2niix.
+Classic images keep the standard's elements of enhanced ones in the item of a private sequence, (2005,xx0F) of
+"Philips MR Imaging DD 005".
+
+Polarity of phase encoding and the order of slices are in no Philips header, nor is how much of k-space
+partial Fourier leaves out.
 """
 
 from __future__ import annotations
@@ -16,14 +21,24 @@ _IMAGING, _MR = "Philips Imaging DD 001", "Philips MR Imaging DD 001"
 CREATORS: tuple[tuple[str, int], ...] = ((_IMAGING, 0x2001), (_MR, 0x2005))
 
 B_VALUE = Private(creator=_IMAGING, group=0x2001, element=0x03, vr="FL")
-WATER_FAT_SHIFT = Private(creator=_IMAGING, group=0x2001, element=0x22, vr="FL")
 DIRECTION_CLASS = Private(creator=_IMAGING, group=0x2001, element=0x04, vr="CS")
+EPI_FACTOR = Private(creator=_IMAGING, group=0x2001, element=0x13, vr="SL")
+TECHNIQUE = Private(creator=_IMAGING, group=0x2001, element=0x20, vr="LO")
+WATER_FAT_SHIFT = Private(creator=_IMAGING, group=0x2001, element=0x22, vr="FL")
 SCALE_SLOPE = Private(creator=_MR, group=0x2005, element=0x0E, vr="FL")
 COMPONENT = Private(creator=_MR, group=0x2005, element=0x11, vr="CS")
+DURATION_S = Private(creator=_MR, group=0x2005, element=0x33, vr="FL")
 # towards Left, Posterior and Head when positive: the axes of the DICOM patient frame
 GRADIENT = tuple(
     Private(creator=_MR, group=0x2005, element=element, vr="FL") for element in (0xB0, 0xB1, 0xB2)
 )
+ENHANCED = Private(creator="Philips MR Imaging DD 005", group=0x2005, element=0x0F, vr="SQ")
+
+_CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
+_WATER_FAT_PPM = 3.4
+_FIELD_MAPS = {"B0", "B0 MAP", "FIELD_MAP"}
+_STATES = {"NONE": False, "RF": True, "GRADIENT": True, "RF_AND_GRADIENT": True}
+_TRANSFERS = {"NONE": False, "ON_RESONANCE": True, "OFF_RESONANCE": True}
 
 
 def claims(header: Header) -> bool:
@@ -32,8 +47,10 @@ def claims(header: Header) -> bool:
 
 
 def facts(header: Header) -> Facts:
-    """Facts of one instance or enhanced frame. Polarity and slice times are not in Philips headers."""
+    """Facts of one instance or enhanced frame."""
     base = standard.facts(header)
+    told = _with_enhanced(header)
+    field_map = not _FIELD_MAPS.isdisjoint((header.texts("FrameType") or header.texts("ImageType"))[2:])
     b_value = base.b_value_s_per_mm2
     if b_value is None:
         b_value = header.private_number(B_VALUE) if _is_diffusion(header) else None
@@ -41,13 +58,26 @@ def facts(header: Header) -> Facts:
     return replace(
         base,
         component=base.component or standard.COMPONENTS.get(header.private_text(COMPONENT) or ""),
+        content="fieldmap" if field_map else None,
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if diffusion_map else _gradient(header, base, b_value),
         is_diffusion_map=diffusion_map,
-        multiband_factor=_multiband(header),
+        multiband_factor=_multiband(told),
+        partial_fourier=1.0 if told.text("PartialFourier") == "NO" else None,
+        parallel_reduction_factor_in_plane=told.number("ParallelReductionFactorInPlane"),
         rescale=_precise(header),
-        extra=_extra(header),
+        extra=_extra(told, base, field_map=field_map),
     )
+
+
+def _with_enhanced(header: Header) -> Header:
+    """The header of a classic image, and behind it what it says in the words of an enhanced one.
+
+    Only for single elements: MR Image Storage alone decides whether a picture is diffusion-weighted, as the
+    item has a b-value for every sequence.
+    """
+    items = header.private_items(ENHANCED) if header.text("SOPClassUID") == _CLASSIC else ()
+    return Header([*header.layers, *items[0].layers]) if items else header
 
 
 def _is_diffusion(header: Header) -> bool:
@@ -98,12 +128,74 @@ def _precise(header: Header) -> tuple[float, float] | None:
     return precise if all(map(math.isfinite, precise)) else None
 
 
-def _extra(header: Header) -> dict[str, Json]:
+def _extra(header: Header, base: Facts, *, field_map: bool) -> dict[str, Json]:
+    """Not TablePosition, which no element says in so many words. EchoTrainLength stays the standard's, which
+    counts all lines of an excitation; dcm2niix writes the EPI factor of classic 3-D GraSE (corpus
+    philips_asl/401).
+    """
     fields: dict[str, Json] = {
+        "AcquisitionDuration": header.private_number(DURATION_S),
         "PhilipsRescaleSlope": header.number("RescaleSlope"),
         "PhilipsRescaleIntercept": header.number("RescaleIntercept"),
         "PhilipsScaleSlope": header.private_number(SCALE_SLOPE),
         "UsePhilipsFloatNotDisplayScaling": 1 if _precise(header) else None,
         "WaterFatShift": header.private_number(WATER_FAT_SHIFT),
+        "Units": "Hz" if field_map else None,
+        "SequenceName": header.private_text(TECHNIQUE),
+        "NumberOfKSpaceTrajectories": header.integer("NumberOfKSpaceTrajectories"),
     }
+    fields |= _real_world(header) | _readout(header, base) | _acceleration(header) | _classic_fields(header)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _real_world(header: Header) -> dict[str, Json]:
+    """The real-world value mapping: an item of its own in a classic image, flat among an enhanced frame's."""
+    told = next(iter(header.items("RealWorldValueMappingSequence")), header)
+    return {
+        "PhilipsRWVSlope": told.number("RealWorldValueSlope"),
+        "PhilipsRWVIntercept": told.number("RealWorldValueIntercept"),
+    }
+
+
+def _readout(header: Header, base: Facts) -> dict[str, Json]:
+    """Estimates, as they come from the water-fat shift in pixels of the echo-planar train.
+
+    Fat is 3.4 ppm off: a shift of s pixels over a train of n echoes is s / (frequency * 3.4 * (n + 1)) from
+    echo to echo (github.com/rordenlab/dcm2niix/issues/377; data of four scanners, osf.io/xvguw). dcm2niix
+    writes them of trains of one echo too, where they mean nothing, and takes all lines of an excitation for
+    n in enhanced 3-D GraSE (corpus philips_enh/1901).
+    """
+    shift, echoes = header.private_number(WATER_FAT_SHIFT), header.private_number(EPI_FACTOR) or 0
+    frequency_mhz = header.number("ImagingFrequency") or header.number("TransmitterFrequency")
+    lines = standard.phase_matrix(header, base.phase_encoding)
+    if not shift or echoes < 2 or not frequency_mhz or lines is None or lines < 2:
+        return {}
+    readout = echoes * shift / (frequency_mhz * _WATER_FAT_PPM * (echoes + 1))
+    return {"EstimatedTotalReadoutTime": readout, "EstimatedEffectiveEchoSpacing": readout / (lines - 1)}
+
+
+def _acceleration(header: Header) -> dict[str, Json]:
+    """Of compressed SENSE the standard's element says that it reduces in plane; dcm2niix writes 1 there."""
+    technique = header.text("ParallelAcquisitionTechnique")
+    return {
+        "CompressedSensingFactor": header.number("ParallelReductionFactorInPlane")
+        if technique == "CSENSE"
+        else None,
+        "ParallelAcquisitionTechnique": technique,
+        "ParallelReductionFactorOutOfPlane": header.number("ParallelReductionFactorOutOfPlane"),
+    }
+
+
+def _classic_fields(header: Header) -> dict[str, Json]:
+    """What the table of fields finds in enhanced images by itself."""
+    partial = header.text("PartialFourier") == "YES"
+    steps = header.integer("MRAcquisitionPhaseEncodingStepsInPlane")
+    return {
+        "MTState": _TRANSFERS.get(header.text("MagnetizationTransfer") or ""),
+        "SpoilingState": _STATES.get(header.text("Spoiling") or ""),
+        "FrequencyEncodingSteps": header.integer("MRAcquisitionFrequencyEncodingSteps"),
+        "PhaseEncodingStepsOutOfPlane": header.integer("MRAcquisitionPhaseEncodingStepsOutOfPlane"),
+        "PhaseEncodingStepsNoPartialFourier": steps if partial else None,
+        "PartialFourierEnabled": "YES" if partial else None,
+        "PartialFourierDirection": header.text("PartialFourierDirection") if partial else None,
+    }

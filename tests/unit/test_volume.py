@@ -44,6 +44,15 @@ def test_bits_above_that_nothing_explains_are_an_error() -> None:
         decode(raw, replace(IMAGE, signed=True))
 
 
+def test_a_value_of_ones_throughout_is_the_largest() -> None:
+    """Siemens writes 65535 among unsigned values of 12 bits (corpus sag/2_gre_field_mapping)."""
+    raw = np.array([0xFFFF, 0, 0xFFF, 0, 1, 2], "<u2").tobytes()
+    assert decode(raw, IMAGE).tolist() == [[0xFFF, 0, 0xFFF], [0, 1, 2]]
+    below_zero = np.array([0xFFFE, 0, 0xFFF, 0, 1, 2], "<u2").tobytes()
+    with pytest.raises(ConversionError, match="pixels of more than its 12 bits"):
+        decode(below_zero, IMAGE)
+
+
 def test_sign_is_extended_from_the_stored_bits() -> None:
     raw = np.array([0x0FFF, 0x0800, 0x07FF, 0, 1, 2], "<u2").tobytes()
     assert decode(raw, replace(IMAGE, signed=True)).tolist() == [[-1, -2048, 2047], [0, 1, 2]]

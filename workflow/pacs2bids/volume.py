@@ -77,15 +77,16 @@ def _unpacked(raw: bytes, count: int) -> NDArray[np.uint16]:
 def stored_bits(values: Pixels, image: ImageRef) -> Pixels:
     """The stored bits alone (PS3.5 section 8.1.1); ``values`` itself where the spare ones are clean.
 
-    Spare bits hold zeros, copies of the sign, or an old file's overlay, which its header declares; anything
-    else contradicts BitsStored. Raises ConversionError then: nobody can tell which of both is true.
+    Spare bits hold zeros, copies of the sign, ones throughout (65535), or an old file's overlay, which its
+    header declares; anything else contradicts BitsStored. Raises ConversionError then: nobody can tell which
+    of both is true.
     """
     width = 8 * values.dtype.itemsize
     if image.is_float or image.bits_stored == width or _is_clean(values, image):
         return values
     # left then right: drops the bits above, and the arithmetic shift of signed types extends the sign
     stored = np.right_shift(np.left_shift(values, width - 1 - image.high_bit), width - image.bits_stored)
-    if not image.overlaid and not _is_zero_above(values, image):
+    if not image.overlaid and not _is_plain_above(values, image):
         what = f"has pixels of more than its {image.bits_stored} bits (BitsStored, HighBit)"
         raise ConversionError(what, where=image.path, hint="Its header is damaged, or its pixels are")
     return stored
@@ -101,11 +102,13 @@ def _is_clean(values: Pixels, image: ImageRef) -> bool:
     return bool(-limit <= values.min() and values.max() < limit)
 
 
-def _is_zero_above(values: Pixels, image: ImageRef) -> bool:
-    """Whether the spare bits, above and below the stored ones, are zero."""
+def _is_plain_above(values: Pixels, image: ImageRef) -> bool:
+    """Whether the spare bits of each value are zero, or all its bits are one (65535: corpus sag)."""
     unsigned = values.view(f"u{values.dtype.itemsize}")
+    ones = np.iinfo(unsigned.dtype).max
     stored = (1 << image.high_bit + 1) - (1 << image.high_bit + 1 - image.bits_stored)
-    return not int(np.bitwise_or.reduce(unsigned, axis=None)) & ~stored
+    above = unsigned & unsigned.dtype.type(ones & ~stored)
+    return bool(((above == 0) | (unsigned == ones)).all())
 
 
 def layout_of(stack: Stack) -> Layout:

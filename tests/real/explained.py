@@ -313,7 +313,6 @@ LABEL_AND_CONTROL = Explained(
     shown_by=repetitions_hold_two_volumes,
 )
 
-OPEN = Explained(why="open", shown_by=lambda _: None)
 
 EXPLAINED: dict[Difference, Explained] = {
     ("dcm_qa", "22_sag_asc_35sl_20140310133834", "storage"): TILE_ORDER,

@@ -79,7 +79,7 @@ def stored_frames(path: Path, chosen: Sequence[int] | None = None) -> Iterator[S
         layers = [] if groups is None else [groups[number], data.SharedFunctionalGroupsSequence[0]]
         affine, tiles = _affine(data, layers), pixels if groups is None else pixels[number]
         stored = tiles[:, :, np.newaxis]
-        if "MOSAIC" in data.ImageType:
+        if "MOSAIC" in data.get("ImageType", ()):
             affine, stored = _siemens_mosaic(data)
         elif UIH_TILES in data and "VFRAME" in data.ImageType:
             affine, stored = _uih_grid(data, affine, tiles)

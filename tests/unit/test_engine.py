@@ -180,6 +180,34 @@ def write_with(series: Series, folder: Path, change: Callable[[Dataset, int, int
             data.save_as(folder / f"{rng.random()}", enforce_file_format=True)
 
 
+def weighted(*, directed: bool) -> Callable[[Dataset, int, int], None]:
+    """Volume 0 with b = 0, 1 the trace of b = 1000; volume 2 has b = 1000 along x if ``directed``."""
+
+    def change(data: Dataset, volume: int, slice_: int) -> None:
+        del slice_
+        data.DiffusionBValue = 1000.0 if volume else 0.0
+        data.DiffusionDirectionality = ("NONE", "ISOTROPIC", "DIRECTIONAL")[volume]
+        if volume == 2 and directed:
+            data.DiffusionGradientOrientation = [1.0, 0.0, 0.0]
+
+    return change
+
+
+def test_trace_stays_with_its_unweighted_volume_where_nothing_has_a_direction(tmp_path: Path) -> None:
+    write_with(Series(slices=4, volumes=2), tmp_path / "in", weighted(directed=False))
+    (stack,) = only(tmp_path / "in").stacks
+    assert stack.shape[3] == 2
+
+
+def test_trace_beside_directions_is_a_map_of_its_own(tmp_path: Path) -> None:
+    write_with(Series(slices=4, volumes=3), tmp_path / "in", weighted(directed=True))
+    first, second = sorted(only(tmp_path / "in").stacks, key=lambda stack: stack.shape[3])
+    assert (first.shape[3], first.gradients) == (1, None)
+    assert second.gradients is not None
+    assert second.gradients.b_values_s_per_mm2 == (0, 1000)
+    assert second.gradients.b_vectors_lps == ((0, 0, 0), (1, 0, 0))
+
+
 def numbered_anew(data: Dataset, volume: int, slice_: int) -> None:
     data.InstanceNumber, data.AcquisitionNumber = slice_ + 1, volume + 1
 

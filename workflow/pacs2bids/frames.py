@@ -191,6 +191,9 @@ def _require_numbers(header: Header) -> None:
 
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+# implicit, explicit, deflated, big endian (PS3.5 section A); others, as GE's 1.2.840.113619.5.2, order their
+# bytes as they like
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", BIG_ENDIAN)
 GREYS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # the loader gives RGB of each
 PRIMARIES = ("Red", "Green", "Blue")
@@ -286,6 +289,9 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
     if pixels.keyword == "PixelData" and form.signed is None:
         what = "does not tell whether its pixels are signed (PixelRepresentation)"
+        raise UnusableError(Reason.UNSUPPORTED, what, where=path)
+    if pixels.length is not None and parsed.transfer_syntax_uid not in NATIVE:
+        what = f"has plain pixels in transfer syntax {parsed.transfer_syntax_uid}, which is unknown"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
     big_endian = parsed.transfer_syntax_uid == BIG_ENDIAN and (form.bits_allocated > 8 or pixels.is_words)
     size, unit = -(-form.frame_bits // 8), 16 if big_endian else 8

@@ -292,10 +292,10 @@ class Header:
         return _first(_numbers(self._values(keyword)[:1]))
 
     def sound_number(self, keyword: str) -> float | None:
-        """First value as a float; None if there is none. Raises HeaderError if it is no finite number."""
-        values = self._values(keyword)[:1]
+        """The only value as a float; None if there is none. Raises HeaderError if it is no finite number."""
+        values = self._values(keyword)
         numbers = _numbers(values)
-        if _texts(values) and not numbers:
+        if _texts(values) and len(numbers) != 1:
             raise HeaderError(f"{keyword} is no number")
         return _first(numbers)
 

@@ -45,6 +45,7 @@ from pacs2bids.series import Part, Series, join, kind_of, scans
 from pacs2bids.sidecar import of_volumes, sidecar
 from pacs2bids.stack import (
     Arrangement,
+    Key,
     Piece,
     SamePicture,
     UnevenError,
@@ -58,6 +59,7 @@ from pacs2bids.stack import (
     sequence,
     split_key,
     without_copies,
+    without_direction,
 )
 
 SameContent = Callable[[str, str], bool]
@@ -361,14 +363,27 @@ def _uneven(
 
 
 def _merged_parts(series: Series) -> list[Part]:
-    """Parts whose keys differ by less than the tolerances become one."""
+    """Parts whose keys differ by less than the tolerances become one.
+
+    So do unweighted and trace-weighted planes of a series that has no plane with a direction: there the
+    weighting alone tells volumes apart. Beside directions, a trace is a map that was appended.
+    """
+    alike: dict[Key, list[Part]] = defaultdict(list)
+    directed = {without_direction(key) for key, part in series.parts.items() if _has_directions(part)}
+    for key, part in series.parts.items():
+        plain = without_direction(key)
+        alike[key if plain in directed else plain].append(part)
     parts = []
-    for keys in merged(series.parts):
-        mine = [series.parts[key] for key in keys]
+    for keys in merged(alike):
+        mine = [part for key in keys for part in alike[key]]
         first = min(mine, key=lambda part: min(sequence(piece) for piece in part.pieces))
         pieces = [piece for part in mine for piece in part.pieces]
         parts.append(Part(template=first.template, first=first.first, pieces=pieces))
     return parts
+
+
+def _has_directions(part: Part) -> bool:
+    return any(piece.b_value_s_per_mm2 and piece.b_vector_lps for piece in part.pieces)
 
 
 def _torn(parts: list[Part]) -> dict[int, str]:

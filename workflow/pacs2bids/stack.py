@@ -257,6 +257,15 @@ def split_key(frame: Frame) -> Key:
     )
 
 
+def without_direction(key: Key) -> Key:
+    """The key, whether its planes have a diffusion direction, or are said to be without one, or not."""
+    values = tuple(
+        None if name in ("diffusion direction", "diffusion map") else value
+        for name, value in zip(SPLIT, key[0], strict=True)
+    )
+    return (values, key[1])
+
+
 def merged(keys: Iterable[Key]) -> list[list[Key]]:
     """Keys that belong to one stack: equal by ``SPLIT``, and each close to another one by ``CLOSE``."""
     alike: dict[Hashable, list[Key]] = defaultdict(list)

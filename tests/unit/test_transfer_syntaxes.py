@@ -1,7 +1,7 @@
 """Known arrays through transfer syntaxes and pixel formats (PS3.5 section 8, 10, annex A) to NIfTI files.
 
 Everything goes through ``pacs2bids convert``. Lossless coding must give the array back; lossy coding stays
-within what its codec promises. The encoders are GDCM's, Pillow's and pydicom's.
+within what its codec promises. The encoders are GDCM's, Pillow's and OpenJPH's, the decoders others.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gdcm
+import imagecodecs
 import nibabel
 import numpy as np
 import pytest
@@ -20,12 +21,15 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
+    MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -41,6 +45,8 @@ from pydicom.uid import (
 )
 
 from pacs2bids.__main__ import main
+from pacs2bids.codecs import decompressed
+from pacs2bids.model import ConversionError, ImageRef
 from synthetic import Series
 
 ROWS, COLUMNS, SLICES = 24, 32, 3
@@ -129,15 +135,20 @@ def pictures(image: nibabel.Nifti1Image, *, scaled: bool = False) -> np.ndarray:
 
 
 def classic(form: str, stored: np.ndarray, syntax: str, folder: Path, codec: object = None) -> list[Dataset]:
-    """One instance a picture, compressed."""
-    instances = []
-    for slice_, picture in enumerate(stored):
+    """One instance a picture, compressed by GDCM."""
+    return packaged(form, stored, syntax, [coded(one, form, syntax, folder, codec) for one in stored])
+
+
+def packaged(form: str, stored: np.ndarray, syntax: str, codes: Sequence[bytes]) -> list[Dataset]:
+    """One instance a picture, with its code stream."""
+    made = []
+    for slice_, (picture, code) in enumerate(zip(stored, codes, strict=True)):
         data = described(SERIES.dataset(slice_), picture, form)
-        data.PixelData = encapsulate([coded(picture, form, syntax, folder, codec)])
+        data.PixelData = encapsulate([code])
         data["PixelData"].VR = "OB"
         data.file_meta.TransferSyntaxUID = syntax
-        instances.append(data)
-    return instances
+        made.append(data)
+    return made
 
 
 LOSSLESS = [
@@ -186,35 +197,201 @@ def test_near_lossless_jpeg_ls_keeps_its_bound(form: str, tmp_path: Path) -> Non
 
 def test_lossy_jpeg_2000_stays_close(tmp_path: Path) -> None:
     stored = values("u16")
-    instances = []
-    for slice_, picture in enumerate(stored):
-        data = described(SERIES.dataset(slice_), picture, "u16")
+    codes = []
+    for picture in stored:
         code = io.BytesIO()
         # 60 decibel: a root mean square error of a thousandth of the range
         how = {"no_jp2": True, "irreversible": True, "quality_mode": "dB", "quality_layers": [60]}
         Image.fromarray(picture).save(code, "JPEG2000", **how)
-        data.PixelData = encapsulate([code.getvalue()])
-        data["PixelData"].VR = "OB"
-        data.file_meta.TransferSyntaxUID = JPEG2000
-        instances.append(data)
-    found = pictures(converted(instances, tmp_path))
-    assert 0 < np.sqrt(np.mean((found.astype(float) - stored) ** 2)) <= 1.5 * 65535 / 1000
+        codes.append(code.getvalue())
+    found = pictures(converted(packaged("u16", stored, JPEG2000, codes), tmp_path))
+    assert 0 < root_mean_square(found, stored) <= 1.5 * 65535 / 1000
 
 
-@pytest.mark.parametrize("syntax", [JPEGExtended12Bit, HTJ2KLossless], ids=["12-bit", "HTJ2K"])
-def test_what_no_decoder_reads_is_named(
-    syntax: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    instances = classic("u12", values("u12"), JPEGLosslessSV1, tmp_path)
-    for data in instances:
-        data.file_meta.TransferSyntaxUID = syntax
-    source = write(instances, tmp_path)
+def root_mean_square(found: np.ndarray, stored: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((found.astype(float) - stored) ** 2)))
+
+
+def quantisation(code: bytes) -> np.ndarray:
+    """The 64 steps of a JPEG's first table (ISO 10918-1 B.2.4.1)."""
+    at = code.index(b"\xff\xdb") + 4
+    return np.frombuffer(code, ">u2" if code[at] >> 4 else "u1", 64, at + 1)
+
+
+def test_lossy_jpeg_of_12_bits_stays_within_its_quantisation(tmp_path: Path) -> None:
+    stored = values("u12")
+    codes = [imagecodecs.jpeg8_encode(picture, level=95, bitspersample=12) for picture in stored]
+    found = pictures(converted(packaged("u12", stored, JPEGExtended12Bit, codes), tmp_path))
+    # no coefficient errs by more than half its step; the transform is orthonormal, so that the errors' mean
+    # square is the same in pixels (Parseval), which are then rounded
+    bound = np.sqrt(np.mean((quantisation(codes[0]) / 2) ** 2)) + 0.5
+    assert 0 < root_mean_square(found, stored) <= bound
+
+
+@pytest.mark.parametrize("form", ["u8", "u12", "i12", "u16", "i16"])
+def test_high_throughput_jpeg_2000_gives_every_value_back(form: str, tmp_path: Path) -> None:
+    stored = values(form)
+    syntax = HTJ2KLosslessRPCL if form == "u12" else HTJ2KLossless
+    codes = [imagecodecs.htj2k_encode(picture, reversible=True) for picture in stored]
+    assert np.array_equal(pictures(converted(packaged(form, stored, syntax, codes), tmp_path)), stored)
+
+
+def test_lossy_high_throughput_jpeg_2000_stays_within_its_step(tmp_path: Path) -> None:
+    stored = values("u16")
+    codes = [imagecodecs.htj2k_encode(picture, level=1e-4, reversible=False) for picture in stored]
+    found = pictures(converted(packaged("u16", stored, HTJ2K, codes), tmp_path))
+    assert 0 < root_mean_square(found, stored) <= 1e-4 * 65536
+
+
+@pytest.mark.parametrize("bits", [6, 7])
+def test_jpeg_ls_of_few_bits(bits: int) -> None:
+    picture = values("u8")[0] >> 8 - bits
+    image = reference(JPEGLSLossless, "u8", bits_stored=bits, high_bit=bits - 1)
+    assert np.array_equal(decompressed(imagecodecs.jpegls_encode(picture), image), picture)
+
+
+def test_jpeg_lossless_of_signed_samples_of_12_bits() -> None:
+    # the code has no sign: of its 12 bits the first says it (PS3.5 sections 8.1.1, 8.2.1)
+    picture = values("i12")[0]
+    code = imagecodecs.jpeg8_encode(picture.view("u2") & 0xFFF, lossless=True, predictor=1, bitspersample=12)
+    assert np.array_equal(decompressed(code, reference(JPEGLossless, "i12")), picture)
+
+
+def test_what_no_decoder_reads_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    syntax = MPEG2MPML
+    source = write(packaged("u8", values("u8"), syntax, [b"\0\0\1\xb3"] * SLICES), tmp_path)
     assert main(["convert", str(source), str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert syntax.name in said
     assert "0.dcm" in said
     assert "Explicit VR Little Endian" in said
     assert "Traceback" not in said
+
+
+# ---------------------------------------------------------------------------------------------- damage
+
+
+def reference(syntax: str, form: str, **other: object) -> ImageRef:
+    """What the header says of one compressed picture."""
+    allocated, stored, signed = FORMATS[form]
+    facts = {
+        "path": "0.dcm",
+        "frame": 0,
+        "transfer_syntax_uid": str(syntax),
+        "offset": 0,
+        "length": None,
+        "rows": ROWS,
+        "columns": COLUMNS,
+        "samples_per_pixel": 1,
+        "planar_configuration": 0,
+        "bits_allocated": allocated,
+        "bits_stored": stored,
+        "high_bit": stored - 1,
+        "signed": bool(signed),
+        "is_float": False,
+        "photometric_interpretation": "MONOCHROME2",
+        "big_endian": False,
+    }
+    return ImageRef(**{**facts, **other})
+
+
+def stream(syntax: str, form: str, folder: Path) -> bytes:
+    """The code stream of the first picture."""
+    picture = values(form)[0]
+    if syntax == HTJ2KLossless:
+        return imagecodecs.htj2k_encode(picture, reversible=True)
+    if syntax == JPEGExtended12Bit:
+        return imagecodecs.jpeg8_encode(picture, level=95, bitspersample=12)
+    return coded(picture, form, syntax, folder)
+
+
+DAMAGED = [
+    (JPEGBaseline8Bit, "u8"),
+    (JPEGExtended12Bit, "u12"),
+    (JPEGLossless, "u12"),
+    (JPEGLosslessSV1, "i16"),
+    (JPEGLSLossless, "u12"),
+    (JPEGLSNearLossless, "u12"),
+    (JPEG2000Lossless, "u12"),
+    (JPEG2000, "u16"),
+    (HTJ2KLossless, "u12"),
+    (RLELossless, "u8"),
+    (RLELossless, "i16"),
+]
+CASES = [pytest.param(*case, id=f"{case[0].keyword}-{case[1]}") for case in DAMAGED]
+
+
+@pytest.mark.parametrize(("syntax", "form"), CASES)
+def test_a_code_stream_that_was_cut_short_is_refused(syntax: str, form: str, tmp_path: Path) -> None:
+    code, image = stream(syntax, form, tmp_path), reference(syntax, form)
+    whole = decompressed(code, image)
+    assert np.array_equal(decompressed(code + bytes(len(code) % 2), image), whole)
+    for part in (
+        0,
+        2,
+        40,
+        len(code) // 3,
+        len(code) // 2,
+        len(code) * 9 // 10,
+        len(code) - 20,
+        len(code) - 3,
+    ):
+        # also where a zero makes the length even, as in any fragment
+        for padding in (b"", b"\0"):
+            with pytest.raises(ConversionError, match=r"0\.dcm.*cannot be decoded"):
+                decompressed(code[:part] + padding, image)
+
+
+@pytest.mark.parametrize(("syntax", "form"), CASES)
+def test_a_code_stream_that_contradicts_the_header_is_refused(syntax: str, form: str, tmp_path: Path) -> None:
+    code = stream(syntax, form, tmp_path)
+    others: list[dict[str, object]] = [
+        {"rows": ROWS + 1},
+        {"columns": 2 * COLUMNS},
+        {"samples_per_pixel": 3, "photometric_interpretation": "RGB"},
+    ]
+    if syntax != RLELossless:  # which does not say its size
+        others += [{"rows": ROWS - 1}, {"rows": COLUMNS, "columns": ROWS}]
+    for other in others:
+        with pytest.raises(ConversionError, match="cannot be decoded"):
+            decompressed(code, reference(syntax, form, **other))
+
+
+def test_a_code_stream_of_more_bits_than_allocated_is_refused(tmp_path: Path) -> None:
+    for syntax in (JPEGLossless, JPEGLSLossless, JPEG2000Lossless):
+        with pytest.raises(ConversionError, match=r"1[26] bits, its header of 8"):
+            decompressed(stream(syntax, "u12", tmp_path), reference(syntax, "u8"))
+
+
+def test_an_absurd_size_in_a_code_stream_costs_nothing(tmp_path: Path) -> None:
+    code = bytearray(stream(JPEGLossless, "u12", tmp_path))
+    at = code.index(b"\xff\xc3") + 5
+    code[at : at + 4] = b"\xff\xff\xff\xff"
+    with pytest.raises(ConversionError, match="65535 x 65535"):
+        decompressed(bytes(code), reference(JPEGLossless, "u12"))
+
+
+# offsets of the items of 3 frames in 2 fragments each, by what is wrong with them
+@pytest.mark.parametrize("lie", ["shifted", "reversed", "too few", "one fragment further", "all the first"])
+def test_an_offset_table_that_lies_changes_nothing(lie: str, tmp_path: Path) -> None:
+    stored = values("u12")
+    data = enhanced(described(SERIES.dataset(0), stored[0], "u12"), frames=SLICES)
+    codes = [coded(picture, "u12", JPEGLSLossless, tmp_path) for picture in stored]
+    content = bytearray(encapsulate(codes, fragments_per_frame=2, has_bot=True))
+    offsets = np.frombuffer(bytes(content[8:20]), "<u4")
+    first = int.from_bytes(content[24:28], "little") + 8  # the first fragment's item
+    wrong = {
+        "shifted": offsets + 2,
+        "reversed": offsets[::-1],
+        "too few": offsets[:2],
+        "one fragment further": offsets + np.array([0, first, 0]),
+        "all the first": offsets * 0,
+    }[lie].astype("<u4")
+    content[4:20] = (4 * len(wrong)).to_bytes(4, "little") + wrong.tobytes()
+    data.PixelData = bytes(content)
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    data.file_meta.TransferSyntaxUID = JPEGLSLossless
+    assert np.array_equal(pictures(converted([data], tmp_path)), stored)
 
 
 # ---------------------------------------------------------------------------------------------- native
@@ -409,7 +586,11 @@ def test_colour_by_pixel_and_by_plane(planar: int, tmp_path: Path) -> None:
     assert np.array_equal(pictures(converted(instances, tmp_path)), stored)
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=["RLE", "LS", "J2K"])
+@pytest.mark.parametrize(
+    "syntax",
+    [RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless],
+    ids=["RLE", "lossless JPEG", "LS", "J2K"],
+)
 def test_colour_in_lossless_syntaxes(syntax: str, tmp_path: Path) -> None:
     stored = colours()
     assert np.array_equal(pictures(converted(classic("u8", stored, syntax, tmp_path), tmp_path)), stored)

@@ -15,6 +15,7 @@ from pacs2bids import __version__
 
 # what decides an index or a volume: floors 0 to 3, and the reading and writing around them
 SOURCES = (
+    "codecs.py",
     "compress.py",
     "files.py",
     "datasets.py",
@@ -35,7 +36,7 @@ SOURCES = (
     "vendors/*.py",
     "volume.py",
 )
-LIBRARIES = ("isal", "msgspec", "numpy", "pillow", "pydicom", "python-gdcm")
+LIBRARIES = ("imagecodecs", "isal", "msgspec", "numpy", "pydicom")
 
 
 @cache

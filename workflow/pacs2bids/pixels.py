@@ -1,4 +1,4 @@
-"""Stored pictures from files: plain ones in place, compressed ones through pydicom's decoders.
+"""Stored pictures from files: plain ones in place, compressed ones through their codecs.
 
 A loader keeps what it found of the last file, so that a compressed file of many frames is walked once and
 not once a frame. It is for one thread.
@@ -14,22 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from pacs2bids.codecs import decompressed
 from pacs2bids.model import ConversionError, ImageRef
-from pacs2bids.volume import Pixels, decode, stored_bits
+from pacs2bids.volume import Pixels, decode
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 RLE = "1.2.840.10008.1.2.5"
-# JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, High-Throughput JPEG 2000 (PS3.6 table A-1)
-LOSSY = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 81, 91, 203))
-ITEM, END = 0xFFFEE000, 0xFFFEE0DD
+ITEM = 0xFFFEE000
 # the first bytes of a JPEG or JPEG-LS picture (SOI), of a JPEG 2000 one (SOC), and of the JP2 file format
 STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
-ELSEWHERE = "Ask the source for Explicit VR Little Endian, or decompress the files first (gdcmconv --raw)"
 AGAIN = "If the source has it whole: remove the study's folder and run again"
 PALETTE = ["Red", "Green", "Blue"]
 
@@ -118,24 +114,17 @@ class _Encapsulated:
 def frames(buffer: bytes, *, whole_fragments: bool = False) -> tuple[tuple[Span, ...], ...]:
     """The fragments of each picture in encapsulated pixel data (PS3.5 section A.4), as spans of ``buffer``.
 
-    The basic offset table tells where pictures begin; where it is empty (as it is beside an extended one) a
-    picture begins at the first bytes of a code stream, which cannot occur inside one: there, entropy coding
-    never lets 0xFF be followed by such a marker. ``whole_fragments``: one fragment a picture, as in RLE
-    (section G.2). A fragment that the file's end cuts off is left out.
+    A picture begins at the first bytes of a code stream, which cannot occur inside one: there, entropy coding
+    never lets 0xFF be followed by such a marker. So no offset table is needed, and none that lies can harm.
+    ``whole_fragments``: one fragment a picture, as in RLE (section G.2). A fragment that the file's end cuts
+    off is left out.
     """
-    items = _items(buffer)
-    if len(items) < 2:
-        return ()
-    table, fragments = items[0], items[1:]
-    # offsets count from the item of the first fragment
-    places = {start - fragments[0][0]: number for number, (start, _) in enumerate(fragments)}
-    offsets = np.frombuffer(buffer[slice(*table)], "<u4", (table[1] - table[0]) // 4).tolist()
-    if whole_fragments:
-        heads = list(range(len(fragments)))
-    elif len(offsets) > 1 and places.keys() >= set(offsets):
-        heads = sorted(places[offset] for offset in offsets)
-    else:
-        heads = [n for n, (start, _) in enumerate(fragments) if n == 0 or buffer.startswith(STARTS, start)]
+    fragments = _items(buffer)[1:]
+    heads = [
+        number
+        for number, (start, _) in enumerate(fragments)
+        if number == 0 or whole_fragments or buffer.startswith(STARTS, start)
+    ]
     return tuple(tuple(fragments[one:other]) for one, other in pairwise([*heads, len(fragments)]))
 
 
@@ -149,52 +138,6 @@ def _items(buffer: bytes) -> list[Span]:
         items.append((at + 8, at + 8 + length))
         at += 8 + length
     return items
-
-
-def decompressed(code: bytes, image: ImageRef) -> Pixels:
-    """Stored values of one picture through pydicom's decoders: compressed, or native but not in RGB.
-
-    Colour comes as RGB (PS3.3 C.7.6.3.1.2). Raises ConversionError.
-    """
-    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - costs start-up time, seldom needed
-    from pydicom.uid import UID  # noqa: PLC0415
-
-    native = image.length is not None
-    syntax = UID(EXPLICIT_LITTLE_ENDIAN if native else image.transfer_syntax_uid)
-    options: dict[str, Any] = {
-        "number_of_frames": 1,
-        "rows": image.rows,
-        "columns": image.columns,
-        "samples_per_pixel": image.samples_per_pixel,
-        "planar_configuration": image.planar_configuration,
-        "photometric_interpretation": image.photometric_interpretation,
-        "bits_allocated": image.bits_allocated,
-        "bits_stored": image.bits_stored,
-        "pixel_representation": int(image.signed),
-        "pixel_keyword": "PixelData",
-        "correct_unused_bits": False,
-    }
-    stream = code if native else _item(b"") + _item(code)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            values, _ = get_decoder(syntax).as_array(stream, index=0, **options)
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError, IndexError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        what = f"pixels in transfer syntax {syntax.name} ({syntax}) cannot be decoded: {reason}"
-        raise ConversionError(what, where=image.path, hint=ELSEWHERE) from error
-    if image.samples_per_pixel > 1:
-        return values
-    return clipped(values, image) if syntax in LOSSY else stored_bits(values, image)
-
-
-def clipped(values: Pixels, image: ImageRef) -> Pixels:
-    """Within the stored range: a lossy codec may err past its ends, where cut-off bits would wrap around."""
-    low, count = (-(1 << image.bits_stored - 1) if image.signed else 0), 1 << image.bits_stored
-    return np.clip(values, low, low + count - 1)
-
-
-def _item(content: bytes) -> bytes:
-    return struct.pack("<HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
 
 
 # ---------------------------------------------------------------------------------------------- deflated

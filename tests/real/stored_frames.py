@@ -112,6 +112,7 @@ def _affine(header: Dataset, layers: Sequence[Dataset]) -> Floats:
     """PS3.3 C.7.6.2.1.1; PixelSpacing is that between rows, then that between columns."""
     orientation = item(header, layers, "PlaneOrientationSequence").get("ImageOrientationPatient")
     cosines = np.array(orientation, float).reshape(2, 3)
+    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)  # directions: their text is rounded
     spacing = item(header, layers, "PixelMeasuresSequence").PixelSpacing
     position = item(header, layers, "PlanePositionSequence").get("ImagePositionPatient", (0, 0, 0))
     affine = np.eye(4)

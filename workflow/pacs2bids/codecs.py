@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pacs2bids.model import ConversionError, ImageRef
-from pacs2bids.volume import Pixels, stored_bits
+from pacs2bids.volume import Notice, Pixels, stored_bits
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 JPEG = "1.2.840.10008.1.2.4."
@@ -44,7 +44,7 @@ class _Stated:
     jfif: bool = False
 
 
-def decompressed(code: bytes, image: ImageRef) -> Pixels:
+def decompressed(code: bytes, image: ImageRef, notice: Notice) -> Pixels:
     """Stored values of one picture: compressed, or native but not in RGB. Colour comes as RGB.
 
     Shape (rows, columns) or (rows, columns, 3) (PS3.3 C.7.6.3.1.2). Raises ConversionError where no decoder
@@ -61,7 +61,7 @@ def decompressed(code: bytes, image: ImageRef) -> Pixels:
         raise ConversionError(what, where=image.path, hint=ELSEWHERE) from error
     if image.samples_per_pixel > 1:
         return values
-    return _clipped(values, image) if syntax in LOSSY else stored_bits(values, image)
+    return _clipped(values, image) if syntax in LOSSY else stored_bits(values, image, notice)
 
 
 def _clipped(values: Pixels, image: ImageRef) -> Pixels:

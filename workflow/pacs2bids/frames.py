@@ -148,6 +148,9 @@ def _segmentation(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     raise UnusableError(Reason.UNSUPPORTED, what, where=path)
 
 
+LARGEST_SPACING_MM = 1000  # a pixel longer than a patient is wide: the text was damaged
+
+
 def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plane:
     position = position or header.numbers("ImagePositionPatient")
     orientation = header.numbers("ImageOrientationPatient")
@@ -163,7 +166,7 @@ def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plan
     if row is None or column is None or abs(sum(a * b for a, b in zip(row, column, strict=True))) > 1e-2:
         what = "has direction cosines that are no right angle (ImageOrientationPatient)"
         raise UnusableError(Reason.NO_GEOMETRY, what, where="")
-    if min(spacing) <= 0:
+    if not 0 < min(spacing) <= max(spacing) < LARGEST_SPACING_MM:
         raise UnusableError(Reason.NO_GEOMETRY, f"has a PixelSpacing of {spacing}", where="")
     return Plane(
         position_lps=(position[0], position[1], position[2]),
@@ -177,9 +180,9 @@ def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plan
 
 
 def _unit(vector: tuple[float, ...]) -> Vector | None:
-    """The vector at length one: files round its components to a few digits."""
+    """The vector at length one: files round its components, to two decimals at worst."""
     length = math.sqrt(sum(value * value for value in vector))
-    if not 0.9 < length < 1.1:
+    if not 0.99 < length < 1.01:
         return None
     return (vector[0] / length, vector[1] / length, vector[2] / length)
 

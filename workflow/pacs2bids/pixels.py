@@ -19,7 +19,7 @@ import numpy as np
 
 from pacs2bids.codecs import decompressed
 from pacs2bids.model import ConversionError, ImageRef
-from pacs2bids.volume import Pixels, decode
+from pacs2bids.volume import Notice, Pixels, decode
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
@@ -32,17 +32,18 @@ PALETTE = ["Red", "Green", "Blue"]
 Span = tuple[int, int]
 
 
-def pixel_loader(folder: Path) -> Callable[[ImageRef], Pixels]:
+def pixel_loader(folder: Path, notice: Notice) -> Callable[[ImageRef], Pixels]:
     """A loader of the stored values of pictures whose paths are relative to ``folder``; colour comes as RGB.
 
+    ``notice`` is told of pictures with bits beyond the stored ones that nothing explains.
     It raises ConversionError, naming file and transfer syntax, where pixels are cut short or no decoder fits.
     """
-    return _Loader(folder).load
+    return _Loader(folder, notice).load
 
 
 class _Loader:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, notice: Notice) -> None:
+        self.folder, self.notice = folder, notice
         self.last: _Encapsulated | _Inflated | None = None
 
     def load(self, image: ImageRef) -> Pixels:
@@ -53,13 +54,13 @@ class _Loader:
 
     def _load(self, image: ImageRef) -> Pixels:
         if image.length is None:
-            values = decompressed(self._encapsulated(image).frame(image), image)
+            values = decompressed(self._encapsulated(image).frame(image), image, self.notice)
         else:
             raw = self._raw(image, image.offset, image.length)
             if image.photometric_interpretation.startswith("YBR"):
-                values = decompressed(raw, image)
+                values = decompressed(raw, image, self.notice)
             else:
-                values = decode(raw, image)
+                values = decode(raw, image, self.notice)
         if image.photometric_interpretation == "PALETTE COLOR":
             values = _coloured(values, self.folder / image.path, image)
         return values

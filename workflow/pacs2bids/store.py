@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -46,6 +46,7 @@ from pacs2bids.model import (
     VolumeFile,
 )
 from pacs2bids.pixels import pixel_loader
+from pacs2bids.text import counted
 from pacs2bids.volume import Layout, Pixels, assemble, layout_of
 
 log = logging.getLogger("pacs2bids.store")
@@ -127,7 +128,7 @@ def _indexer(folder: Path, study_instance_uid: str) -> Indexer:
         return filecmp.cmp(folder / one, folder / other, shallow=False)
 
     def same_picture(one: ImageRef, other: ImageRef) -> bool:
-        load = pixel_loader(folder)
+        load = pixel_loader(folder, lambda _: None)  # what is odd is told when it is written
         try:
             return bool((load(one) == load(other)).all())
         except ConversionError:
@@ -242,12 +243,24 @@ def remove_stale(volumes: Path, index: StudyIndex) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Work:
-    """A stack that is to be written."""
+    """A stack that is to be written. ``odd``: files with bits beyond the stored ones, for no known reason."""
 
     stack: Stack
     layout: Layout
     header: bytes
     input_digest: str
+    odd: set[str] = field(default_factory=set)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of the stack, and what its pixels showed."""
+        if not self.odd:
+            return self.stack.warnings
+        what = (
+            f"pixels of {counted(len(self.odd), 'file')} have bits beyond BitsStored, which were cut off "
+            f"(one is {min(self.odd)}): an overlay that is not declared, or BitsStored is wrong"
+        )
+        return (*self.stack.warnings, what)
 
 
 _Start: TypeAlias = _Work | VolumeFile | FailedStack
@@ -258,7 +271,8 @@ class _Loader(threading.local):
     """A loader a thread: each remembers the last file that it read."""
 
     def __init__(self, folder: Path) -> None:
-        self.load = pixel_loader(folder)
+        self.odd: set[str] = set()
+        self.load = pixel_loader(folder, lambda image: self.odd.add(image.path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +297,10 @@ class _Writer:
         loader, level = _Loader(self.dicom), LEVELS[self.gzip]
 
         def block_of(work: _Work, planes: tuple[int, ...]) -> Piece:
-            return compressed(octets(assemble(work.stack, work.layout, planes, loader.load)), level)
+            voxels = assemble(work.stack, work.layout, planes, loader.load)
+            work.odd.update(loader.odd)
+            loader.odd.clear()
+            return compressed(octets(voxels), level)
 
         for stack in stacks:
             start = self._start(stack)
@@ -325,9 +342,11 @@ class _Writer:
             stack_id=stack.stack_id,
             input_digest=work.input_digest,
             files=files | {name: sha256(self.volumes / name) for name in names},
-            warnings=stack.warnings,
+            warnings=work.warnings,
         )
         write_record(self._record(stack), result, flushed=False)
+        if work.odd:
+            log.warning("stack %s: %s", stack.stack_id, work.warnings[-1])
         log.info("stack %s: %s voxels written", stack.stack_id, " x ".join(map(str, stack.shape)))
         return result
 

@@ -18,6 +18,7 @@ from pacs2bids.model import ConversionError, ImageRef, Stack
 
 Pixels = NDArray[Any]
 Load = Callable[[ImageRef], Pixels]
+Notice = Callable[[ImageRef], None]
 
 BLOCK = 1 << 20
 
@@ -38,11 +39,11 @@ class Layout:
     blocks: tuple[tuple[int, ...], ...]
 
 
-def decode(raw: bytes, image: ImageRef) -> Pixels:
+def decode(raw: bytes, image: ImageRef, notice: Notice) -> Pixels:
     """Stored values of a natively stored picture, shape (rows, columns) or (rows, columns, samples).
 
     Bits above the stored ones (overlays of old files) are cut off; signed values are extended
-    (PS3.5 section 8.1.1). Raises ConversionError if ``raw`` is short.
+    (PS3.5 section 8.1.1). ``notice``: see ``stored_bits``. Raises ConversionError if ``raw`` is short.
     """
     if len(raw) < (image.length or 0):
         what = f"is cut short: {len(raw)} bytes of pixels where {image.length} are due"
@@ -58,7 +59,7 @@ def decode(raw: bytes, image: ImageRef) -> Pixels:
         values = _unpacked(raw, count).view(f"{kind}2")
     else:
         values = np.frombuffer(raw, f"{order}{kind}{image.bits_allocated // 8}", count)
-    values = stored_bits(values, image)
+    values = stored_bits(values, image, notice)
     if image.samples_per_pixel == 1:
         return values.reshape(image.rows, image.columns)
     if image.planar_configuration == 1:
@@ -74,22 +75,20 @@ def _unpacked(raw: bytes, count: int) -> NDArray[np.uint16]:
     return np.stack([low | (middle & 15) << 8, middle >> 4 | high << 4], axis=-1).reshape(-1)[:count]
 
 
-def stored_bits(values: Pixels, image: ImageRef) -> Pixels:
+def stored_bits(values: Pixels, image: ImageRef, notice: Notice) -> Pixels:
     """The stored bits alone (PS3.5 section 8.1.1); ``values`` itself where the spare ones are clean.
 
     Spare bits hold zeros, copies of the sign, ones throughout (65535), or an old file's overlay, which its
-    header declares; anything else contradicts BitsStored. Raises ConversionError then: nobody can tell which
-    of both is true.
+    header declares. Anything else is cut off, too, but ``notice`` is called: an overlay may have lost its
+    declaration when a file was de-identified, or BitsStored may be wrong.
     """
     width = 8 * values.dtype.itemsize
     if image.is_float or image.bits_stored == width or _is_clean(values, image):
         return values
-    # left then right: drops the bits above, and the arithmetic shift of signed types extends the sign
-    stored = np.right_shift(np.left_shift(values, width - 1 - image.high_bit), width - image.bits_stored)
     if not image.overlaid and not _is_plain_above(values, image):
-        what = f"has pixels of more than its {image.bits_stored} bits (BitsStored, HighBit)"
-        raise ConversionError(what, where=image.path, hint="Its header is damaged, or its pixels are")
-    return stored
+        notice(image)
+    # left then right: drops the bits above, and the arithmetic shift of signed types extends the sign
+    return np.right_shift(np.left_shift(values, width - 1 - image.high_bit), width - image.bits_stored)
 
 
 def _is_clean(values: Pixels, image: ImageRef) -> bool:

@@ -169,6 +169,16 @@ def _first(values: tuple[float, ...]) -> float | None:
 # ---------------------------------------------------------------------------------------------- mosaic
 
 
+def _is_normal(header: Header, normal: tuple[float, ...]) -> bool:
+    """Whether a vector is at right angles to the picture (within a quarter of a degree), either way."""
+    orientation = header.numbers("ImageOrientationPatient")
+    if len(orientation) != 6 or len(normal) != 3:
+        return False
+    across = standard.cross(orientation[:3], orientation[3:])
+    lengths = math.hypot(*across) * math.hypot(*normal)
+    return abs(sum(a * b for a, b in zip(across, normal, strict=True))) > (1 - 1e-5) * lengths
+
+
 def _mosaic(header: Header, image: _Image, protocol: _protocol.Protocol) -> Mosaic | None:
     """The tiling; tile n + 1 lies one slice step along SliceNormalVector from tile n.
 
@@ -187,7 +197,7 @@ def _mosaic(header: Header, image: _Image, protocol: _protocol.Protocol) -> Mosa
     slices = image.mosaic_images or 0
     tiles = math.isqrt(max(slices, 1) - 1) + 1
     matrix = (header.integer("Rows") or 1, header.integer("Columns") or 1)
-    whole = all(size % tiles == 0 for size in matrix) and bool(kinds)
+    whole = all(size % tiles == 0 for size in matrix) and bool(kinds) and _is_normal(header, image.normal)
     if slices < 1 or not step or len(image.normal) != 3 or length < 1e-6 or not whole:
         raise HeaderError(
             "a Siemens mosaic whose number of slices, slice normal or spacing is missing or contradictory",

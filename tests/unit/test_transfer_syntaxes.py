@@ -44,8 +44,8 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from pacs2bids import codecs
 from pacs2bids.__main__ import main
-from pacs2bids.codecs import decompressed
 from pacs2bids.model import ConversionError, ImageRef
 from synthetic import Series
 
@@ -72,6 +72,14 @@ def values(form: str) -> np.ndarray:
     wave = (np.sin(x / 5 + z) * np.cos(y / 4) + 1) / 2
     full = np.round((wave - wave.min()) / np.ptp(wave) * (2**stored - 1)).astype(int)
     return (full - (2 ** (stored - 1) if signed else 0)).astype(f"{'i' if signed else 'u'}{allocated // 8}")
+
+
+def decompressed(code: bytes, image: ImageRef) -> np.ndarray:
+    """The decoder's values, which must not be odd."""
+    odd: list[ImageRef] = []
+    found = codecs.decompressed(code, image, odd.append)
+    assert not odd
+    return found
 
 
 def described(data: Dataset, picture: np.ndarray, form: str) -> Dataset:

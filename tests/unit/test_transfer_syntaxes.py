@@ -675,6 +675,19 @@ def test_a_parametric_map_has_floats_and_its_mapping(bits: int, tmp_path: Path) 
     assert np.allclose(pictures(image, scaled=True), stored * 0.25 - 3, rtol=1e-6)
 
 
+def test_a_parametric_map_by_a_table_is_refused_and_said(tmp_path: Path) -> None:
+    data = enhanced(SERIES.dataset(0), frames=SLICES)
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = ParametricMapStorage
+    data.PixelData = values("u12").tobytes()
+    mapping = Dataset()
+    mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped = 0, 4095
+    mapping.RealWorldValueLUTData = [float(value) for value in range(4096)]
+    data.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence = [mapping]
+    source = write([data], tmp_path)
+    assert main(["convert", str(source), str(tmp_path / "out")]) == 0
+    assert "values by a table" in (tmp_path / "out" / "leftovers.tsv").read_text()
+
+
 def test_pet_with_a_rescale_of_each_slice(tmp_path: Path) -> None:
     stored, slopes = values("i16"), (0.1, 2.7, 11.0)
     instances = []
@@ -766,3 +779,16 @@ def test_the_choice_for_philips_leaves_others_alone(tmp_path: Path) -> None:
     written = volume.stat().st_mtime_ns
     assert main([*line, "--philips-values", "display"]) == 0
     assert volume.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("scale_intercept", [None, 0.0, 2048.0])
+def test_philips_precise_values_need_no_rescale(scale_intercept: float | None, tmp_path: Path) -> None:
+    stored, scale = values("u12"), 3.7
+    made = [philips(number, picture, scale=scale) for number, picture in enumerate(stored)]
+    for data in made:
+        del data.RescaleSlope, data.RescaleIntercept, data.RealWorldValueMappingSequence
+        if scale_intercept is not None:
+            data.private_block(0x2005, "Philips MR Imaging DD 001").add_new(0x0D, "FL", scale_intercept)
+    # FP = (PV - SI) / SS, with SI = -RI / RS put into the formula above
+    expected = (stored - (scale_intercept or 0)) / np.float32(scale)
+    assert np.allclose(pictures(converted(made, tmp_path), scaled=True), expected, rtol=1e-6, atol=1e-4)

@@ -188,11 +188,17 @@ def _unit(vector: tuple[float, ...]) -> Vector | None:
 
 
 def _require_numbers(header: Header) -> None:
-    """Raises HeaderError where a rescale is there and is no number: values would be taken for others."""
+    """Raises where a rescale is there and is no number, or a map's is a table: values would be others."""
     header.sound_number("RescaleSlope")
     header.sound_number("RescaleIntercept")
+    mapped = header.text("SOPClassUID") == PARAMETRIC_MAP and len(header.items(MAPPINGS)) == 1
+    # the mapping is linear or a table, RealWorldValueLUTData (PS3.3 C.7.6.16.2.11)
+    if mapped and None in (header.number("RealWorldValueSlope"), header.number("RealWorldValueIntercept")):
+        what = f"has values by a table ({MAPPINGS}), which this engine cannot read"
+        raise UnusableError(Reason.UNSUPPORTED, what, where="")
 
 
+PARAMETRIC_MAP, MAPPINGS = "1.2.840.10008.5.1.4.1.1.30", "RealWorldValueMappingSequence"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 # implicit, explicit, deflated, big endian (PS3.5 section A); others, as GE's 1.2.840.113619.5.2, order their
 # bytes as they like
@@ -354,7 +360,7 @@ FORMS: dict[str, Form] = {
     "1.2.840.10008.5.1.4.1.1.2.2": _enhanced,  # Legacy Converted Enhanced CT
     "1.2.840.10008.5.1.4.1.1.4.4": _enhanced,  # Legacy Converted Enhanced MR
     "1.2.840.10008.5.1.4.1.1.128.1": _enhanced,  # Legacy Converted Enhanced PET
-    "1.2.840.10008.5.1.4.1.1.30": _enhanced,  # Parametric Map
+    PARAMETRIC_MAP: _enhanced,
     "1.2.840.10008.5.1.4.1.1.66.4": _segmentation,
     "1.2.840.10008.5.1.4.1.1.66.7": _segmentation,  # Label Map Segmentation
 }

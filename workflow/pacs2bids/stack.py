@@ -26,7 +26,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pacs2bids.frames import Frame
+from pacs2bids.frames import MAPPINGS, PARAMETRIC_MAP, Frame
 from pacs2bids.geometry import Floats, slice_normal
 from pacs2bids.header import Header, recall
 from pacs2bids.model import ConversionError, ImageRef, Json, Plane, Vector
@@ -34,7 +34,6 @@ from pacs2bids.sidecar import per_volume
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
 MANY_FRAMES = 1_000_000  # more than an instance has
-PARAMETRIC_MAP, MAPPINGS = "1.2.840.10008.5.1.4.1.1.30", "RealWorldValueMappingSequence"
 EVEN_SPACING = 0.02  # allowed deviation from an even grid, as a fraction of the slice step
 SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their own
 IN_LINE_MM = 0.5  # texts of positions and of directions that are rounded move no slice as far

@@ -25,6 +25,7 @@ DIRECTION_CLASS = Private(creator=_IMAGING, group=0x2001, element=0x04, vr="CS")
 EPI_FACTOR = Private(creator=_IMAGING, group=0x2001, element=0x13, vr="SL")
 TECHNIQUE = Private(creator=_IMAGING, group=0x2001, element=0x20, vr="LO")
 WATER_FAT_SHIFT = Private(creator=_IMAGING, group=0x2001, element=0x22, vr="FL")
+SCALE_INTERCEPT = Private(creator=_MR, group=0x2005, element=0x0D, vr="FL")
 SCALE_SLOPE = Private(creator=_MR, group=0x2005, element=0x0E, vr="FL")
 COMPONENT = Private(creator=_MR, group=0x2005, element=0x11, vr="CS")
 DURATION_S = Private(creator=_MR, group=0x2005, element=0x33, vr="FL")
@@ -119,9 +120,14 @@ def _precise(header: Header) -> tuple[float, float] | None:
     dcm2niix takes the slope as FP(1) - FP(0) in single precision, so that where there is an intercept it is
     off by up to 1e-4 of itself: by its slope fmap/Philips 801 ends at 500.006 Hz, where the header maps to
     [-500, 500]. By ours it ends at 500.0000.
+
+    FP does not depend on RS: with the scale intercept SI = -RI / RS it is (PV - SI) / SS. So where an image
+    has no rescale, DV is PV (PS3.3 C.11.1: no other values), and FP follows from SS and SI alone.
     """
     scale = header.private_number(SCALE_SLOPE)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    if slope is None and intercept is None:
+        slope, intercept = 1.0, -(header.private_number(SCALE_INTERCEPT) or 0.0)
     if not scale or not slope or intercept is None or slope * scale == 0:
         return None
     precise = (1 / scale, intercept / (slope * scale))

@@ -44,6 +44,8 @@ class UnusableError(Pacs2BidsError):
 
 Form = Callable[[ParsedFile, str], Iterator[Frame]]
 
+MOST_CAPTURED = 100_000  # an hour of video: nothing else bounds the frames of a compressed capture
+
 
 def frames_of(parsed: ParsedFile, path: str) -> list[Frame]:
     """All frames of one instance, in stored order; ``path`` is what their ``ImageRef`` will hold.
@@ -85,7 +87,10 @@ def _capture(parsed: ParsedFile, path: str) -> Iterator[Frame]:
         yield from _classic(parsed, path)
         return
     facts, plane = recall(vendors.facts, header), recall(_unplaced, header)
-    for number in range(header.integer("NumberOfFrames") or 1):
+    count = header.integer("NumberOfFrames") or 1
+    if not 0 < count <= MOST_CAPTURED:
+        raise UnusableError(Reason.UNREADABLE, f"says {count} frames", where=path)
+    for number in range(count):
         image = _image(parsed, path, frame=number)
         yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
 

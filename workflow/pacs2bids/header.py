@@ -628,7 +628,7 @@ class Reader:
             frames, end = head.frames(end, items)
             shared = _shared(own, items)
             behind, end = _layer(self._behind.setdefault(key, Templates(implicit=implicit)), head, end)
-            layers.append(behind)
+            layers.append(behind.at(1))  # ``recall`` tells layers apart by their place
         for layer in (*shared, *layers, *chain.from_iterable(frames)):
             layer.charsets = own.charsets
         header = Header(layers)

@@ -70,7 +70,7 @@ class Series:
         self.pictures += 1
         last: tuple[Frame, Key, Piece] | None = None
         for frame in frames:
-            if last is not None and frame.header is last[0].header:  # a further tile of one picture
+            if last is not None and frame.image is last[0].image:  # a further tile of one picture
                 key, piece = last[1], piece_of(frame, like=last[2])
             else:
                 key, piece = split_key(frame), piece_of(frame)
@@ -176,8 +176,8 @@ def _number(series: Series) -> int:
 
 
 def _same_places(members: Sequence[Series]) -> bool:
-    """Whether every plane lies where the series with the most planes has one."""
-    positions = [np.array([piece.plane.position_lps for piece in one.pieces]) for one in members]
+    """Whether every plane lies where the series with the most places has one."""
+    positions = [np.array(sorted({piece.plane.position_lps for piece in one.pieces})) for one in members]
     fullest = max(positions, key=len)
     return all(
         np.linalg.norm(these[:, None] - fullest[None], axis=2).min(axis=1).max() <= SAME_PLACE_MM

@@ -39,6 +39,7 @@ SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their 
 IN_LINE_MM = 0.5  # texts of positions and of directions that are rounded move no slice as far
 MANY_LINES = 8
 SHOWN = 5
+EPOCH = datetime(2000, 1, 1)  # any: no clock of this machine, with its summer time, counts
 
 
 SamePicture = Callable[[ImageRef, ImageRef], bool]
@@ -361,24 +362,25 @@ def sequence(piece: Piece) -> tuple[int, int, int, int, str]:
 def without_copies(pieces: Sequence[Piece], same_picture: SamePicture) -> tuple[list[Piece], list[Piece]]:
     """Pieces, and those that show again what another one shows: all but the UID says so, and the pixels do.
 
-    An archive may keep an instance twice, under two UIDs. Which of the two is kept does not matter.
+    An archive may keep an instance twice, under two UIDs. Which of the two is kept does not matter. None are
+    told apart once two such pieces differ in their pixels: nothing orders these, so no volume is certain.
     """
     kept: list[Piece] = []
     copies: list[Piece] = []
-    alike: dict[Hashable, list[Piece]] = defaultdict(list)
+    firsts: dict[Hashable, Piece] = {}
     known: dict[tuple[ImageRef, ImageRef], bool] = {}
     for piece in sorted(pieces, key=lambda piece: piece.sop_instance_uid):
         key = (piece.plane, piece.tile, sequence(piece), piece.b_value_s_per_mm2, piece.b_vector_lps)
-        for other in alike[key]:
-            pair = (piece.image, other.image)
-            if pair not in known:
-                known[pair] = piece.rescale == other.rescale and same_picture(*pair)
-            if known[pair]:
-                copies.append(piece)
-                break
-        else:
-            alike[key].append(piece)
+        first = firsts.setdefault(key, piece)
+        if first is piece:
             kept.append(piece)
+            continue
+        pair = (piece.image, first.image)
+        if pair not in known:
+            known[pair] = piece.rescale == first.rescale and same_picture(*pair)
+        if not known[pair]:
+            return list(pieces), []
+        copies.append(piece)
     return kept, copies
 
 
@@ -474,7 +476,9 @@ def _instance(piece: Piece) -> int:
 
 def _tenths(piece: Piece) -> int:
     """Time in tenths of a second: finer than volumes follow each other, coarser than clocks jitter."""
-    return round(datetime.fromisoformat(piece.acquired).timestamp() * 10) if piece.acquired else 0
+    return (
+        round((datetime.fromisoformat(piece.acquired) - EPOCH).total_seconds() * 10) if piece.acquired else 0
+    )
 
 
 def _is_numbered(volumes: list[dict[int, Piece]]) -> bool:

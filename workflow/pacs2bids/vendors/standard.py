@@ -143,9 +143,14 @@ def moment(header: Header) -> float | None:
 
 
 def date_time_s(text: str) -> float | None:
-    """Seconds since 2000 of a DICOM date and time YYYYMMDDHHMMSS.FFFFFF (PS3.5 section 6.2)."""
+    """Seconds since 2000 of a DICOM date and time YYYYMMDDHHMMSS.FFFFFF (PS3.5 section 6.2).
+
+    None if it is not given to the second.
+    """
     whole, _, fraction = text.partition(".")
     digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
+    if len(whole) < 14:  # which strptime would read as digits of other fields
+        return None
     try:
         instant = datetime.strptime(whole[:14], "%Y%m%d%H%M%S")
     except ValueError:

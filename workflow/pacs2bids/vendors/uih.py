@@ -44,10 +44,7 @@ def facts(header: Header) -> Facts:
         base,
         mosaic=_grid(header, tiles),
         slice_times_s=_slice_times(tiles),
-        # a picture of one slice; the stack leaves out times beyond one repetition
-        slice_time_s=standard.moment(header)
-        if header.text("MRAcquisitionType") == "2D" and not tiles
-        else None,
+        slice_time_s=None if tiles else _slice_time(header),
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if base.is_diffusion_map else _gradient(header, base, b_value),
         parallel_reduction_factor_in_plane=base.parallel_reduction_factor_in_plane or _acceleration(header),

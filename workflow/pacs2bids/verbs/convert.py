@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and which files we wrote
 SHOWN = 10
+LONGEST = 64  # characters of a description (LO, PS3.5 section 6.2): file names have an end
 COMPONENTS = {"phase": "ph", "real": "real", "imaginary": "imaginary"}
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -170,7 +171,7 @@ def _names(index: StudyIndex) -> dict[str, str]:
         mine = [stacks[stack_id] for stack_id in series.stack_ids]
         echoes = sorted({facts.echo_time_s for facts in mine if facts.echo_time_s is not None})
         text = series.series_description or series.protocol_name
-        description = re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")
+        description = re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")[:LONGEST]
         for stack_id in series.stack_ids:
             facts = stacks[stack_id]
             several = len(echoes) > 1 and facts.echo_time_s is not None

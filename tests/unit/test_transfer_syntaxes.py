@@ -355,14 +355,23 @@ def test_a_code_stream_that_contradicts_the_header_is_refused(syntax: str, form:
     code = stream(syntax, form, tmp_path)
     others: list[dict[str, object]] = [
         {"rows": ROWS + 1},
+        {"rows": ROWS - 1},
         {"columns": 2 * COLUMNS},
         {"samples_per_pixel": 3, "photometric_interpretation": "RGB"},
     ]
     if syntax != RLELossless:  # which does not say its size
-        others += [{"rows": ROWS - 1}, {"rows": COLUMNS, "columns": ROWS}]
+        others.append({"rows": COLUMNS, "columns": ROWS})
     for other in others:
         with pytest.raises(ConversionError, match="cannot be decoded"):
             decompressed(code, reference(syntax, form, **other))
+
+
+def test_a_byte_too_many_in_rle_is_padding(tmp_path: Path) -> None:
+    picture = values("u8")[0]
+    code = coded(picture, "u8", RLELossless, tmp_path)
+    # a run of one literal byte: one more than the picture has (pydicom issue 1438)
+    padded = decompressed(code + b"\0\7", reference(RLELossless, "u8"))
+    assert np.array_equal(padded, picture)
 
 
 def test_a_code_stream_of_more_bits_than_allocated_is_refused(tmp_path: Path) -> None:

@@ -133,3 +133,20 @@ def _never(_one: str, _other: str) -> bool:
 @pytest.mark.parametrize(("text", "seconds"), [("20000101000130.5", 90.5), ("200001010001", None)])
 def test_a_time_that_is_not_given_to_the_second_is_none(text: str, seconds: float | None) -> None:
     assert standard.date_time_s(text) == seconds
+
+
+def test_a_direction_whose_last_digits_differ_is_one_volume(tmp_path: Path) -> None:
+    """Digits on either side of 0.125, a border of rounding: a product with each slice's orientation."""
+    series = Series(volumes=2)
+    for volume in range(2):
+        for slice_ in range(3):
+            data = series.dataset(slice_, volume)
+            data.DiffusionBValue = 1000.0
+            tilted = [0.125 + (slice_ - 1) * 1e-7, 0.0, 0.992157]
+            data.DiffusionGradientOrientation = tilted if volume == 0 else [0.0, 1.0, 0.0]
+            save(data, tmp_path / f"{volume}-{slice_}.dcm")
+    index = indexed(tmp_path)
+    (stack,) = index.stacks
+    assert (stack.shape, stack.warnings, index.leftovers) == ((5, 4, 3, 2), (), ())
+    assert stack.gradients is not None
+    assert np.allclose(stack.gradients.b_vectors_lps, [[0.125, 0, 0.992157], [0, 1, 0]], atol=1e-5)

@@ -17,6 +17,7 @@ throughout. Slabs that are shifted against each other in their plane are volumes
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -33,6 +34,7 @@ from pacs2bids.model import ConversionError, ImageRef, Json, Plane, Vector
 from pacs2bids.sidecar import per_volume
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
+SAME_DIRECTION = 0.005  # of unit vectors: a third of a degree
 MANY_FRAMES = 1_000_000  # more than an instance has
 EVEN_SPACING = 0.02  # allowed deviation from an even grid, as a fraction of the slice step
 SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their own
@@ -427,9 +429,11 @@ def _labelled(pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition:
     last: dict[Hashable, tuple[int, int, int, int, str]] = {}
     seen: Counter[Hashable] = Counter()
     volumes: Volumes = defaultdict(list)
-    for n in sorted(range(len(pieces)), key=lambda n: sequence(pieces[n])):
+    order = sorted(range(len(pieces)), key=lambda n: sequence(pieces[n]))
+    directions = _directions([pieces[n].b_vector_lps for n in order])
+    for n in order:
         piece = pieces[n]
-        b_vector = piece.b_vector_lps and tuple(round(value, 2) for value in piece.b_vector_lps)
+        b_vector = piece.b_vector_lps and directions[piece.b_vector_lps]
         acquisition = piece.acquisition_number if by_acquisition else None
         label = (piece.temporal_position, piece.b_value_s_per_mm2, b_vector, acquisition)
         if last.get((label, places[n])) == sequence(piece):
@@ -439,6 +443,20 @@ def _labelled(pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition:
         volumes[label, seen[label, places[n]]].append(n)
         seen[label, places[n]] += 1
     return volumes
+
+
+def _directions(vectors: Iterable[Vector | None]) -> dict[Vector, Vector]:
+    """For each b-vector the first one that it is but for its last digits, which slices may differ in."""
+    same: dict[Vector, Vector] = {}
+    distinct: list[Vector] = []
+    for vector in vectors:
+        if vector is None or vector in same:
+            continue
+        close = (one for one in distinct if math.dist(one, vector) < SAME_DIRECTION)
+        same[vector] = next(close, vector)
+        if same[vector] is vector:
+            distinct.append(vector)
+    return same
 
 
 def _is_whole(volumes: Volumes) -> bool:

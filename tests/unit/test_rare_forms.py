@@ -91,6 +91,14 @@ def test_a_description_longer_than_a_file_name_is_cut(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
 
 
+def test_a_series_number_of_hundreds_of_digits_is_none(tmp_path: Path) -> None:
+    data = Series(slices=1).dataset(0)
+    data.add_new("SeriesNumber", "UN", b"9" * 300)  # an IS has 12 characters at most (PS3.5 section 6.2)
+    save(data, tmp_path / "in" / "one.dcm")
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").glob("000-1_*.nii.gz"))) == 1
+
+
 def test_dates_before_any_clock_order_volumes_too(tmp_path: Path) -> None:
     series = Series(volumes=3)
     for volume in range(3):

@@ -52,6 +52,7 @@ DELIMITER = b"\xfe\xff\x0d\xe0\0\0\0\0"  # of an item of undefined length
 
 FIRST_READ = 1 << 15
 LONGEST_GUESS = 1 << 18  # a header longer than this is that of one odd file
+_MOST = 2.0**53  # beyond, floats leave integers out; no element of DICOM that counts reaches it
 REMEMBERED = 1024  # results of one function under one template
 _PIXEL_KEYWORDS = dict(zip(PIXEL_DATA, ("FloatPixelData", "DoubleFloatPixelData", "PixelData"), strict=True))
 
@@ -304,7 +305,7 @@ class Header:
         return _numbers(self._values(keyword))
 
     def integer(self, keyword: str) -> int | None:
-        """First value as an integer; None if it has a fraction."""
+        """First value as an integer; None if it has a fraction, or beyond 2^53."""
         return _integer(self.number(keyword))
 
     def items(self, keyword: str) -> tuple[Header, ...]:
@@ -362,7 +363,7 @@ def _first(values: tuple[T, ...]) -> T | None:
 
 
 def _integer(value: float | None) -> int | None:
-    return int(value) if value is not None and value == int(value) else None
+    return int(value) if value is not None and abs(value) < _MOST and value == int(value) else None
 
 
 def _texts(values: tuple[Any, ...]) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 A row of ``FIELDS`` is a name of BIDS (or, where BIDS has none, of dcm2niix, whose sidecars most tools know),
 its unit, where DICOM keeps the value, and a reader made of the small combinators below. A reader that gives
 None leaves its field out: an absent field means that the header does not say. The header is that of a
-stack's first frame. What must not vary inside a stack splits it (``stack.SPLIT``, ``stack.CLOSE``), so every
-frame would give the same value; what may vary is marked in the table: FIRST is by intent that of the first
-frame, VOLUME is stated only where it holds for all volumes, or as a list where BIDS has one (``per_volume``).
+stack's first frame. What makes voxels incomparable splits a stack (``stack.SPLIT``, ``stack.CLOSE``), so that
+every frame gives the same value; of the rest that scope SERIES has, scanners keep it constant in a series and
+nothing checks it. What is known to vary is marked in the table: FIRST is by intent that of the first frame,
+VOLUME is stated only where it holds for all volumes, or as a list where BIDS has one (``per_volume``).
 
 Not in the table, on purpose: anything about the patient or a person, dates, UIDs, and free text that a
 technician types beyond the names of series and protocol (PS3.15 Annex E). Fields that need the stored image

@@ -66,6 +66,10 @@ CASES = {
         "test_synthetic_cases.py",
         ["test_a_tilted_ct_lies_where_its_frames_say"],
     ),
+    "tilted gantry, resampled on request": (
+        "test_unshear.py",
+        ["test_a_ramp_is_where_it_was", "test_the_new_grid_has_right_angles_and_holds_all_voxels"],
+    ),
     "localizer": ("test_synthetic_cases.py", ["test_a_localizer_is_a_volume_each_orientation"]),
     "decubitus, prone, feet first": (
         "test_synthetic_cases.py",

@@ -47,10 +47,12 @@ from pacs2bids.model import (
 )
 from pacs2bids.pixels import pixel_loader
 from pacs2bids.text import counted
+from pacs2bids.unshear import Unshearing, resampled, smallest, unshearing_of
 from pacs2bids.volume import Layout, Pixels, assemble, layout_of
 
 log = logging.getLogger("pacs2bids.store")
 
+UNSHEARED = "_unsheared"  # behind the stem of the further file
 AHEAD = 3  # blocks a thread that are under way or wait to be written
 
 
@@ -201,18 +203,20 @@ def reconstruct(
     jobs: int,
     gzip: str,
     philips_values: str = "precise",
+    unshear: bool = False,
     names: dict[str, str] | None = None,
 ) -> Manifest:
     """Write every stack of a study below ``volumes``; stacks that are up to date are kept.
 
-    ``philips_values``: "precise" or "display" (see ``Stack.display_rescale``). ``names`` maps stack ids to
-    file stems (default: the id). A stack that fails is listed in the manifest, with the error; the others go
-    on. The files are not flushed to the disk yet.
+    ``philips_values``: "precise" or "display" (see ``Stack.display_rescale``). ``unshear``: a sheared stack
+    gets a further file, resampled. ``names`` maps stack ids to file stems (default: the id). A stack that
+    fails is listed in the manifest, with the error; the others go on. The files are not flushed to the disk
+    yet.
     """
     volumes.mkdir(parents=True, exist_ok=True)
     stems = {stack.stack_id: (names or {}).get(stack.stack_id, stack.stack_id) for stack in index.stacks}
     stacks = [_shown(stack) if philips_values == "display" else stack for stack in index.stacks]
-    writer = _Writer(dicom=dicom, volumes=volumes, gzip=gzip, stems=stems)
+    writer = _Writer(dicom=dicom, volumes=volumes, gzip=gzip, stems=stems, unshear=unshear)
     with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
         results = list(writer.results(stacks, pool, max(jobs, 1)))
     return Manifest(
@@ -243,13 +247,18 @@ def remove_stale(volumes: Path, index: StudyIndex) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Work:
-    """A stack that is to be written. ``odd``: files with bits beyond the stored ones, for no known reason."""
+    """A stack that is to be written. ``odd``: files with bits beyond the stored ones, for no known reason.
+
+    ``unshearing``: if a resampled file is due, too. ``smallest``: then the smallest value of each block.
+    """
 
     stack: Stack
     layout: Layout
     header: bytes
     input_digest: str
+    unshearing: Unshearing | None = None
     odd: set[str] = field(default_factory=set)
+    smallest: list[float] = field(default_factory=list)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -283,6 +292,7 @@ class _Writer:
     volumes: Path
     gzip: str
     stems: dict[str, str]
+    unshear: bool
 
     def results(
         self, stacks: Iterable[Stack], pool: Executor, jobs: int
@@ -290,7 +300,7 @@ class _Writer:
         """One a stack, in their order. Holds a few blocks a thread in memory, whatever the stacks are."""
         blocks = _in_turn(self._blocks(stacks), pool, ahead=AHEAD * jobs)
         for start, mine in groupby(blocks, key=itemgetter(0)):
-            yield self._write(start, mine) if isinstance(start, _Work) else start
+            yield self._write(start, mine, pool, jobs) if isinstance(start, _Work) else start
 
     def _blocks(self, stacks: Iterable[Stack]) -> Iterator[tuple[_Start, _Block | None]]:
         """Each stack with each of its blocks, header first; with None where there is nothing to write."""
@@ -300,6 +310,8 @@ class _Writer:
             voxels = assemble(work.stack, work.layout, planes, loader.load)
             work.odd.update(loader.odd)
             loader.odd.clear()
+            if work.unshearing is not None:
+                work.smallest.append(smallest(voxels, work.layout.slope))
             return compressed(octets(voxels), level)
 
         for stack in stacks:
@@ -318,37 +330,75 @@ class _Writer:
             if kept is not None:
                 return kept
             layout = layout_of(stack)
-            return _Work(stack=stack, layout=layout, header=nifti_header(stack, layout), input_digest=digest)
+            return _Work(
+                stack=stack,
+                layout=layout,
+                header=nifti_header(stack, layout),
+                input_digest=digest,
+                unshearing=unshearing_of(stack) if self.unshear and stack.shear else None,
+            )
         except Pacs2BidsError as error:
             return _failed(stack, error)
 
     def _write(
-        self, work: _Work, blocks: Iterable[tuple[_Start, Future[Piece] | None]]
+        self, work: _Work, blocks: Iterable[tuple[_Start, Future[Piece] | None]], pool: Executor, jobs: int
     ) -> VolumeFile | FailedStack:
         stack, stem = work.stack, self.stems[work.stack.stack_id]
-        level = LEVELS[self.gzip]
         pieces = (block.result() for _, block in blocks if block is not None)
-        name = f"{stem}.nii" if level is None else f"{stem}.nii.gz"
         try:
-            files = {name: write_chunks(self.volumes / name, joined(pieces, level), flushed=False)}
+            files = self._write_volume(stem, stack, pieces)
         except (Pacs2BidsError, MemoryError) as error:
             return _failed(stack, error)
+        warnings = work.warnings
+        if work.odd:
+            log.warning("stack %s: %s", stack.stack_id, warnings[-1])
+        if work.unshearing is not None:
+            try:
+                files |= self._write_unsheared(work, work.unshearing, pool, jobs)
+            except (Pacs2BidsError, MemoryError) as error:
+                warnings = (*warnings, f"has no unsheared file: {error or 'not enough memory'}")
+                log.warning("stack %s %s", stack.stack_id, warnings[-1])
+        result = VolumeFile(
+            stack_id=stack.stack_id, input_digest=work.input_digest, files=files, warnings=warnings
+        )
+        write_record(self._record(stack), result, flushed=False)
+        log.info("stack %s: %s voxels written", stack.stack_id, " x ".join(map(str, stack.shape)))
+        return result
+
+    def _write_unsheared(
+        self, work: _Work, unshearing: Unshearing, pool: Executor, jobs: int
+    ) -> dict[str, str]:
+        """The further file of a sheared stack. Reads its pictures again: now its smallest value is known."""
+        stack, layout, level = work.stack, work.layout, LEVELS[self.gzip]
+        loader, fill = _Loader(self.dicom), smallest(np.array(work.smallest), layout.slope)
+
+        def block_of(planes: tuple[int, ...]) -> Piece:
+            slices = [stack.placement.slice[plane] for plane in planes]
+            voxels = assemble(stack, layout, planes, loader.load)
+            return compressed(octets(resampled(voxels, slices, unshearing, fill)), level)
+
+        header = memoryview(nifti_header(unshearing.stack, layout))
+        blocks: list[_Block] = [partial(compressed, header, level)]
+        blocks += [partial(block_of, planes) for planes in layout.blocks]
+        running = _in_turn(((work, block) for block in blocks), pool, ahead=AHEAD * jobs)
+        pieces = (block.result() for _, block in running if block is not None)
+        stem = self.stems[stack.stack_id]
+        sidecar = unshearing.stack.sidecar | {"Sources": [self._volume_name(stem)]}
+        return self._write_volume(f"{stem}{UNSHEARED}", replace(unshearing.stack, sidecar=sidecar), pieces)
+
+    def _volume_name(self, stem: str) -> str:
+        return f"{stem}.nii" if LEVELS[self.gzip] is None else f"{stem}.nii.gz"
+
+    def _write_volume(self, stem: str, stack: Stack, pieces: Iterable[Piece]) -> dict[str, str]:
+        """The volume and what belongs beside it: names and digests, the volume first."""
+        name = self._volume_name(stem)
+        files = {name: write_chunks(self.volumes / name, joined(pieces, LEVELS[self.gzip]), flushed=False)}
         write_json(self.volumes / f"{stem}.json", stack.sidecar, flushed=False)
         names = [f"{stem}.json"]
         if stack.gradients is not None:
             names += [f"{stem}.bval", f"{stem}.bvec"]
             write_gradients(self.volumes / stem, stack)
-        result = VolumeFile(
-            stack_id=stack.stack_id,
-            input_digest=work.input_digest,
-            files=files | {name: sha256(self.volumes / name) for name in names},
-            warnings=work.warnings,
-        )
-        write_record(self._record(stack), result, flushed=False)
-        if work.odd:
-            log.warning("stack %s: %s", stack.stack_id, work.warnings[-1])
-        log.info("stack %s: %s voxels written", stack.stack_id, " x ".join(map(str, stack.shape)))
-        return result
+        return files | {name: sha256(self.volumes / name) for name in names}
 
     def _record(self, stack: Stack) -> Path:
         return self.volumes / f".{self.stems[stack.stack_id]}.json"
@@ -368,7 +418,8 @@ class _Writer:
     def _input_digest(self, stack: Stack) -> str:
         """Changes with the engine, with what the index says, and with any of the files."""
         digest = hashlib.sha256(msgspec.json.encode(stack))
-        digest.update(f"{engine_version()} {self.gzip}".encode())
+        request = f"{self.gzip} unshear" if self.unshear and stack.shear else self.gzip
+        digest.update(f"{engine_version()} {request}".encode())
         for path in sorted({image.path for image in stack.images}):
             try:
                 status = os.stat(f"{self.dicom}/{path}")  # noqa: PTH116 - microseconds count here

@@ -28,6 +28,7 @@ MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and w
 SHOWN = 10
 LONGEST = 64  # characters of a description (LO, PS3.5 section 6.2): file names have an end
 COMPONENTS = {"phase": "ph", "real": "real", "imaginary": "imaginary"}
+SUFFIXES = (".nii", ".nii.gz", "_unsheared.nii", "_unsheared.nii.gz")
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -49,6 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--digests",
         action="store_true",
         help="put the SHA-256 of every file that is in a volume into .manifest.json: reads all bytes again",
+    )
+    parser.add_argument(
+        "--unshear",
+        action="store_true",
+        help="of slices of a tilted gantry write a further file, <name>_unsheared: resampled to right angles",
     )
     add_engine_options(parser, gzip=("fast", "small", "off"))
 
@@ -85,6 +91,7 @@ def run(arguments: argparse.Namespace) -> str:
             jobs=arguments.jobs,
             gzip=arguments.gzip,
             philips_values=arguments.philips_values,
+            unshear=arguments.unshear,
             names=names,
         )
         digests = file_digests(index, source, jobs=arguments.jobs) if arguments.digests else {}
@@ -145,7 +152,7 @@ def _require_ours(folder: Path, index: StudyIndex, names: dict[str, str]) -> Non
                 "holds the volumes of another study", where=str(folder), hint="Give another OUT"
             )
         return
-    volumes = [f"{name}{suffix}" for name in names.values() for suffix in (".nii", ".nii.gz")]
+    volumes = [f"{name}{suffix}" for name in names.values() for suffix in SUFFIXES]
     strange = [name for name in volumes if (folder / name).exists()]
     if strange:
         what = f"holds {strange[0]}, which pacs2bids did not write there"

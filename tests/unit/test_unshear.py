@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pacs2bids.__main__ import main
 from pacs2bids.model import Manifest
 from pacs2bids.store import index_folder, reconstruct
+from pacs2bids.unshear import Unshearing, resampled, smallest, unshearing_of
 from synthetic import Series
 
 EXACT, RESAMPLED = "001-1_series.nii.gz", "001-1_series_unsheared.nii.gz"
@@ -138,9 +139,10 @@ def test_the_exact_volume_is_the_same_with_and_without(tmp_path: Path) -> None:
 
 def test_the_request_comes_and_goes(tmp_path: Path) -> None:
     """Each run leaves what it was asked for, and the manifest lists it."""
-    series = STEPS["whole"]
-    for options in ((), ("--unshear",), ("--unshear",), ()):
-        out = converted(series, tmp_path, *options)
+    STEPS["whole"].write(tmp_path / "in")  # once: new files would be converted anew in any case
+    out = tmp_path / "out"
+    for options in ([], ["--unshear"], ["--unshear"], []):
+        assert main(["convert", str(tmp_path / "in"), str(out), *options]) == 0
         written = {path.name for path in out.glob("001-1*")}
         assert (RESAMPLED in written) == bool(options)
         listed = json.loads((out / ".manifest.json").read_bytes())["volumes"][0]["files"]
@@ -172,3 +174,51 @@ def test_where_it_cannot_be_the_exact_volume_is_there_nevertheless(tmp_path: Pat
     (volume,) = manifest.volumes
     assert set(volume.files) == {"001-1.nii.gz", "001-1.json"}
     assert "no unsheared file" in volume.warnings[-1]
+
+
+def test_gradients_stand_beside_the_further_file(tmp_path: Path) -> None:
+    """A shear within the planes turns no axis of the slices, and their normal is the third one now."""
+    series = replace(STEPS["whole"], volumes=2)
+    (tmp_path / "in").mkdir()
+    for volume in range(2):
+        for slice_ in range(series.slices):
+            data = series.dataset(slice_, volume)
+            data.DiffusionBValue = 1000.0 * volume
+            data.DiffusionGradientOrientation = [0.0, 0.6, 0.8]
+            data.save_as(tmp_path / "in" / f"{volume}-{slice_}", enforce_file_format=True)
+    out = tmp_path / "out"
+    assert main(["convert", str(tmp_path / "in"), str(out), "--unshear"]) == 0
+    stem = out / RESAMPLED.removesuffix(".nii.gz")
+    assert np.loadtxt(stem.with_suffix(".bval")) == pytest.approx([0, 1000])
+    # LPS (0, 0.6, 0.8) is RAS (0, -0.6, 0.8); the array axes run along -x, +y, +z of RAS: left-handed, so
+    # FSL reverses none of them
+    assert np.loadtxt(stem.with_suffix(".bvec"))[:, 1] == pytest.approx([0, -0.6, 0.8], abs=1e-5)
+
+
+def along_rows(folder: Path, *, columns: int, slices: int, shift: float) -> Unshearing:
+    """Slices of one row, voxels of 1 mm, each slice ``shift`` mm further along the row."""
+    Series().write(folder)
+    (index,) = index_folder(folder).indices
+    affine = ((1.0, 0.0, shift, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    return unshearing_of(replace(index.stacks[0], shape=(columns, 1, slices, 1), affine_ras=affine))
+
+
+def test_colours_do_not_mix(tmp_path: Path) -> None:
+    picture = np.zeros((1, 1, 3, 3), np.uint8)
+    picture[0, 0, :, 0], picture[0, 0, :, 2] = (10, 20, 40), (200, 100, 0)
+    to = along_rows(tmp_path, columns=3, slices=2, shift=0.5)
+    (moved,) = resampled(picture, [1], to, 7)
+    # slice 1 lies half a voxel further on: new voxel 1 is half-way from its voxel 0 to 1
+    assert moved.tolist() == [[[7, 7, 7], [15, 0, 150], [30, 0, 50], [7, 7, 7]]]
+
+
+def test_a_voxel_without_a_value_spreads_only_where_it_weighs(tmp_path: Path) -> None:
+    values, to = np.array([[[1.0, np.nan, 3.0, 5.0]]]), along_rows(tmp_path, columns=4, slices=3, shift=0.5)
+    (first,) = resampled(values, [0], to, -9.0)
+    (half,) = resampled(values, [1], to, -9.0)
+    (whole,) = resampled(values, [2], to, -9.0)
+    assert first[0] == pytest.approx([1, np.nan, 3, 5, -9], nan_ok=True)
+    assert half[0] == pytest.approx([-9, np.nan, np.nan, 4, -9], nan_ok=True)
+    assert whole[0] == pytest.approx([-9, 1, np.nan, 3, 5], nan_ok=True)
+    assert smallest(values, 1.0) == 1
+    assert smallest(values, -1.0) == 5

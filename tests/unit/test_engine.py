@@ -180,6 +180,16 @@ def write_with(series: Series, folder: Path, change: Callable[[Dataset, int, int
             data.save_as(folder / f"{rng.random()}", enforce_file_format=True)
 
 
+def test_temporal_positions_that_count_planes_tell_no_volumes(tmp_path: Path) -> None:
+    def counted(data: Dataset, volume: int, slice_: int) -> None:
+        data.TemporalPositionIdentifier = 1 + slice_ + 4 * volume
+
+    series = Series(slices=4, volumes=3)
+    write_with(series, tmp_path / "in", counted)
+    (stack,) = only(tmp_path / "in").stacks
+    assert stack.shape[2:] == (4, 3)
+
+
 def weighted(*, directed: bool) -> Callable[[Dataset, int, int], None]:
     """Volume 0 with b = 0, 1 the trace of b = 1000; volume 2 has b = 1000 along x if ``directed``."""
 

@@ -10,7 +10,7 @@ from pacs2bids.frames import Frame
 from pacs2bids.header import Header
 from pacs2bids.model import Facts, ImageRef, Plane
 from pacs2bids.stack import Arrangement, Piece
-from pacs2bids.timing import repetition_time_s, slice_times_s
+from pacs2bids.timing import pause, repetition_time_s, slice_times_s
 
 PLANE = Plane(
     position_lps=(0, 0, 0),
@@ -134,3 +134,13 @@ def test_volumes_of_several_shots_follow_at_their_own_pace() -> None:
     label_and_control = ("00:10", "00:10", "00:20", "00:20", "00:30", "00:30")
     assert pace(*label_and_control) == 5
     assert pace(*label_and_control[:-1]) == 0.055  # the last of them is missing
+
+
+@pytest.mark.parametrize(("gap_s", "warned"), [(2, False), (19, False), (90, True)])
+def test_pause_between_volumes_is_told(gap_s: int, warned: bool) -> None:
+    starts = [f"2026-01-02T10:{second // 60:02d}:{second % 60:02d}" for second in (0, 2, 4, 4 + gap_s)]
+    grid = tuple((piece(None, 0, start), piece(None, 0, start)) for start in starts)
+    arrangement = Arrangement(grid=grid, slice_step_lps=np.array([0, 0, 1.0]), incomplete=())
+    assert pause(arrangement, 2.0).startswith("volume 4 comes 90 s behind volume 3") is warned
+    assert bool(pause(arrangement, 2.0)) is warned
+    assert not pause(arrangement, None)

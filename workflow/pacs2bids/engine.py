@@ -19,6 +19,7 @@ SOURCES = (
     "compress.py",
     "files.py",
     "datasets.py",
+    "describe.py",
     "dictionary.py",
     "frames.py",
     "geometry.py",

@@ -431,11 +431,14 @@ def _labelled(pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition:
     volumes: Volumes = defaultdict(list)
     order = sorted(range(len(pieces)), key=lambda n: sequence(pieces[n]))
     directions = _directions([pieces[n].b_vector_lps for n in order])
+    # numbers that tell every plane apart count planes, not volumes
+    counts_planes = len({piece.temporal_position for piece in pieces}) == len(pieces) and len(set(places)) > 1
     for n in order:
         piece = pieces[n]
         b_vector = piece.b_vector_lps and directions[piece.b_vector_lps]
         acquisition = piece.acquisition_number if by_acquisition else None
-        label = (piece.temporal_position, piece.b_value_s_per_mm2, b_vector, acquisition)
+        temporal = None if counts_planes else piece.temporal_position
+        label = (temporal, piece.b_value_s_per_mm2, b_vector, acquisition)
         if last.get((label, places[n])) == sequence(piece):
             what = f"two planes lie in one place and nothing orders them (one is {piece.sop_instance_uid})"
             raise ConversionError(what)

@@ -11,6 +11,7 @@ from pacs2bids.frames import Frame
 from pacs2bids.stack import Arrangement, Piece
 
 ONE_EXCITATION_S = 0.005  # slices excited together: scanners' clocks tick in 2.5 ms or less
+PAUSE_S, PAUSE_REPETITIONS = 20.0, 5  # longer than scanners wait for a breath or a heart beat
 UNEVEN = 0.02  # clock ticks of 2.5 ms in the fastest of volumes; dropped or paused volumes are far above
 
 
@@ -48,6 +49,26 @@ def _pace_s(arrangement: Arrangement, *, least: int) -> float | None:
     mean = sum(steps) / len(steps)
     even = min(steps) > 0 and max(steps) - min(steps) <= UNEVEN * mean
     return mean / shared if even else None
+
+
+def pause(arrangement: Arrangement, repetition_time_s: float | None) -> str:
+    """A warning if volumes that should follow each other do not: "" if they do, or if nothing tells.
+
+    A scan that was stopped and started again under one series is two runs; a pause of many repetitions tells.
+    """
+    starts = [min(piece.acquired for piece in volume) for volume in arrangement.grid]
+    if repetition_time_s is None or not all(starts):
+        return ""
+    moments = [datetime.fromisoformat(start) for start in starts]
+    steps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+    longest = max(steps, default=0.0)
+    if longest <= max(PAUSE_S, PAUSE_REPETITIONS * repetition_time_s):
+        return ""
+    volume = steps.index(longest) + 1
+    return (
+        f"volume {volume + 1} comes {longest:.0f} s behind volume {volume}, where the repetition time is "
+        f"{repetition_time_s:g} s: are these two runs?"
+    )
 
 
 def slice_times_s(template: Frame, arrangement: Arrangement, repetition_time_s: float | None) -> list[float]:

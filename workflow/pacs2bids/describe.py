@@ -1,0 +1,243 @@
+"""Arranged planes to records: what a stack's volume file holds, and a series as a heuristic sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pacs2bids import timing
+from pacs2bids.frames import Frame
+from pacs2bids.geometry import (
+    Floats,
+    grid_affine_ras,
+    is_sheared,
+    orientation_name,
+    phase_encoding_direction,
+    unplaced_affine_ras,
+)
+from pacs2bids.header import Header
+from pacs2bids.model import Gradients, ImageRef, Json, Placement, SeriesInfo, Stack, StackFacts
+from pacs2bids.series import Part, Series
+from pacs2bids.sidecar import of_volumes, sidecar
+from pacs2bids.stack import Arrangement, Piece, echo_time_ms, image_type, iso_date_time
+
+
+def echo_time_s(header: Header) -> float | None:
+    """Echo time of a frame in either form."""
+    time_ms = echo_time_ms(header)
+    return None if time_ms is None else time_ms / 1000
+
+
+def stack_of(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, is_localizer: bool) -> Stack:
+    """The record of an arranged part. ``is_localizer``: its series has several orientations."""
+    grid, first = arrangement.grid, arrangement.grid[0][0]
+    affine = _affine_ras(arrangement)
+    images = {piece.image: piece for volume in grid for piece in volume}
+    # colours are what they are: a rescale is defined for one sample a pixel (PS3.3 C.11.1)
+    colour = first.image.is_colour
+    rescale = _once([(1.0, 0.0) if colour else piece.rescale for piece in images.values()])
+    display = _once([(1.0, 0.0) if colour else piece.display_rescale for piece in images.values()])
+    repetition_time_s = timing.repetition_time_s(part.template, arrangement)
+    fields = _fields(part, arrangement, repetition_time_s)
+    placed = first.plane.placed
+    return Stack(
+        stack_id=stack_id,
+        series_instance_uid=uid,
+        sop_instance_uids=tuple(piece.sop_instance_uid for piece in images.values()),
+        shape=(first.plane.columns, first.plane.rows, len(grid[0]), len(grid)),
+        affine_ras=tuple(tuple(float(value) for value in row) for row in affine),  # type: ignore[misc]
+        repetition_time_s=repetition_time_s,
+        images=tuple(images),
+        placement=_placement(arrangement, list(images)),
+        rescale=rescale,
+        display_rescale=None if display == rescale else display,
+        gradients=_gradients(grid),
+        facts=_facts(
+            part.template, grid, fields, repetition_time_s=repetition_time_s, is_localizer=is_localizer
+        ),
+        sidecar=fields,
+        shear=is_sheared(affine),
+        placed=placed,
+        warnings=_stack_warnings(part, arrangement, repetition_time_s),
+    )
+
+
+def _once(rescale: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """One entry a picture; a single one where all are the same."""
+    return tuple(rescale[:1] if len(set(rescale)) == 1 else rescale)
+
+
+def _affine_ras(arrangement: Arrangement) -> Floats:
+    plane, step = arrangement.grid[0][0].plane, arrangement.slice_step_lps
+    if plane.placed:
+        return grid_affine_ras(plane, step)
+    return unplaced_affine_ras(plane, len(arrangement.grid[0]), float(np.linalg.norm(step)))
+
+
+def _stack_warnings(part: Part, arrangement: Arrangement, repetition_time_s: float | None) -> tuple[str, ...]:
+    found = [part.warning] if part.warning else []
+    pause = timing.pause(arrangement, repetition_time_s)
+    if pause:
+        found.append(pause)
+    if arrangement.incomplete:
+        found.append(f"{len(arrangement.incomplete)} planes of incomplete volumes left out")
+    if arrangement.gaps:
+        found.append(f"{arrangement.gaps} of these volumes lie within the run: later ones come too early")
+    if not part.template.plane.placed:
+        found.append(
+            "has no place in the patient: the pictures are captures without position and orientation"
+        )
+    return tuple(found)
+
+
+def _placement(arrangement: Arrangement, images: list[ImageRef]) -> Placement:
+    numbers = {image: number for number, image in enumerate(images)}
+    cells = [
+        (numbers[piece.image], piece.tile_row, piece.tile_column, slice_, volume)
+        for volume, planes in enumerate(arrangement.grid)
+        for slice_, piece in enumerate(planes)
+    ]
+    image, tile_row, tile_column, slices, volumes = zip(*cells, strict=True)
+    return Placement(image=image, tile_row=tile_row, tile_column=tile_column, slice=slices, volume=volumes)
+
+
+def _gradients(grid: tuple[tuple[Piece, ...], ...]) -> Gradients | None:
+    """Weighting of each volume; None unless some volume has a direction (a trace or ADC map has none).
+
+    Volumes without any diffusion element in such a series are unweighted (corpus toshiba).
+    """
+    b_values = [volume[0].b_value_s_per_mm2 for volume in grid]
+    b_vectors = [volume[0].b_vector_lps for volume in grid]
+    weighted = any(b and vector for b, vector in zip(b_values, b_vectors, strict=True))
+    if not weighted:
+        return None
+    return Gradients(
+        b_values_s_per_mm2=tuple(b or 0.0 for b in b_values),
+        b_vectors_lps=tuple(vector or (0.0, 0.0, 0.0) for vector in b_vectors),
+    )
+
+
+def _fields(part: Part, arrangement: Arrangement, repetition_time_s: float | None) -> dict[str, Json]:
+    """The sidecar: the table's fields, and those that only a whole stack can tell."""
+    facts, plane = part.template.facts, part.template.plane
+    fields = sidecar(
+        part.template.header,
+        facts,
+        matrix=(plane.rows, plane.columns),
+        repetition_time_s=repetition_time_s,
+    )
+    fields |= of_volumes([[piece.per_volume for piece in it] for it in arrangement.grid])
+    if facts.phase_encoding is not None and facts.phase_encoding_positive is not None:
+        fields["PhaseEncodingDirection"] = phase_encoding_direction(
+            facts.phase_encoding, positive=facts.phase_encoding_positive
+        )
+    elif facts.phase_encoding is not None:
+        fields["PhaseEncodingAxis"] = phase_encoding_direction(facts.phase_encoding, positive=True)[0]
+    times = timing.slice_times_s(part.template, arrangement, repetition_time_s)
+    if times:
+        # DICOM times have six decimals (PS3.5 section 6.2); the rest is what a float of the clock cannot hold
+        fields["SliceTiming"] = [round(time, 6) for time in times]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _facts(
+    template: Frame,
+    grid: tuple[tuple[Piece, ...], ...],
+    fields: dict[str, Json],
+    *,
+    repetition_time_s: float | None,
+    is_localizer: bool,
+) -> StackFacts:
+    header, facts = template.header, template.facts
+    kinds = image_type(header)
+    inversion_time_ms = header.number("InversionTime") or header.number("InversionTimes")
+    direction = fields.get("PhaseEncodingDirection")
+    return StackFacts(
+        acquired=min(piece.acquired for volume in grid for piece in volume) or None,
+        image_type=kinds,
+        component=facts.component,
+        content=facts.content,
+        echo_number=header.integer("EchoNumbers"),
+        echo_time_s=echo_time_s(header),
+        repetition_time_s=repetition_time_s,
+        inversion_time_s=inversion_time_ms / 1000 if inversion_time_ms else None,
+        flip_angle_deg=header.number("FlipAngle"),
+        phase_encoding_direction=direction if isinstance(direction, str) else None,
+        is_derived=any("derived" in value.lower() for value in kinds),
+        is_diffusion=any(volume[0].b_value_s_per_mm2 for volume in grid),
+        is_diffusion_map=facts.is_diffusion_map,
+        is_localizer=is_localizer,
+        orientation=orientation_name(template.plane) if template.plane.placed else None,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- series
+
+
+def series_info(
+    uid: str, series_key: str, series: Series, stacks: list[Stack], study_instance_uid: str
+) -> SeriesInfo:
+    """The record of a series with these stacks."""
+    header = series.first
+    acquired = [stack.facts.acquired for stack in stacks if stack.facts.acquired]
+    kinds = header.texts("ImageType")
+    text = header.text
+    repetition_time_ms = header.number("RepetitionTime")
+    return SeriesInfo(
+        series_key=series_key,
+        study_instance_uid=study_instance_uid,
+        series_instance_uid=uid,
+        series_number=header.integer("SeriesNumber"),
+        modality=text("Modality"),
+        acquired=min(acquired) if acquired else _object_time(header),
+        instances=series.files,
+        stack_ids=tuple(stack.stack_id for stack in stacks),
+        example_path=series.first_path,
+        dims=_dims(series),
+        series_files=series.pictures or series.files,
+        series_description=text("SeriesDescription") or "",
+        protocol_name=text("ProtocolName") or "",
+        sequence_name=text("SequenceName") or _sequence_name(series) or text("PulseSequenceName") or "",
+        study_description=text("StudyDescription") or "",
+        referring_physician_name=text("ReferringPhysicianName") or "",
+        accession_number=text("AccessionNumber") or "",
+        patient_id=text("PatientID") or "",
+        patient_age=text("PatientAge"),
+        patient_sex=text("PatientSex"),
+        image_type=kinds,
+        is_motion_corrected="MOCO" in kinds,
+        is_derived=any("derived" in value.lower() for value in kinds),
+        repetition_time_s=None if repetition_time_ms is None else repetition_time_ms / 1000,
+        echo_time_ms=header.number("EchoTime"),
+        date=text("AcquisitionDate") or (text("AcquisitionDateTime") or "")[:8] or None,
+        time=text("AcquisitionTime") or (text("AcquisitionDateTime") or "")[8:21] or None,
+        manufacturer=text("Manufacturer"),
+        model_name=text("ManufacturerModelName"),
+    )
+
+
+def _sequence_name(series: Series) -> str | None:
+    """What the vendor keeps in a private element instead of SequenceName (GE)."""
+    template = next(iter(series.parts.values())).template if series.parts else None
+    name = template.facts.extra.get("SequenceName") if template else None
+    return name if isinstance(name, str) else None
+
+
+def _object_time(header: Header) -> str | None:
+    date = header.text("ContentDate") or header.text("SeriesDate") or header.text("StudyDate")
+    time = header.text("ContentTime") or header.text("SeriesTime") or header.text("StudyTime")
+    return iso_date_time(f"{date or ''}{time or ''}") or None
+
+
+def _dims(series: Series) -> tuple[int, int, int, int]:
+    """Matrix as heudiconv counts it: nibabel's image_shape of one file, then the number of files."""
+    header = series.first
+    rows, columns = header.integer("Rows") or 1, header.integer("Columns") or 1
+    template = next(iter(series.parts.values())).template if series.parts else None
+    if template is not None and template.facts.mosaic is not None:
+        return (template.plane.rows, template.plane.columns, template.facts.mosaic.slices, series.files)
+    frames = header.integer("NumberOfFrames") or 1
+    if frames > 1:
+        places = len({piece.plane.position_lps for part in series.parts.values() for piece in part.pieces})
+        volumes = frames * series.pictures // max(places, 1)
+        return (rows, columns, max(places, 1), max(volumes, 1))
+    return (rows, columns, series.files, 1)

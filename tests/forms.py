@@ -213,7 +213,7 @@ def _frame(series: Marked, slice_: int, volume: int, *, temporal: bool) -> Datas
     content = _item(
         StackID="1",
         InStackPositionNumber=slice_ + 1,
-        FrameAcquisitionDateTime=f"2026010210{30 + volume:02d}00.5",
+        FrameAcquisitionDateTime=f"20260102{1030 + volume // 30}{2 * volume % 60:02d}.5",  # each repetition
     )
     if temporal:
         content.TemporalPositionIndex = volume + 1

@@ -290,6 +290,23 @@ def test_siemens_bands_of_the_protocol() -> None:
     assert made_by("SIEMENS", [(siemens.CSA_SERIES, alone)]).multiband_factor is None
 
 
+@pytest.mark.parametrize(("time_ms", "echo"), [(10.0, 1), (12.46, 2), (14.92, None), (None, None)])
+def test_siemens_echo_of_an_enhanced_frame_is_found_in_the_protocol(
+    time_ms: float | None, echo: int | None
+) -> None:
+    times = ["alTE[0] = 10000", "alTE[1] = 12460", "alTE[2] = 14920"]
+    told = {} if time_ms is None else {"EffectiveEchoTime": time_ms}
+
+    def found(*lines: str) -> object:
+        private: list[tuple[Private, object]] = [(siemens.CSA_SERIES, siemens_protocol(*lines))]
+        return made_by("SIEMENS", private, **told).extra.get("EchoNumber")
+
+    assert found("lContrasts = 2", *times) == echo  # the third is left from another protocol
+    assert found("lContrasts = 1", *times) is None
+    assert found("lContrasts = 1000000000", *times) is None
+    assert found("lContrasts = 2", times[0], "alTE[1] = 10000") is None  # one time, two echoes
+
+
 def test_siemens_preparation_of_turbo_flash() -> None:
     lines = [r'tSequenceFileName = ""%SiemensSeq%\tfl""']
     private: list[tuple[Private, object]] = [(siemens.CSA_SERIES, siemens_protocol(*lines))]
@@ -624,6 +641,31 @@ def test_philips_readout_is_estimated_from_the_water_fat_shift() -> None:
     assert made_by("Philips", PHILIPS_TRAIN, ImagingFrequency=127.763568).total_readout_time_s is None
     one_echo = [(philips.EPI_FACTOR, 1), (philips.WATER_FAT_SHIFT, 7.95575)]
     assert "EstimatedTotalReadoutTime" not in made_by("Philips", one_echo, ImagingFrequency=127.76).extra
+
+
+@pytest.mark.parametrize(
+    ("stored", "position"),
+    [
+        ((30.7, 1.7e38, 0.0), [0, 0, -30.7]),
+        ((0.0, 0.0, 0.0), [0, 0, 0]),
+        ((30.7, 1.0, 0.0), None),
+        ((1.7e38, 0.0, 0.0), None),
+        ((), None),
+    ],
+)
+def test_philips_table_is_told_along_the_bore(
+    stored: tuple[float, ...], position: list[float] | None
+) -> None:
+    stack = Dataset()
+    for element, value in zip(philips.TABLE_MM, stored, strict=False):
+        block = stack.private_block(element.group, element.creator, create=True)
+        block.add_new(element.element, element.vr, value)
+    assert made_by("Philips", [(philips.STACK, [stack])]).extra.get("TablePosition") == position
+
+
+def test_philips_scales_are_of_mr_only() -> None:
+    tomogram = made_by("Philips", [], Modality="CT", RescaleSlope=1.0, RescaleIntercept=-1024.0)
+    assert tomogram.extra == {}
 
 
 @pytest.mark.parametrize(("technique", "compressed"), [("CSENSE", 4.0), ("MBSENSE", None)])

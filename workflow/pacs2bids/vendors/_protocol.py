@@ -35,11 +35,12 @@ class Protocol:
 
     ``slice_step_mm``: between the centres of its first two slices. ``segments``: shots a volume, where they
     alone make it. ``is_turbo_flash``: of MPRAGE's family, where RepetitionTime is from one preparation to the
-    next.
+    next. ``echo_times_s``: of all echoes, in their order.
     """
 
     slice_step_mm: float | None = None
     multiband_factor: int | None = None  # above 1
+    echo_times_s: tuple[float, ...] = ()
     segments: int | None = None
     is_turbo_flash: bool = False
     partial_fourier: float | None = None
@@ -63,6 +64,7 @@ def read(raw: bytes) -> Protocol:
         is_turbo_flash=_sequence(values).startswith("tfl"),
         partial_fourier=_PARTIAL_FOURIER.get(_integer(values, "sKSpace.ucPhasePartialFourier") or 0),
         parallel_reduction_factor_in_plane=_number(values, "sPat.lAccelFactPE"),
+        echo_times_s=_echo_times_s(values),
         extra={name: value for name, value in extra.items() if value is not None},
     )
 
@@ -109,6 +111,14 @@ def _extra(values: dict[str, str]) -> dict[str, Json]:
 def _sequence(values: dict[str, str]) -> str:
     r"""Name of the sequence, in lower case: "tgse_pasl" of "%SiemensSeq%\\tgse_pasl"."""
     return values.get("tSequenceFileName", "").replace("\\", "/").rpartition("/")[2].lower()
+
+
+def _echo_times_s(values: dict[str, str]) -> tuple[float, ...]:
+    """Of as many echoes as there are contrasts; entries beyond them are left from other protocols."""
+    contrasts = _integer(values, "lContrasts") or 0
+    found = [_number(values, f"alTE[{echo}]") for echo in range(min(contrasts, len(values)))]
+    times = [time_us / 1e6 for time_us in found if time_us is not None]
+    return tuple(times) if len(times) == contrasts else ()
 
 
 # ---------------------------------------------------------------------------------------------- labelling

@@ -176,7 +176,7 @@ def _gradient(header: Header, base: Facts, vector: tuple[float, ...], b_value: f
 
 
 def _extra(header: Header, epi: _ge_epi.Epi, positive: bool | None) -> dict[str, Json]:
-    """Not TriggerDelayTime: what dcm2niix writes there is the TriggerTime of the last slice, no delay."""
+    """Not TriggerDelayTime: what dcm2niix writes there is the TriggerTime of one slice, no delay."""
     sequence = epi.sequence or None
     duration_us = header.private_number(DURATION_US)
     asset = header.private_numbers(ASSET)

@@ -35,8 +35,16 @@ GRADIENT = tuple(
 )
 ENHANCED = Private(creator="Philips MR Imaging DD 005", group=0x2005, element=0x0F, vr="SQ")
 
+# of the stack as it was planned, and in its item where the table stood
+STACK = Private(creator=_IMAGING, group=0x2001, element=0x5F, vr="SQ")
+TABLE_MM = tuple(
+    Private(creator="Philips MR Imaging DD 005", group=0x2005, element=element, vr="FL")
+    for element in (0x3C, 0x3D, 0x3E)
+)
+
 _CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
 _WATER_FAT_PPM = 3.4
+_UNSET_MM = 1e38  # Philips fills in 1.7e38 (corpus cs_dl, table)
 _FIELD_MAPS = {"B0", "B0 MAP", "FIELD_MAP"}
 _STATES = {"NONE": False, "RF": True, "GRADIENT": True, "RF_AND_GRADIENT": True}
 _TRANSFERS = {"NONE": False, "ON_RESONANCE": True, "OFF_RESONANCE": True}
@@ -135,10 +143,11 @@ def _precise(header: Header) -> tuple[float, float] | None:
 
 
 def _extra(header: Header, base: Facts, *, field_map: bool) -> dict[str, Json]:
-    """Not TablePosition, which no element says in so many words. EchoTrainLength stays the standard's, which
-    counts all lines of an excitation; dcm2niix writes the EPI factor of classic 3-D GraSE (corpus
-    philips_asl/401).
+    """EchoTrainLength stays the standard's, which counts all lines of an excitation; dcm2niix writes the EPI
+    factor of classic 3-D GraSE (corpus philips_asl/401).
     """
+    if header.text("Modality") == "CT":
+        return {}
     fields: dict[str, Json] = {
         "AcquisitionDuration": header.private_number(DURATION_S),
         "PhilipsRescaleSlope": header.number("RescaleSlope"),
@@ -149,9 +158,22 @@ def _extra(header: Header, base: Facts, *, field_map: bool) -> dict[str, Json]:
         "Units": "Hz" if field_map else None,
         "SequenceName": header.private_text(TECHNIQUE),
         "NumberOfKSpaceTrajectories": header.integer("NumberOfKSpaceTrajectories"),
+        "TablePosition": _table_position(header),
     }
     fields |= _real_world(header) | _readout(header, base) | _acceleration(header) | _classic_fields(header)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _table_position(header: Header) -> list[Json] | None:
+    """Along the bore; the other two are 0 or not set in all that we know: nobody can tell their signs.
+
+    BIDS counts into the scanner; Philips's sign is the opposite by dcm2niix (corpus cs_dl: 30.7, -30.7).
+    """
+    stack = next(iter(header.private_items(STACK)), Header([]))
+    along, *others = [stack.private_number(element) for element in TABLE_MM]
+    if along is None or along > _UNSET_MM or any(other is None or 0 != other < _UNSET_MM for other in others):
+        return None
+    return [0.0, 0.0, round(0.0 - along, 4)]
 
 
 def _real_world(header: Header) -> dict[str, Json]:

@@ -58,6 +58,7 @@ _ONLY_CSA = ("PhaseEncodingDirectionPositive", "NumberOfImagesInMosaic", "SliceN
 _ALSO_CSA = ("B_value", "DiffusionGradientDirection", "BandwidthPerPixelPhaseEncode", "MosaicRefAcqTimes")
 
 _DAY_MS = 86_400_000.0
+_ECHO_TOLERANCE_S = 1e-5  # headers round to microseconds or 10 of them; echoes are a millisecond apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ def _facts_but_time(header: Header) -> Facts:
     spacing, readout = standard.echo_spacing(image.bandwidth_hz, matrix) or (None, None)
     shots = _shots(protocol, is_planar_3d=_is_planar_3d(header))
     extra = protocol.extra | recall(_extra, header) | _repetition_times(header, base, protocol)
+    extra |= _echo_number(header, protocol)
     b_value = base.b_value_s_per_mm2 if image.b_value is None else image.b_value
     return replace(
         base,
@@ -311,6 +313,15 @@ def _extra(header: Header) -> dict[str, Json]:
         if not header.texts(name):
             fields[name] = "\\".join(header.private_texts(element)) or None
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _echo_number(header: Header, protocol: _protocol.Protocol) -> dict[str, Json]:
+    """Which of the protocol's echoes an enhanced frame is, which has no EchoNumbers (corpus xa30/8)."""
+    time_ms = header.number("EffectiveEchoTime")
+    if time_ms is None or len(protocol.echo_times_s) < 2:
+        return {}
+    near = [abs(time_ms / 1000 - time_s) < _ECHO_TOLERANCE_S for time_s in protocol.echo_times_s]
+    return {"EchoNumber": near.index(True) + 1} if near.count(True) == 1 else {}
 
 
 def _is_distortion_corrected(header: Header) -> bool | None:

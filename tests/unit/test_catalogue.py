@@ -110,7 +110,7 @@ def test_every_file_is_an_instance_or_a_leftover_with_its_reason(tmp_path: Path)
     assert reasons == {
         "zz_copy.dcm": Reason.DUPLICATE,
         "README.txt": Reason.NOT_DICOM,
-        "empty": Reason.NOT_DICOM,
+        "empty": Reason.UNREADABLE,
         "cut.dcm": Reason.UNREADABLE,
         "orphan.dcm": Reason.UNREADABLE,
         "odd.dcm": Reason.UNREADABLE,

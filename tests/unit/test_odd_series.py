@@ -210,3 +210,46 @@ def test_the_directory_of_a_medium_spoils_no_series_beside_it(tmp_path: Path) ->
     index = index_study(tmp_path, uid("study"))
     assert len(index.stacks) == 1
     assert [one.reason for one in index.leftovers] == [Reason.NO_IMAGE]
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_emptied_file_among_good_ones_is_damage(
+    tmp_path: Path, length: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a full disk leaves of the last slice; without it the rest would be a volume a slice short."""
+    paths = Series(slices=4).write(tmp_path / "in")
+    paths[-1].write_bytes(paths[-1].read_bytes()[:length])
+    (tmp_path / "in/README").write_text("no image")
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    message = capsys.readouterr().err
+    assert f"{paths[-1].name}: is empty" in message
+    assert "1 other file" in message
+
+
+def test_linked_folders_are_searched_and_a_loop_ends(tmp_path: Path) -> None:
+    Series(slices=3).write(tmp_path / "elsewhere")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/study").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(tmp_path / "in")
+    assert indexed(tmp_path / "in").instances == 3
+
+
+def test_files_of_a_volume_that_fails_are_listed(tmp_path: Path) -> None:
+    paths = Series(slices=3).write(tmp_path / "in")
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    out = tmp_path / "out"
+    assert main(["convert", str(tmp_path / "in"), str(out)]) == 1
+    listed = (out / "leftovers.tsv").read_text()
+    assert all(path.name in listed for path in paths)
+
+
+def test_echo_in_a_name_counts_pictures_of_one_kind(tmp_path: Path) -> None:
+    """A field map's echo time beside the one magnitude echo makes that no second echo (corpus enh)."""
+    for number, (echo_time, kind) in enumerate([(1.5, "M"), (0.5, "P")]):
+        for slice_ in range(3):
+            data = Series(slices=3).dataset(slice_, number)
+            data.EchoTime, data.ImageType = echo_time, ["ORIGINAL", "PRIMARY", kind, "ND"]
+            save(data, tmp_path / "in" / f"{number}-{slice_}.dcm")
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    names = {path.name.removesuffix(".nii.gz").partition("_")[2] for path in (tmp_path / "out").glob("*.gz")}
+    assert names == {"series", "series_ph"}

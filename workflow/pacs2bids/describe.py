@@ -82,6 +82,11 @@ def _stack_warnings(part: Part, arrangement: Arrangement, repetition_time_s: flo
         found.append(f"{len(arrangement.incomplete)} planes of incomplete volumes left out")
     if arrangement.gaps:
         found.append(f"{arrangement.gaps} of these volumes lie within the run: later ones come too early")
+    if part.template.plane.placed and is_sheared(_affine_ras(arrangement)):
+        found.append(
+            "the gantry was tilted: the grid is sheared (sform alone), which not all tools can show; "
+            "`pacs2bids convert --unshear` writes a resampled one, too"
+        )
     if not part.template.plane.placed:
         found.append(
             "has no place in the patient: the pictures are captures without position and orientation"

@@ -135,6 +135,17 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
 
 
+PREAMBLE_BYTES = 132  # of a DICOM file: 128 bytes, mostly zeros, and "DICM" (PS3.10 section 7.1)
+
+
+def is_emptied(path: Path) -> bool:
+    """Whether a file has nothing but zeros, and too few to be DICOM: what a copy that failed leaves."""
+    try:
+        return path.stat().st_size < PREAMBLE_BYTES and not path.read_bytes().strip(b"\0")
+    except OSError:
+        return False
+
+
 def private_folder(path: Path) -> Path:
     """Make a folder (and its parents) that only its owner may enter: it holds identities."""
     path.mkdir(parents=True, exist_ok=True)

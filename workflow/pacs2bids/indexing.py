@@ -57,7 +57,7 @@ GEOMETRY = {
     "ImageOrientationPatient",
 }  # rules of ``stack`` that say where voxels lie
 MANY_PARTS = 8
-AGAIN = "If the source has it whole: remove the study's folder and run again"
+AGAIN = "If the source has it whole, get it again (if pulled: remove the study's folder, run again)"
 
 
 def _nobody_knows(_one: ImageRef, _other: ImageRef) -> bool:

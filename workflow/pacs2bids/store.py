@@ -26,7 +26,15 @@ import numpy as np
 from pacs2bids import nifti
 from pacs2bids.compress import LEVELS, Piece, compressed, joined
 from pacs2bids.engine import engine_version
-from pacs2bids.files import read_record, sha256, write_chunks, write_json, write_record, write_text
+from pacs2bids.files import (
+    is_emptied,
+    read_record,
+    sha256,
+    write_chunks,
+    write_json,
+    write_record,
+    write_text,
+)
 from pacs2bids.geometry import fsl_b_vectors
 from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.indexing import Indexer
@@ -60,14 +68,14 @@ AHEAD = 3  # blocks a thread that are under way or wait to be written
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Paths of all files below ``folder``, relative to it, sorted; hidden ones left out.
+    """Paths of all files below ``folder``, relative to it, sorted; hidden ones left out. Links are followed.
 
     Raises OSError where a folder cannot be read.
     """
-    return _files_below(str(folder), "")
+    return _files_below(str(folder), "", frozenset())
 
 
-def _files_below(folder: str, prefix: str) -> Iterator[str]:
+def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
     with os.scandir(folder) as scan:
         entries = sorted((entry for entry in scan if entry.name[0] != "."), key=attrgetter("name"))
     for entry in entries:
@@ -75,8 +83,9 @@ def _files_below(folder: str, prefix: str) -> Iterator[str]:
         if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
             yield prefix + entry.name
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files_below(entry.path, f"{prefix}{entry.name}/")
+        if entry.is_dir() and os.path.realpath(entry.path) not in above | {os.path.realpath(folder)}:
+            inner = above | {os.path.realpath(folder)}  # a link to a folder above would never end
+            yield from _files_below(entry.path, f"{prefix}{entry.name}/", inner)
 
 
 def parse_file(reader: Reader, folder: Path, path: str) -> ParsedFile:
@@ -168,7 +177,11 @@ def index_folder(folder: Path) -> IndexedFolder:
         try:
             parsed = parse_file(reader, folder, path)
         except NotDicomError:
-            others.append(path)
+            if is_emptied(folder / path):
+                what = "is empty: a copy that failed?"
+                damaged.append(Leftover(path=path, reason=Reason.UNREADABLE, detail=what))
+            else:
+                others.append(path)
             continue
         except NoInstanceError as error:
             directories.append(Leftover(path=path, reason=Reason.NO_IMAGE, detail=error.what))

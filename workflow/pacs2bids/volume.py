@@ -48,7 +48,9 @@ def decode(raw: bytes, image: ImageRef, notice: Notice) -> Pixels:
     if len(raw) < (image.length or 0):
         what = f"is cut short: {len(raw)} bytes of pixels where {image.length} are due"
         raise ConversionError(
-            what, where=image.path, hint="If the source has it whole: remove the study's folder and run again"
+            what,
+            where=image.path,
+            hint="If the source has it whole, get it again (if pulled: remove the study's folder, run again)",
         )
     if image.big_endian and image.bits_allocated % 16:
         raw = np.frombuffer(raw, "u2").byteswap().tobytes()

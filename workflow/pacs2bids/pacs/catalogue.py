@@ -18,6 +18,7 @@ from pydicom.datadict import keyword_dict
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
+from pacs2bids.files import is_emptied
 from pacs2bids.model import ConfigError, Leftover, Reason
 from pacs2bids.pacs.identifiers import text_of
 from pacs2bids.pacs.matching import matches
@@ -225,7 +226,8 @@ def _read(path: Path, root: Path) -> _Scanned | Leftover:
             attributes = {key: text_of(header, key) for key in (*PATIENT_KEYS, *STUDY_KEYS)}
             attributes |= {key: text_of(header, key) for key in (*SERIES_KEYS, *IMAGE_KEYS)}
     except InvalidDicomError:
-        return leftover(Reason.NOT_DICOM, "has no DICOM preamble")
+        emptied = (Reason.UNREADABLE, "is empty: a copy that failed?")
+        return leftover(*(emptied if is_emptied(path) else (Reason.NOT_DICOM, "has no DICOM preamble")))
     except OSError as error:
         return leftover(Reason.UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}")
     except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; none may stop the rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,21 @@ from pacs2bids.model import (
     HeaderError,
     Leftover,
     Manifest,
+    Reason,
     StudyIndex,
     VolumeOpinion,
 )
 from pacs2bids.provenance import file_digests, with_sources
+from pacs2bids.text import counted
 from pacs2bids.verbs.reconstruct import add_engine_options, described
 
 if TYPE_CHECKING:
     from pacs2bids.store import IndexedFolder
 
+log = logging.getLogger("pacs2bids.convert")
+
 MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and which files we wrote
+LEFTOVERS = "leftovers.tsv"
 SHOWN = 10
 LONGEST = 64  # characters of a description (LO, PS3.5 section 6.2): file names have an end
 COMPONENTS = {"phase": "ph", "real": "real", "imaginary": "imaginary"}
@@ -99,15 +105,25 @@ def run(arguments: argparse.Namespace) -> str:
         _remove_stale(folder, manifest)
         write_record(folder / MANIFEST, manifest)
         manifests.append(manifest)
+        _warn(index)
         if arguments.second_opinion:
             opinions += _second_opinion(index, manifest, source, folder)
     leftovers = [*found.damaged, *found.directories]
     leftovers += [leftover for index in found.indices for leftover in index.leftovers]
+    for index, manifest in zip(found.indices, manifests, strict=True):
+        leftovers += _unwritten(index, manifest)
     _list_leftovers(target, leftovers, found.others)
     summary = _summary(found, manifests, len(leftovers), target)
     if arguments.second_opinion:
         summary += f"; {_list_opinions(target, opinions)}"
     return _result(manifests, found.damaged, summary)
+
+
+def _warn(index: StudyIndex) -> None:
+    """Say what a person should know of volumes that are written."""
+    for stack in index.stacks:
+        for warning in stack.warnings:
+            log.warning("%s: %s", stack.stack_id, warning)
 
 
 def _require_second_converter() -> None:
@@ -166,8 +182,9 @@ def _remove_stale(folder: Path, manifest: Manifest) -> None:
         return
     now = {name for volume in manifest.volumes for name in volume.files}
     for volume in read_record(path, Manifest).volumes:
-        for name in volume.files.keys() - now:
+        for name in sorted(volume.files.keys() - now):
             (folder / name).unlink(missing_ok=True)
+            log.warning("%s of an earlier run is removed: it is not made of these files now", folder / name)
 
 
 def _names(index: StudyIndex) -> dict[str, str]:
@@ -176,11 +193,12 @@ def _names(index: StudyIndex) -> dict[str, str]:
     names = {}
     for series in index.series:
         mine = [stacks[stack_id] for stack_id in series.stack_ids]
-        echoes = sorted({facts.echo_time_s for facts in mine if facts.echo_time_s is not None})
         text = series.series_description or series.protocol_name
         description = re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")[:LONGEST]
         for stack_id in series.stack_ids:
             facts = stacks[stack_id]
+            alike = [one for one in mine if (one.component, one.content) == (facts.component, facts.content)]
+            echoes = sorted({one.echo_time_s for one in alike if one.echo_time_s is not None})
             several = len(echoes) > 1 and facts.echo_time_s is not None
             echo = f"e{1 + echoes.index(facts.echo_time_s)}" if several and facts.echo_time_s else ""
             component = COMPONENTS.get(facts.component or "", "")
@@ -189,18 +207,31 @@ def _names(index: StudyIndex) -> dict[str, str]:
     return names
 
 
+def _unwritten(index: StudyIndex, manifest: Manifest) -> list[Leftover]:
+    """The instances of stacks that could not be written."""
+    errors = {failed.stack_id: failed.error for failed in manifest.failed}
+    return [
+        Leftover(path=path, reason=Reason.INCONSISTENT, detail=f"its volume failed: {errors[stack.stack_id]}")
+        for stack in index.stacks
+        if stack.stack_id in errors
+        for path in dict.fromkeys(image.path for image in stack.images)
+    ]
+
+
 def _list_leftovers(target: Path, leftovers: Sequence[Leftover], others: Sequence[str]) -> None:
     rows = [{"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in leftovers]
     rows += [{"path": path, "reason": "not-dicom", "detail": "is not a DICOM file"} for path in others]
-    write_tsv(target / "leftovers.tsv", ("path", "reason", "detail"), rows)
+    write_tsv(target / LEFTOVERS, ("path", "reason", "detail"), rows)
 
 
 def _summary(found: IndexedFolder, manifests: Sequence[Manifest], left: int, target: Path) -> str:
     written = sum(len(manifest.volumes) for manifest in manifests)
     instances = sum(index.instances for index in found.indices)
     instances += len(found.damaged) + len(found.directories)
-    others = f", {len(found.others)} other files" if found.others else ""
-    return f"{written} volumes of {instances} instances, {left} left over{others} -> {target}"
+    others = f", {counted(len(found.others), 'other file')}" if found.others else ""
+    listed = f" (see {target / LEFTOVERS})" if left or found.others else ""
+    made = f"{counted(written, 'volume')} of {counted(instances, 'instance')}"
+    return f"{made}, {left} left over{others}{listed} -> {target}"
 
 
 def _result(manifests: Sequence[Manifest], damaged: Sequence[Leftover], summary: str) -> str:

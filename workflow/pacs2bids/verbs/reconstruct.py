@@ -26,10 +26,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("fast", "small")) -> None:
     """Options that every use of the engine shares. ``gzip``: the choices of --gzip."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("-j", "--jobs", type=int, default=cores, metavar="N", help="threads (one a core)")
+    parser.add_argument(
+        "-j", "--jobs", type=_positive, default=cores, metavar="N", help="threads (one a core)"
+    )
     parser.add_argument(
         "--gzip",
         choices=gzip,

@@ -241,6 +241,14 @@ def test_session_that_went_well(work: Work) -> None:
     }
 
 
+def test_flip_angles_that_change_from_volume_to_volume(work: Work) -> None:
+    every = work.everything()
+    every.index(stacks=(stack(sidecar={"FlipAngle": [5.0, 20.0, 5.0]}),))
+    (session,) = every.view().sessions
+    (shown,) = session.series[0].stacks
+    assert {fact.label: fact.value for fact in shown.facts}["Flip angle"] == "5°, 20°"
+
+
 def test_result_line(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
     work.everything().html()
     assert capsys.readouterr().out == f"report of 1 session, 1 series -> {work.page}\n"

@@ -136,7 +136,10 @@ def _stack_facts(stack: Stack) -> Iterator[Fact]:
     for label, time_s in times_s.items():
         if time_s is not None:
             yield Fact(label=label, value=f"{time_s * 1000:,.5g} ms")
-    if facts.flip_angle_deg is not None:
+    angles = stack.sidecar.get("FlipAngle")  # a list where it changes from volume to volume
+    if isinstance(angles, list):
+        yield Fact(label="Flip angle", value=", ".join(f"{angle:.4g}°" for angle in dict.fromkeys(angles)))
+    elif facts.flip_angle_deg is not None:
         yield Fact(label="Flip angle", value=f"{facts.flip_angle_deg:.4g}°")
     if facts.phase_encoding_direction:
         yield Fact(label="Phase encoding", value=phase_encoding(stack, facts.phase_encoding_direction))

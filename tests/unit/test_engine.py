@@ -450,7 +450,7 @@ def test_truncated_pixels_fail_that_stack_alone(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(None, "is empty"), (b"not dicom", "holds no DICOM instance (1 other files)")]
+    ("content", "says"), [(None, "is empty"), (b"not dicom", "holds no DICOM instance (1 other file)")]
 )
 def test_convert_of_nothing_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, says: str

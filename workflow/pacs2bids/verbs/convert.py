@@ -6,6 +6,7 @@ import argparse
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,52 +72,69 @@ def run(arguments: argparse.Namespace) -> str:
     Raises HeaderError if there is no DICOM at all, ConversionError if a file or a stack cannot be used (the
     other volumes are written), ConfigError if OUT holds what is not ours.
     """
-    from pacs2bids.store import index_folder, reconstruct  # noqa: PLC0415 - heavy: numpy, pydicom, nibabel
-
     source, target = arguments.input, arguments.output
-    if not source.is_dir():
-        raise HeaderError("is no folder", where=str(source))
-    if source.resolve() in (target.resolve(), *target.resolve().parents):
-        raise ConfigError("lies in the folder that is read", where=str(target), hint="Give another OUT")
+    _require_folders(source, target)
     if arguments.second_opinion:
         _require_second_converter()
-    found = index_folder(source)
-    if not found.indices and not found.damaged:
-        others = len(found.others) + len(found.directories)
-        what = f"holds no DICOM instance ({others} other files)" if others else "is empty"
-        raise HeaderError(what, where=str(source))
+    found = _found(source)
     manifests: list[Manifest] = []
     opinions: list[VolumeOpinion] = []
+    leftovers = [*found.damaged, *found.directories]
     for folder, index in _folders(target, found.indices):
-        names = _names(index)
-        _require_ours(folder, index, names)
-        manifest = reconstruct(
-            index,
-            source,
-            folder,
-            jobs=arguments.jobs,
-            gzip=arguments.gzip,
-            philips_values=arguments.philips_values,
-            unshear=arguments.unshear,
-            names=names,
-        )
-        digests = file_digests(index, source, jobs=arguments.jobs) if arguments.digests else {}
-        manifest = with_sources(manifest, index, digests)
-        _remove_stale(folder, manifest)
-        write_record(folder / MANIFEST, manifest)
+        manifest = _converted(index, folder, arguments)
         manifests.append(manifest)
+        leftovers += [*index.leftovers, *_unwritten(index, manifest)]
         _warn(index)
         if arguments.second_opinion:
-            opinions += _second_opinion(index, manifest, source, folder)
-    leftovers = [*found.damaged, *found.directories]
-    leftovers += [leftover for index in found.indices for leftover in index.leftovers]
-    for index, manifest in zip(found.indices, manifests, strict=True):
-        leftovers += _unwritten(index, manifest)
+            place = "" if folder == target else f"{folder.name}/"
+            opinions += _second_opinion(index, manifest, source, folder, place)
     _list_leftovers(target, leftovers, found.others)
     summary = _summary(found, manifests, len(leftovers), target)
     if arguments.second_opinion:
         summary += f"; {_list_opinions(target, opinions)}"
     return _result(manifests, found.damaged, summary)
+
+
+def _require_folders(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        raise HeaderError("is no folder", where=str(source))
+    if source.resolve() in (target.resolve(), *target.resolve().parents):
+        raise ConfigError("lies in the folder that is read", where=str(target), hint="Give another OUT")
+
+
+def _found(source: Path) -> IndexedFolder:
+    """What the folder holds. Raises HeaderError if that is nothing of DICOM."""
+    from pacs2bids.store import index_folder  # noqa: PLC0415 - heavy: numpy
+
+    found = index_folder(source)
+    if not found.indices and not found.damaged:
+        others = len(found.others) + len(found.directories)
+        what = f"holds no DICOM instance ({counted(others, 'other file')})" if others else "is empty"
+        raise HeaderError(what, where=str(source))
+    return found
+
+
+def _converted(index: StudyIndex, folder: Path, arguments: argparse.Namespace) -> Manifest:
+    """Write the volumes of one study; what an earlier run wrote and is no more goes."""
+    from pacs2bids.store import reconstruct  # noqa: PLC0415 - heavy: numpy
+
+    names = _names(index)
+    _require_ours(folder, index, names)
+    manifest = reconstruct(
+        index,
+        arguments.input,
+        folder,
+        jobs=arguments.jobs,
+        gzip=arguments.gzip,
+        philips_values=arguments.philips_values,
+        unshear=arguments.unshear,
+        names=names,
+    )
+    digests = file_digests(index, arguments.input, jobs=arguments.jobs) if arguments.digests else {}
+    manifest = with_sources(manifest, index, digests)
+    _remove_stale(folder, manifest)
+    write_record(folder / MANIFEST, manifest)
+    return manifest
 
 
 def _warn(index: StudyIndex) -> None:
@@ -134,11 +152,13 @@ def _require_second_converter() -> None:
 
 
 def _second_opinion(
-    index: StudyIndex, manifest: Manifest, source: Path, folder: Path
-) -> Sequence[VolumeOpinion]:
+    index: StudyIndex, manifest: Manifest, source: Path, folder: Path, place: str
+) -> list[VolumeOpinion]:
+    """``place``: what stands before the names of the volumes, where there are several studies."""
     from pacs2bids.second_opinion import second_opinion  # noqa: PLC0415 - heavy: nibabel
 
-    return second_opinion(index, manifest, source, folder)
+    opinions = second_opinion(index, manifest, source, folder)
+    return [replace(one, volume=one.volume and place + one.volume) for one in opinions]
 
 
 def _list_opinions(target: Path, opinions: Sequence[VolumeOpinion]) -> str:

@@ -158,3 +158,18 @@ def test_a_direction_whose_last_digits_differ_is_one_volume(tmp_path: Path) -> N
     assert (stack.shape, stack.warnings, index.leftovers) == ((5, 4, 3, 2), (), ())
     assert stack.gradients is not None
     assert np.allclose(stack.gradients.b_vectors_lps, [[0.125, 0, 0.992157], [0, 1, 0]], atol=1e-5)
+
+
+def test_padding_behind_pixels_is_allowed_a_whole_line_is_not(tmp_path: Path) -> None:
+    for name, padding in (("padded", bytes(6)), ("contradictory", b"")):
+        for slice_ in range(3):
+            data = Series(columns=5, rows=4, slices=3).dataset(slice_)
+            data.PixelData += padding
+            data.Rows = 4 if padding else 3
+            (tmp_path / name).mkdir(exist_ok=True)
+            data.save_as(tmp_path / name / f"{slice_}.dcm", enforce_file_format=True)
+    (padded,) = index_folder(tmp_path / "padded").indices
+    assert len(padded.stacks) == 1
+    (contradictory,) = index_folder(tmp_path / "contradictory").indices
+    assert not contradictory.stacks
+    assert all("they contradict" in one.detail for one in contradictory.leftovers)

@@ -340,9 +340,13 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
 
 
 def _require_no_more(header: Header, form: _Format, length: int, path: str) -> None:
-    """Native pixels fill their element but for one byte (PS3.5 8.1.1): else Rows or Columns are wrong."""
+    """Native pixels fill their element but for one byte (PS3.5 8.1.1).
+
+    Some writers pad more; but if a whole row or column is left, Rows or Columns are wrong.
+    """
     due = -(-form.frame_bits * (header.integer("NumberOfFrames") or 1) // 8)
-    if length > due + 1:
+    line = min(form.frame_bits // form.rows, form.frame_bits // form.columns) // 8
+    if length - due > 1 and length - due >= line:
         what = (
             f"holds {length} bytes of pixels where Rows, Columns and its format make {due}: they contradict"
         )

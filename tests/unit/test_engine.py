@@ -207,6 +207,9 @@ def test_trace_stays_with_its_unweighted_volume_where_nothing_has_a_direction(tm
     write_with(Series(slices=4, volumes=2), tmp_path / "in", weighted(directed=False))
     (stack,) = only(tmp_path / "in").stacks
     assert stack.shape[3] == 2
+    assert stack.gradients is not None
+    assert stack.gradients.b_values_s_per_mm2 == (0, 1000)
+    assert stack.gradients.b_vectors_lps == ((0, 0, 0), (0, 0, 0))
 
 
 def test_trace_beside_directions_is_a_map_of_its_own(tmp_path: Path) -> None:

@@ -106,14 +106,15 @@ def _placement(arrangement: Arrangement, images: list[ImageRef]) -> Placement:
 
 
 def _gradients(grid: tuple[tuple[Piece, ...], ...]) -> Gradients | None:
-    """Weighting of each volume; None unless some volume has a direction (a trace or ADC map has none).
+    """Weighting of each volume; None unless one has a direction, or weightings differ (b = 0 and trace).
 
-    Volumes without any diffusion element in such a series are unweighted (corpus toshiba).
+    A volume without a direction has (0, 0, 0). Volumes without any diffusion element in such a series are
+    unweighted (corpus toshiba).
     """
     b_values = [volume[0].b_value_s_per_mm2 for volume in grid]
     b_vectors = [volume[0].b_vector_lps for volume in grid]
-    weighted = any(b and vector for b, vector in zip(b_values, b_vectors, strict=True))
-    if not weighted:
+    directed = any(b and vector for b, vector in zip(b_values, b_vectors, strict=True))
+    if not directed and len({b or 0.0 for b in b_values}) == 1:
         return None
     return Gradients(
         b_values_s_per_mm2=tuple(b or 0.0 for b in b_values),

@@ -85,6 +85,8 @@ def killed_within(finished: Line, folder: Path, stage: str, *, alone: bool = Fal
         undone_from(line, stage)
         midway = stage in MIDWAY and not alone
         run = line.killed(appeared(line, MIDWAY[stage]) if midway else begun(line, stage), alone=alone)
+        if run.code == 0:
+            continue  # on a busy machine the whole run may be over before the blow falls
         assert run.code == -signal.SIGKILL
         assert stage in run.rules
         if not run.of(stage):  # else the job was done before the blow fell: that is another test

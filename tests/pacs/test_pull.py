@@ -27,11 +27,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from pacs2bids.files import read_record
 from pacs2bids.model import PullError, QueryError, Receipt
-from pacs2bids.pacs.peers import PacsPeer
 from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.turns import own_turn
+from pacs2bids.peers import PacsPeer, Slot
 from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
 
 QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5)
@@ -42,11 +42,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def peer_at(port: int, **changes: Any) -> PacsPeer:
+def peer_at(port: int, *, receive_port: int = 0, **changes: Any) -> PacsPeer:
+    slot = Slot(ae_title="PACS2BIDS", port=receive_port or free_port())
     peer = PacsPeer(
-        name="test", host="127.0.0.1", port=port, ae_title="PACS", receive_host="127.0.0.1", receive_port=0
+        name="test", host="127.0.0.1", port=port, ae_title="PACS", receive_host="127.0.0.1", slots=(slot,)
     )
-    return replace(peer, **{"receive_port": free_port(), **changes})
+    return replace(peer, **changes)
 
 
 @contextmanager
@@ -195,7 +196,7 @@ def test_killed_pull_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "work"
     with embedded(tmp_path / "pacs") as peer:
         code = (
-            "import sys, pathlib; from pacs2bids.pacs.pull import *; "
+            "import sys, pathlib; from pacs2bids.pacs.pull import *; from pacs2bids.peers import *; "
             f"pull_from_pacs({peer!r}, {STUDY!r}, pathlib.Path({str(out)!r}))"
         )
         killed = subprocess.Popen([sys.executable, "-c", code])
@@ -316,7 +317,7 @@ def test_two_pulls_of_one_host_take_turns(tmp_path: Path) -> None:
 def test_turn_that_never_comes(tmp_path: Path) -> None:
     peer = peer_at(free_port())
     with (
-        own_turn("PACS2BIDS", peer.receive_port, wait_s=0),
+        own_turn("PACS2BIDS", peer.slots[0].port, wait_s=0),
         pytest.raises(PullError, match="another pull has been receiving"),
     ):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=replace(QUICK, turn_s=0.2))

@@ -14,8 +14,8 @@ import pytest
 from pacs2bids.__main__ import main
 from pacs2bids.files import read_record, sha256
 from pacs2bids.model import ConfigError, PullError, Receipt
-from pacs2bids.pacs.peers import FolderSource
 from pacs2bids.pacs.sources import pull_from_folder
+from pacs2bids.peers import FolderSource
 from peers.instances import STUDY, write_study
 
 

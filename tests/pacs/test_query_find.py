@@ -23,8 +23,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pacs2bids.__main__ import main
 from pacs2bids.model import QueryError
 from pacs2bids.pacs.find import find
-from pacs2bids.pacs.peers import PacsPeer
 from pacs2bids.pacs.server import serving
+from pacs2bids.peers import PacsPeer
 from peers.instances import STUDY, instance
 
 PEOPLE = (("P01", "Visit 1", "20260103"), ("P01", "Visit 2", "20260201"), ("P02", "Visit 1", "20260102"))

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pacs2bids.config import PacsSource, load_config, load_sources
+from pacs2bids.config import load_config, load_sources
 from pacs2bids.files import read_record
 from pacs2bids.model import CheckResult
 from pacs2bids.pacs.server import DEFAULT_DESTINATIONS
+from pacs2bids.peers import PacsPeer
 from pacs2bids.studies_table import read_table
 from pacs2bids.verbs import serve
 
@@ -66,9 +67,11 @@ def test_the_shipped_configuration_and_that_of_readme_fit_serve(tmp_path: Path) 
         load_sources(tmp_path / "config.yaml").sources,
     ):
         (source,) = sources.values()
-        assert isinstance(source, PacsSource)
+        assert isinstance(source, PacsPeer)
         assert (source.host, source.port, source.ae_title) == (served.host, served.port, served.ae_title)
-        assert DEFAULT_DESTINATIONS[source.receive_ae_title].port == source.receive_port
+        assert [(slot.ae_title, slot.port) for slot in source.slots] == [
+            (title, destination.port) for title, destination in DEFAULT_DESTINATIONS.items()
+        ]
 
 
 @pytest.mark.parametrize("options", [[], ["--workflow-profile", "slurm"]])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import time
 from pathlib import Path
 
 import pytest
 
-from pacs2bids.config import FolderSource, PacsSource, load_config, load_sources, require_files
+from pacs2bids.config import load_config, load_sources, require_files
 from pacs2bids.model import ConfigError
+from pacs2bids.peers import Courtesy, FolderSource, PacsPeer, Secret, Slot, Tls, WebPeer
 
 GOOD = """\
 heuristic: heuristics/mine.py
@@ -34,15 +36,14 @@ def written(folder: Path, text: str) -> Path:
 
 def test_everything_is_read(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, GOOD))
-    assert config.sources["main"] == PacsSource(
+    assert config.sources["main"] == PacsPeer(
         name="main",
         host="pacs.example",
         port=104,
         ae_title="ARCHIVE",
         calling_ae_title="PACS2BIDS",
-        receive_ae_title="PACS2BIDS",
-        receive_host="",
-        receive_port=11112,
+        retrieve=("move",),
+        slots=(Slot(ae_title="PACS2BIDS", port=11112),),
     )
     assert config.sources["disk"] == FolderSource(name="disk", path=Path("/media/disk"))
     assert (config.workdir, config.bids, config.report) == (Path("work"), Path("bids"), Path("report.html"))
@@ -65,8 +66,75 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
 def test_calling_title_is_the_receiving_one_by_default(tmp_path: Path) -> None:
     text = GOOD.replace("ae_title: ARCHIVE", "ae_title: ARCHIVE, calling_ae_title: LAB")
     source = load_config(written(tmp_path, text)).sources["main"]
-    assert isinstance(source, PacsSource)
-    assert source.receive_ae_title == "LAB"
+    assert isinstance(source, PacsPeer)
+    assert source.slots[0].ae_title == "LAB"
+
+
+PACS = """\
+sources:
+  main:
+    kind: pacs
+    host: pacs.example
+    port: 2762
+    ae_title: ARCHIVE
+    retrieve: %s
+    slots: [{ae_title: LAB1, port: 11112}, {ae_title: LAB2, port: 11113}]
+    tls: {ca: ca.pem, certificate: our.pem, key: our.key}
+    dicomweb: {url: "https://pacs.example/dicom-web/", token: {env: PACS_TOKEN}}
+    courtesy: {hours: "19:00-06:30", pause_s: 5, moves: 2, retries: 7}
+"""
+
+
+def test_all_of_a_pacs_is_read(tmp_path: Path) -> None:
+    (source,) = load_sources(written(tmp_path, PACS % "auto")).sources.values()
+    courtesy = Courtesy(hours=(time(19), time(6, 30)), pause_s=5, moves=2, retries=7)
+    assert source == PacsPeer(
+        name="main",
+        host="pacs.example",
+        port=2762,
+        ae_title="ARCHIVE",
+        retrieve=("wado", "get", "move"),
+        slots=(Slot(ae_title="LAB1", port=11112), Slot(ae_title="LAB2", port=11113)),
+        tls=Tls(ca=Path("ca.pem"), certificate=Path("our.pem"), key=Path("our.key")),
+        web=WebPeer(
+            name="main",
+            url="https://pacs.example/dicom-web",
+            token=Secret(env="PACS_TOKEN"),
+            courtesy=courtesy,
+        ),
+        courtesy=courtesy,
+    )
+
+
+def test_all_of_a_web_server_is_read(tmp_path: Path) -> None:
+    entry = "{kind: dicomweb, url: 'https://pacs.example', user: lab, password: {file: secret}}"
+    (source,) = load_sources(written(tmp_path, f"sources: {{web: {entry}}}")).sources.values()
+    password = Secret(file=Path("secret"))
+    assert source == WebPeer(name="web", url="https://pacs.example", user="lab", password=password)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("retrieve: auto", "retrieve: [get, cmove]", "'cmove' is not allowed"),
+        ("port: 11113", "port: 11112", "sources.main.slots: an AE title or port stands there twice"),
+        ("port: 2762", "port: 2762\n    receive_port: 104", "'receive_port' stands beside 'slots'"),
+        (", key: our.key", "", "'certificate' and 'key' need each other"),
+        ("19:00-06:30", "19:00-24:30", "must be two times as 19:00-06:00"),
+        ("19:00-06:30", "19:00-19:00", "begins when it ends"),
+        ("https://", "https://lab:hunter2@", "without user, password and query"),
+        ("token: {env: PACS_TOKEN}", "user: lab", "must hold 'user' and 'password', or 'token'"),
+        ("token: {env: PACS_TOKEN}", "token: {env: A, file: b}", "one of the keys file, env, and no other"),
+        ("    dicomweb:", "    # dicomweb:", ""),
+    ],
+)
+def test_wrong_settings_of_a_pacs_are_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+    text = PACS % ("auto" if told else "wado")
+    assert old in text
+    with pytest.raises(ConfigError) as error:
+        load_sources(written(tmp_path, text.replace(old, new)))
+    assert (told or "wado needs the key 'dicomweb' beside it") in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
 WRONG = {

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pacs2bids.config import PacsSource
 from pacs2bids.model import ConfigError, QueryError, StudyRow
 from pacs2bids.pacs.listing import listed
-from pacs2bids.pacs.peers import Attributes
 from pacs2bids.pacs.query import Candidate, resolve_table, search, settle
+from pacs2bids.peers import Attributes
 from pacs2bids.studies_table import read_table
-from pacs2bids.verbs._peers import peer_of
 
 UID = "1.2.826.0.1.3680043.10.8"
 HEADER = "StudyInstanceUID\tsubject\tsession\n"
@@ -261,21 +259,6 @@ def test_identities_are_listed_where_they_are_asked_for() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ together
-
-
-def test_all_that_the_configuration_says_of_a_pacs_reaches_it() -> None:
-    said = {
-        "name": "n",
-        "host": "h",
-        "port": 1,
-        "ae_title": "A",
-        "calling_ae_title": "C",
-        "receive_ae_title": "R",
-        "receive_host": "r",
-        "receive_port": 2,
-    }
-    peer = peer_of(PacsSource(**said))  # type: ignore[arg-type]
-    assert {field.name: getattr(peer, field.name) for field in fields(peer)} == said
 
 
 def candidate(uid: str, subject: str, session: str = "", date: str = "", origin: str = "q") -> Candidate:

@@ -3,9 +3,6 @@
 The shape is checked against ``schemas/config.schema.json``; what a schema cannot say (a source that is not
 defined, a pattern that is no regular expression) is checked here. Relative paths stay as they are written:
 they are relative to the folder where the workflow runs, as everything in Snakemake.
-
-The records know nothing of the network: the verbs make peers of ``pacs`` out of ``PacsSource`` and
-``FolderSource``.
 """
 
 from __future__ import annotations
@@ -15,47 +12,32 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import time
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from pacs2bids.model import ConfigError
+from pacs2bids.peers import (
+    GET,
+    MOVE,
+    WADO,
+    Courtesy,
+    FolderSource,
+    PacsPeer,
+    Secret,
+    Slot,
+    Source,
+    Tls,
+    WebPeer,
+)
 from pacs2bids.studies_table import read_table
 
 _DATES = re.compile(r"\d{8}(-(\d{8})?)?|-\d{8}", re.ASCII)  # PS3.4 section C.2.2.2.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacsSource:
-    """A PACS that is asked by C-FIND and sends by C-MOVE to our own receiver.
-
-    ``receive_ae_title`` is the move destination that the PACS knows; it must resolve there to this host and
-    ``receive_port``. ``receive_host``: the local address to listen on, "" for all.
-    """
-
-    name: str
-    host: str
-    port: int
-    ae_title: str
-    calling_ae_title: str
-    receive_ae_title: str
-    receive_host: str
-    receive_port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderSource:
-    """A folder of DICOM files, searched with all its subfolders."""
-
-    name: str
-    path: Path
-
-
-Source: TypeAlias = PacsSource | FolderSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +111,7 @@ def load_config(path: Path) -> Config:
     """
     content = _read_yaml(path)
     _check_shape(content, path, _schema())
-    sources = {name: _source(name, entry) for name, entry in content["sources"].items()}
+    sources = _sources(content["sources"], path)
     studies = content["studies"]
     config = Config(
         workdir=Path(content.get("workdir", "work")),
@@ -168,7 +150,7 @@ def load_sources(path: Path) -> SourcesOnly:
     _check_shape(
         content, path, {**schema, "required": ["sources"], "properties": parts, "additionalProperties": True}
     )
-    sources = {name: _source(name, entry) for name, entry in content["sources"].items()}
+    sources = _sources(content["sources"], path)
     asked = []
     for number, query in enumerate(content.get("studies", {}).get("query", ())):
         where = f"{path}: studies.query[{number}]"
@@ -312,7 +294,8 @@ def _explain_value(rule: str, value: Any, found: Any, schema: Mapping[str, Any])
     if rule in ("minimum", "maximum"):
         return f"must be from {schema['minimum']} to {schema['maximum']}, not {found}"
     if rule == "pattern":
-        return f"must be {schema['description']}, not {_shown(found)}"
+        public = re.sub(r"//[^/]*@", "//...@", found)  # an address may hold a password
+        return f"must be {schema['description']}, not {_shown(public)}"
     if rule in ("minProperties", "maxProperties") and "properties" in schema:
         return f"must hold one of the keys {_listed(schema['properties'])}, and no other"
     return "must not be empty"
@@ -352,19 +335,100 @@ def _listed(words: Iterable[str]) -> str:
 # ------------------------------------------------------------------------------------------------ records
 
 
-def _source(name: str, entry: Mapping[str, Any]) -> Source:
+def _sources(entries: Mapping[str, Any], path: Path) -> dict[str, Source]:
+    return {name: _source(name, entry, f"{path}: sources.{name}") for name, entry in entries.items()}
+
+
+def _source(name: str, entry: Mapping[str, Any], where: str) -> Source:
     if entry["kind"] == "folder":
         return FolderSource(name=name, path=Path(entry["path"]))
+    if entry["kind"] == "dicomweb":
+        return _web(name, entry, _courtesy(entry.get("courtesy", {}), f"{where}.courtesy"), where)
     calling = entry.get("calling_ae_title", "PACS2BIDS")
-    return PacsSource(
+    courtesy = _courtesy(entry.get("courtesy", {}), f"{where}.courtesy")
+    web = _web(name, entry["dicomweb"], courtesy, f"{where}.dicomweb") if "dicomweb" in entry else None
+    return PacsPeer(
         name=name,
         host=entry["host"],
         port=entry["port"],
         ae_title=entry["ae_title"],
         calling_ae_title=calling,
-        receive_ae_title=entry.get("receive_ae_title", calling),
+        retrieve=_ways(entry.get("retrieve", MOVE), web, f"{where}.retrieve"),
+        slots=_slots(entry, calling, where),
         receive_host=entry.get("receive_host", ""),
-        receive_port=entry.get("receive_port", 11112),
+        tls=_tls(entry["tls"], f"{where}.tls") if "tls" in entry else None,
+        web=web,
+        courtesy=courtesy,
+    )
+
+
+def _ways(said: str | Sequence[str], web: WebPeer | None, where: str) -> tuple[str, ...]:
+    """The ways to retrieve in the order of trial; "auto" is the fastest first."""
+    if said == "auto":
+        return (GET, MOVE) if web is None else (WADO, GET, MOVE)
+    ways = (said,) if isinstance(said, str) else tuple(said)
+    if WADO in ways and web is None:
+        hint = "Give the root of the PACS's DICOMweb service as dicomweb: {url: ...}"
+        raise ConfigError("wado needs the key 'dicomweb' beside it", where=where, hint=hint)
+    return ways
+
+
+def _slots(entry: Mapping[str, Any], calling: str, where: str) -> tuple[Slot, ...]:
+    if "slots" not in entry:
+        title = entry.get("receive_ae_title", calling)
+        return (Slot(ae_title=title, port=entry.get("receive_port", 11112)),)
+    for key in ("receive_ae_title", "receive_port"):
+        if key in entry:
+            hint = "List all destinations under slots, or write one as receive_ae_title and receive_port"
+            raise ConfigError(f"{key!r} stands beside 'slots'", where=where, hint=hint)
+    slots = tuple(Slot(ae_title=one["ae_title"], port=one["port"]) for one in entry["slots"])
+    if len({one.port for one in slots}) < len(slots) or len({one.ae_title for one in slots}) < len(slots):
+        hint = "A pull is known by its title, and listens on its port: each slot needs its own"
+        raise ConfigError("an AE title or port stands there twice", where=f"{where}.slots", hint=hint)
+    return slots
+
+
+def _tls(entry: Mapping[str, str], where: str) -> Tls:
+    if ("key" in entry) != ("certificate" in entry):
+        raise ConfigError("'certificate' and 'key' need each other", where=where)
+    return Tls(**{key: Path(path) for key, path in entry.items()})
+
+
+def _web(name: str, entry: Mapping[str, Any], courtesy: Courtesy, where: str) -> WebPeer:
+    if ("user" in entry) != ("password" in entry) or ("user" in entry and "token" in entry):
+        hint = "Write either token, or user and password; each secret as {file: ...} or {env: ...}"
+        raise ConfigError("must hold 'user' and 'password', or 'token'", where=where, hint=hint)
+    return WebPeer(
+        name=name,
+        url=entry["url"].rstrip("/"),
+        token=_secret(entry.get("token")),
+        user=entry.get("user", ""),
+        password=_secret(entry.get("password")),
+        tls=_tls(entry.get("tls", {}), f"{where}.tls"),
+        courtesy=courtesy,
+    )
+
+
+def _secret(entry: Mapping[str, str] | None) -> Secret | None:
+    if entry is None:
+        return None
+    return Secret(file=Path(entry["file"]) if "file" in entry else None, env=entry.get("env", ""))
+
+
+def _courtesy(entry: Mapping[str, Any], where: str) -> Courtesy:
+    hours = None
+    if "hours" in entry:
+        start, end = (time.fromisoformat(text.strip()) for text in entry["hours"].split("-"))
+        if start == end:
+            hint = "Leave the key out to pull at any hour"
+            raise ConfigError("begins when it ends", where=f"{where}.hours", hint=hint)
+        hours = (start, end)
+    defaults = Courtesy()
+    return Courtesy(
+        hours=hours,
+        pause_s=float(entry.get("pause_s", defaults.pause_s)),
+        moves=entry.get("moves", defaults.moves),
+        retries=entry.get("retries", defaults.retries),
     )
 
 

@@ -28,6 +28,7 @@ DELIVERY = (
     "dataset.py",
     "files.py",
     "model.py",
+    "peers.py",
     "plan_table.py",
     "report/*.*",
     "schemas/*.json",

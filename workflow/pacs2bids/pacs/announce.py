@@ -7,8 +7,8 @@ import logging
 from pacs2bids.model import PullError
 from pacs2bids.pacs.find import find
 from pacs2bids.pacs.inbox import is_uid
-from pacs2bids.pacs.peers import Attributes, PacsPeer
 from pacs2bids.pacs.receipt import Announcement
+from pacs2bids.peers import Attributes, PacsPeer
 
 log = logging.getLogger("pacs2bids.pull")
 

@@ -22,7 +22,7 @@ from pacs2bids.files import is_emptied
 from pacs2bids.model import ConfigError, Leftover, Reason
 from pacs2bids.pacs.identifiers import text_of
 from pacs2bids.pacs.matching import matches
-from pacs2bids.pacs.peers import Attributes
+from pacs2bids.peers import Attributes
 
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 
 from pacs2bids.model import QueryError
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of
-from pacs2bids.pacs.peers import Attributes, PacsPeer
+from pacs2bids.peers import Attributes, PacsPeer
 
 _CONNECT_TIMEOUT_S = 10.0
 # Orthanc closes at once behind a rejection, and pynetdicom may see the end before the reason: ask again

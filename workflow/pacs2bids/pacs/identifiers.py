@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PN_DELIMS, STR_VR, TEXT_VR_DELIMS
 
-from pacs2bids.pacs.peers import Attributes
+from pacs2bids.peers import Attributes
 
 _NO_KEYS = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet", "TimezoneOffsetFromUTC", ""})
 

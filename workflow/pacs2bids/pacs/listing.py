@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pacs2bids.model import QueryError
-from pacs2bids.pacs.peers import Attributes
 from pacs2bids.pacs.query import Ask, check_match
+from pacs2bids.peers import Attributes
 
 # keyword -> heading
 COLUMNS = {

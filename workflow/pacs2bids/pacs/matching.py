@@ -11,7 +11,7 @@ import re
 from pydicom.datadict import dictionary_VR
 from pydicom.datadict import keyword_dict as _KEYWORDS  # noqa: N812 - a constant of pydicom
 
-from pacs2bids.pacs.peers import Attributes
+from pacs2bids.peers import Attributes
 
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _TIME_DIGITS = 12  # HHMMSSFFFFFF

@@ -24,7 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 from pacs2bids.model import MoveStatus
 from pacs2bids.pacs.find import associated
 from pacs2bids.pacs.identifiers import identifier_of
-from pacs2bids.pacs.peers import PacsPeer
+from pacs2bids.peers import PacsPeer
 
 # A PACS may send everything before it says a word: who watches what arrives decides when to give up
 _LONGEST_MOVE_S = 7 * 24 * 3600.0
@@ -66,14 +66,14 @@ class Move:
     """A C-MOVE under way. ``status``: its last words; ``last_word_s``: when they came (monotonic)."""
 
     def __init__(
-        self, association: Association, peer: PacsPeer, request: MoveRequest, message_id: int
+        self, association: Association, destination: str, request: MoveRequest, message_id: int
     ) -> None:
         self.status = MoveStatus(level=request.level, message_id=message_id, status="")
         self.last_word_s = time.monotonic()
         self._association = association
         self._answers = association.send_c_move(
             request.identifier(),
-            peer.destination_ae_title,
+            destination,
             StudyRootQueryRetrieveInformationModelMove,
             msg_id=message_id,
         )
@@ -121,14 +121,15 @@ def _noted(status: MoveStatus, answer: Dataset) -> MoveStatus:
 
 
 @contextmanager
-def moving(peer: PacsPeer, request: MoveRequest, message_id: int) -> Iterator[Move]:
-    """Ask ``peer`` to send; a move that is not finished when the block ends is abandoned.
+def moving(peer: PacsPeer, destination: str, request: MoveRequest, message_id: int) -> Iterator[Move]:
+    """Ask ``peer`` to send to the AE title ``destination``.
 
+    A move that is not finished when the block ends is abandoned.
     Raises QueryError if the PACS cannot be reached or does not talk to us.
     """
     contexts = [build_context(StudyRootQueryRetrieveInformationModelMove)]
     with associated(peer, contexts, response_timeout_s=_LONGEST_MOVE_S) as association:
-        move = Move(association, peer, request, message_id)
+        move = Move(association, destination, request, message_id)
         try:
             yield move
         finally:

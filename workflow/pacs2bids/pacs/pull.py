@@ -25,9 +25,9 @@ from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.move import UNKNOWN_DESTINATION, Move, MoveRequest, moving
-from pacs2bids.pacs.peers import PacsPeer
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
 from pacs2bids.pacs.turns import own_turn
+from pacs2bids.peers import PacsPeer, Slot
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
@@ -66,9 +66,10 @@ def pull_from_pacs(
     """
     patience = patience or Patience()
     started, started_s = receipts.now(), time.monotonic()
-    with own_turn(peer.destination_ae_title, peer.receive_port, wait_s=patience.turn_s):
+    slot = peer.slots[0]
+    with own_turn(slot.ae_title, slot.port, wait_s=patience.turn_s):
         inbox = Inbox(folder, study_instance_uid)
-        talk, kept = _talk(peer, inbox, patience)
+        talk, kept = _talk(peer, slot, inbox, patience)
         receipt = receipts.made_out(
             inbox,
             source=peer.name,
@@ -82,12 +83,12 @@ def pull_from_pacs(
     return _concluded(receipt, talk, folder)
 
 
-def _talk(peer: PacsPeer, inbox: Inbox, patience: Patience) -> tuple[_Talk, int]:
+def _talk(peer: PacsPeer, slot: Slot, inbox: Inbox, patience: Patience) -> tuple[_Talk, int]:
     """The conversation, ended; and how many instances were here before it."""
     address = Address(
-        ae_title=peer.destination_ae_title,
+        ae_title=slot.ae_title,
         host=peer.receive_host,
-        port=peer.receive_port,
+        port=slot.port,
         callers=(peer.ae_title,),
     )
     with receiving(address, inbox) as receiver:
@@ -95,7 +96,7 @@ def _talk(peer: PacsPeer, inbox: Inbox, patience: Patience) -> tuple[_Talk, int]
         if kept:
             study = inbox.study_instance_uid
             log.info("study %s: %d instances are here from an earlier attempt", study, kept)
-        talk = _Talk(peer, inbox, receiver, patience)
+        talk = _Talk(peer, slot, inbox, receiver, patience)
         talk.run()
     return talk, kept
 
@@ -127,8 +128,10 @@ def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> 
 class _Talk:
     """The conversation with a PACS about one study."""
 
-    def __init__(self, peer: PacsPeer, inbox: Inbox, receiver: Receiver, patience: Patience) -> None:
-        self.peer, self.inbox, self.receiver, self.patience = peer, inbox, receiver, patience
+    def __init__(
+        self, peer: PacsPeer, slot: Slot, inbox: Inbox, receiver: Receiver, patience: Patience
+    ) -> None:
+        self.peer, self.slot, self.inbox, self.receiver, self.patience = peer, slot, inbox, receiver, patience
         self.announced = receipts.Announcement(listed={}, counted={})
         self.transfers: list[MoveStatus] = []
         self.stable = False
@@ -211,7 +214,7 @@ class _Talk:
     def _move(self, request: MoveRequest) -> MoveStatus:
         message_id = secrets.randbelow(0xFFFF) + 1  # not those of a pull just before (PS3.7 section 9.1.4.1)
         self.receiver.moves.add((self.peer.calling_ae_title, message_id))
-        with moving(self.peer, request, message_id) as move:
+        with moving(self.peer, self.slot.ae_title, request, message_id) as move:
             self._follow(move, request)
         self.transfers.append(move.status)
         ended = move.status.status or "none"
@@ -282,7 +285,7 @@ class _Talk:
             cause = f"calls came from {callers} instead of {self.peer.ae_title} and were turned away"
             return cause, "If that is your PACS, correct its ae_title in config.yaml"
         cause = f"{answer} and never called us: it does not know where to, or cannot get through"
-        us = f"AE title {self.peer.destination_ae_title} with this machine's address"
+        us = f"AE title {self.slot.ae_title} with this machine's address"
         port = self.receiver.port
         return cause, f"Register {us} and port {port} there as a move destination, and open the port to it"
 

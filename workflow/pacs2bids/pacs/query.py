@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 from pacs2bids.model import ConfigError, QueryError, StudyRow
 from pacs2bids.pacs.catalogue import IMAGE_KEYS, SERIES_KEYS
-from pacs2bids.pacs.peers import Attributes
+from pacs2bids.peers import Attributes
 from pacs2bids.studies_table import TableRow, is_label, is_uid, summed_up
 
 # (name of a source, question) -> the studies that match

@@ -10,7 +10,7 @@ from pacs2bids.model import ConfigError, PullError, Reason, Receipt
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.catalogue import Catalogue, Instance, Study, scan
 from pacs2bids.pacs.inbox import Identity, Inbox, Kept, is_uid
-from pacs2bids.pacs.peers import FolderSource
+from pacs2bids.peers import FolderSource
 
 log = logging.getLogger("pacs2bids.pull")
 

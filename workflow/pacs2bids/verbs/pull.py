@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pacs2bids.config import Config, PacsSource, load_config, suggest
+from pacs2bids.config import Config, load_config, suggest
 from pacs2bids.files import read_tsv
 from pacs2bids.model import ConfigError, Receipt
-from pacs2bids.pacs.peers import FolderSource
-from pacs2bids.verbs._peers import peer_of
+from pacs2bids.peers import FolderSource, PacsPeer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +45,12 @@ def _source_name(table: Path, study: str, config: Config) -> str:
 
 def _pull(config: Config, name: str, study: str, out: Path) -> Receipt:
     source = config.sources[name]
-    if not isinstance(source, PacsSource):
+    if isinstance(source, FolderSource):
         from pacs2bids.pacs.sources import pull_from_folder  # noqa: PLC0415
 
-        return pull_from_folder(FolderSource(name=name, path=source.path), study, out)
+        return pull_from_folder(source, study, out)
+    if not isinstance(source, PacsPeer):
+        raise ConfigError("a DICOMweb server cannot be pulled from yet", where=str(source))
     from pacs2bids.pacs.pull import pull_from_pacs  # noqa: PLC0415
 
-    return pull_from_pacs(peer_of(source), study, out)
+    return pull_from_pacs(source, study, out)

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 from pacs2bids.config import (
     Config,
-    PacsSource,
-    Source,
     SourcesOnly,
     checked_match,
     load_config,
@@ -25,14 +23,14 @@ from pacs2bids.config import (
 )
 from pacs2bids.files import write_tsv
 from pacs2bids.model import ConfigError, StudyRow
+from pacs2bids.peers import FolderSource, PacsPeer, Source
 from pacs2bids.studies_table import read_table
 from pacs2bids.text import counted
-from pacs2bids.verbs._peers import peer_of
 
 if TYPE_CHECKING:
     from pacs2bids.pacs.catalogue import Catalogue
-    from pacs2bids.pacs.peers import Attributes
     from pacs2bids.pacs.query import Settled
+    from pacs2bids.peers import Attributes
 
 log = logging.getLogger("pacs2bids.query")
 
@@ -150,10 +148,12 @@ class _Sources:
 
     def ask(self, name: str, question: Attributes) -> Sequence[Attributes]:
         source = self._sources[name]
-        if isinstance(source, PacsSource):
+        if isinstance(source, PacsPeer):
             from pacs2bids.pacs.find import find  # noqa: PLC0415 - a folder needs no network
 
-            return find(peer_of(source), "STUDY", question)
+            return find(source, "STUDY", question)
+        if not isinstance(source, FolderSource):
+            raise ConfigError("a DICOMweb server cannot be asked yet", where=str(source))
         if name not in self._catalogues:
             from pacs2bids.pacs.catalogue import scan  # noqa: PLC0415
 

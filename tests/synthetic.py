@@ -9,6 +9,40 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from pacs2bids.model import ImageRef, StudyIndex
+from pacs2bids.store import index_folder
+
+IMAGE = ImageRef(
+    path="one.dcm",
+    frame=0,
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    offset=0,
+    length=12,
+    rows=2,
+    columns=3,
+    samples_per_pixel=1,
+    planar_configuration=0,
+    bits_allocated=16,
+    bits_stored=12,
+    high_bit=11,
+    signed=False,
+    is_float=False,
+    photometric_interpretation="MONOCHROME2",
+    big_endian=False,
+)
+
+
+def save(data: Dataset, path: Path) -> None:
+    """Write one instance; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+
+
+def indexed(folder: Path) -> StudyIndex:
+    """The index of the one study that a folder holds."""
+    (index,) = index_folder(folder).indices
+    return index
+
 
 def uid(*parts: object) -> str:
     """A UID that is always the same for the same parts."""

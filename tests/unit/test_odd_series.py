@@ -12,22 +12,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pacs2bids.__main__ import main
-from pacs2bids.model import Reason, StudyIndex
-from pacs2bids.store import index_folder, index_study, reconstruct
-from synthetic import Series, uid
+from pacs2bids.model import Reason
+from pacs2bids.store import index_study, reconstruct
+from synthetic import Series, indexed, save, uid
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-
-
-def save(data: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-
-
-def indexed(folder: Path) -> StudyIndex:
-    (index,) = index_folder(folder).indices
-    return index
 
 
 def write_at(folder: Path, distances_mm: Sequence[float], *, tilt_mm: float = 0.0) -> None:

@@ -16,22 +16,12 @@ from forms import Marked, enhanced_siemens
 from pacs2bids.__main__ import main
 from pacs2bids.header import Header, Reader, recall
 from pacs2bids.indexing import Indexer
-from pacs2bids.model import ImageRef, Reason, StudyIndex
+from pacs2bids.model import ImageRef, Reason
 from pacs2bids.store import index_folder
 from pacs2bids.vendors import standard
-from synthetic import Series, uid
+from synthetic import Series, indexed, save, uid
 
 MULTI_FRAME_WORD_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.3"
-
-
-def save(data: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-
-
-def indexed(folder: Path) -> StudyIndex:
-    (index,) = index_folder(folder).indices
-    return index
 
 
 def bits_above(header: Header) -> float | None:

@@ -8,9 +8,10 @@ from pydicom.dataset import Dataset
 
 from pacs2bids.frames import Frame
 from pacs2bids.header import Header
-from pacs2bids.model import Facts, ImageRef, Plane
+from pacs2bids.model import Facts, Plane
 from pacs2bids.stack import Arrangement, Piece
 from pacs2bids.timing import pause, repetition_time_s, slice_times_s
+from synthetic import IMAGE
 
 PLANE = Plane(
     position_lps=(0, 0, 0),
@@ -20,24 +21,6 @@ PLANE = Plane(
     column_spacing_mm=1,
     rows=2,
     columns=2,
-)
-IMAGE = ImageRef(
-    path="x",
-    frame=0,
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    offset=0,
-    length=8,
-    rows=2,
-    columns=2,
-    samples_per_pixel=1,
-    planar_configuration=0,
-    bits_allocated=16,
-    bits_stored=16,
-    high_bit=15,
-    signed=False,
-    is_float=False,
-    photometric_interpretation="MONOCHROME2",
-    big_endian=False,
 )
 
 

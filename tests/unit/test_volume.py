@@ -10,25 +10,7 @@ import pytest
 
 from pacs2bids.model import ConversionError, ImageRef, Placement, Stack, StackFacts
 from pacs2bids.volume import BLOCK, Layout, assemble, decode, layout_of
-
-IMAGE = ImageRef(
-    path="one.dcm",
-    frame=0,
-    transfer_syntax_uid="1.2.840.10008.1.2.1",
-    offset=0,
-    length=12,
-    rows=2,
-    columns=3,
-    samples_per_pixel=1,
-    planar_configuration=0,
-    bits_allocated=16,
-    bits_stored=12,
-    high_bit=11,
-    signed=False,
-    is_float=False,
-    photometric_interpretation="MONOCHROME2",
-    big_endian=False,
-)
+from synthetic import IMAGE
 
 
 def decoded(raw: bytes, image: ImageRef) -> np.ndarray:

@@ -261,19 +261,23 @@ def add(heuristic: Path, lines: str) -> str:
     return before
 
 
+def told_failures(copied: Path, cause: str, *, sessions: int) -> str:
+    """Run; so many of the two sessions fail for this cause, which the errors tell, and the page: returned."""
+    errors = failed(copied)
+    assert [cause in error for error in errors] == [True] * sessions
+    assert f"made of what there is, {2 - sessions} of 2 sessions" in (copied / "said").read_text()
+    page = report(copied)
+    assert f"{sessions} of 2 sessions failed" in page
+    assert cause in page
+    return page
+
+
 def test_failure_is_told_until_it_is_repaired(copied: Path) -> None:
     heuristic = copied / "heuristic.py"
     good = heuristic.read_text()
     heuristic.write_text(good + "\nthis is no Python\n")
     for _ in range(2):
-        first, second = failed(copied)
-        assert "SyntaxError" in first
-        assert "SyntaxError" in second
-        assert "made of what there is, 0 of 2 sessions" in (copied / "said").read_text()
-        page = report(copied)
-        assert "2 of 2 sessions failed" in page
-        assert "failed: not planned" in page
-        assert "SyntaxError" in page
+        assert "failed: not planned" in told_failures(copied, "SyntaxError", sessions=2)
     heuristic.write_text(good)
     assert ran(copied) >= ENDING
     assert "2 of 2 sessions failed" not in report(copied)
@@ -284,13 +288,7 @@ def test_one_failed_session_of_two_is_told_again(copied: Path) -> None:
     heuristic = copied / "heuristic.py"
     good = add(heuristic, "    if seqinfo[0].patient_id.endswith('2'):\n        return 1 / 0\n")
     for _ in range(2):
-        (error,) = failed(copied)
-        assert "ZeroDivisionError" in error
-        assert "made of what there is, 1 of 2 sessions" in (copied / "said").read_text()
-        page = report(copied)
-        assert "1 of 2 sessions failed" in page
-        assert "ZeroDivisionError" in page
-        assert "of an earlier run" in page
+        assert "of an earlier run" in told_failures(copied, "ZeroDivisionError", sessions=1)
     heuristic.write_text(good)
     assert ran(copied) >= ENDING
     assert ran(copied) == set()

@@ -48,6 +48,7 @@ from pacs2bids.stack import (
     without_copies,
     without_direction,
 )
+from pacs2bids.text import AGAIN
 
 SameContent = Callable[[str, str], bool]
 
@@ -57,7 +58,6 @@ GEOMETRY = {
     "ImageOrientationPatient",
 }  # rules of ``stack`` that say where voxels lie
 MANY_PARTS = 8
-AGAIN = "If the source has it whole, get it again (if pulled: remove the study's folder, run again)"
 
 
 def _nobody_knows(_one: ImageRef, _other: ImageRef) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from pacs2bids.codecs import decompressed
 from pacs2bids.model import ConversionError, ImageRef
+from pacs2bids.text import AGAIN
 from pacs2bids.volume import Notice, Pixels, decode
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -26,7 +27,6 @@ RLE = "1.2.840.10008.1.2.5"
 ITEM = 0xFFFEE000
 # the first bytes of a JPEG or JPEG-LS picture (SOI), of a JPEG 2000 one (SOC), and of the JP2 file format
 STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
-AGAIN = "If the source has it whole, get it again (if pulled: remove the study's folder, run again)"
 PALETTE = ["Red", "Green", "Blue"]
 
 Span = tuple[int, int]

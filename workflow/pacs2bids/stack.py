@@ -18,7 +18,6 @@ throughout. Slabs that are shifted against each other in their plane are volumes
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from pacs2bids.geometry import Floats, slice_normal
 from pacs2bids.header import Header, recall
 from pacs2bids.model import ConversionError, ImageRef, Json, Plane, Vector
 from pacs2bids.sidecar import per_volume
+from pacs2bids.vendors import standard
 
 SAME_PLACE_MM = 0.02  # IPP is text of a few digits: the same slice of two volumes may differ in the last one
 SAME_DIRECTION = 0.005  # of unit vectors: a third of a degree
@@ -41,7 +41,6 @@ SHORTEST_RUN = 3  # slices at one distance that are taken for a volume of their 
 IN_LINE_MM = 0.5  # texts of positions and of directions that are rounded move no slice as far
 MANY_LINES = 8
 SHOWN = 5
-EPOCH = datetime(2000, 1, 1)  # any: no clock of this machine, with its summer time, counts
 
 
 SamePicture = Callable[[ImageRef, ImageRef], bool]
@@ -151,20 +150,9 @@ def acquired(frame: Frame) -> str:
 
 
 def iso_date_time(stamp: str) -> str:
-    """A DICOM DT (PS3.5 section 6.2, YYYYMMDDHHMMSS.FFFFFF) as ISO 8601; what is missing is zero."""
-    local = re.split("[+-]", stamp, maxsplit=1)[0]  # the offset from UTC, if any, does not matter here
-    digits, _, fraction = local.partition(".")
-    if not digits.isdigit() or len(digits) < 8:
-        return ""
-    digits = digits[:14].ljust(14, "0")
-    date, clock = digits[:8], digits[8:]
-    fraction = (fraction if fraction.isdigit() else "").ljust(6, "0")[:6]
-    text = f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}.{fraction}"
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return ""
-    return text
+    """A DICOM DT as ISO 8601; what is missing is zero, "" if there is no such date."""
+    moment = standard.date_time(stamp)
+    return "" if moment is None else moment.isoformat(timespec="microseconds")
 
 
 def _rescale(header: Header) -> tuple[float, float]:
@@ -497,9 +485,9 @@ def _instance(piece: Piece) -> int:
 
 def _tenths(piece: Piece) -> int:
     """Time in tenths of a second: finer than volumes follow each other, coarser than clocks jitter."""
-    return (
-        round((datetime.fromisoformat(piece.acquired) - EPOCH).total_seconds() * 10) if piece.acquired else 0
-    )
+    if not piece.acquired:
+        return 0
+    return round((datetime.fromisoformat(piece.acquired) - standard.EPOCH).total_seconds() * 10)
 
 
 def _is_numbered(volumes: list[dict[int, Piece]]) -> bool:

@@ -72,10 +72,11 @@ def files_below(folder: Path) -> Iterator[str]:
 
     Raises OSError where a folder cannot be read.
     """
-    return _files_below(str(folder), "", frozenset())
+    return _files_below(str(folder), "", frozenset([os.path.realpath(folder)]))
 
 
 def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
+    """``above``: the real paths of this folder and of those it lies in."""
     with os.scandir(folder) as scan:
         entries = sorted((entry for entry in scan if entry.name[0] != "."), key=attrgetter("name"))
     for entry in entries:
@@ -83,9 +84,9 @@ def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[st
         if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
             yield prefix + entry.name
     for entry in entries:
-        if entry.is_dir() and os.path.realpath(entry.path) not in above | {os.path.realpath(folder)}:
-            inner = above | {os.path.realpath(folder)}  # a link to a folder above would never end
-            yield from _files_below(entry.path, f"{prefix}{entry.name}/", inner)
+        if entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
+            # a link to a folder above would never end
+            yield from _files_below(entry.path, f"{prefix}{entry.name}/", above | {real})
 
 
 def parse_file(reader: Reader, folder: Path, path: str) -> ParsedFile:

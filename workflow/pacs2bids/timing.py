@@ -40,15 +40,24 @@ def _pace_s(arrangement: Arrangement, *, least: int) -> float | None:
 
     Philips gives label and control of one repetition the same time (corpus philips_asl/402): they share it.
     """
-    starts = [min(piece.acquired for piece in volume) for volume in arrangement.grid]
+    starts = _starts(arrangement)
     shared = starts.count(starts[0])
     if len(set(starts)) < least or not all(starts) or set(Counter(starts).values()) != {shared}:
         return None
-    moments = [datetime.fromisoformat(start) for start in starts[::shared]]
-    steps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+    steps = _steps_s(starts[::shared])
     mean = sum(steps) / len(steps)
     even = min(steps) > 0 and max(steps) - min(steps) <= UNEVEN * mean
     return mean / shared if even else None
+
+
+def _starts(arrangement: Arrangement) -> list[str]:
+    """When each volume began, as ISO date and time; "" if unknown."""
+    return [min(piece.acquired for piece in volume) for volume in arrangement.grid]
+
+
+def _steps_s(starts: Sequence[str]) -> list[float]:
+    moments = [datetime.fromisoformat(start) for start in starts]
+    return [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
 
 
 def pause(arrangement: Arrangement, repetition_time_s: float | None) -> str:
@@ -56,11 +65,10 @@ def pause(arrangement: Arrangement, repetition_time_s: float | None) -> str:
 
     A scan that was stopped and started again under one series is two runs; a pause of many repetitions tells.
     """
-    starts = [min(piece.acquired for piece in volume) for volume in arrangement.grid]
+    starts = _starts(arrangement)
     if repetition_time_s is None or not all(starts):
         return ""
-    moments = [datetime.fromisoformat(start) for start in starts]
-    steps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+    steps = _steps_s(starts)
     longest = max(steps, default=0.0)
     if longest <= max(PAUSE_S, PAUSE_REPETITIONS * repetition_time_s):
         return ""

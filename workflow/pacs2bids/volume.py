@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pacs2bids.model import ConversionError, ImageRef, Stack
+from pacs2bids.text import AGAIN
 
 Pixels = NDArray[Any]
 Load = Callable[[ImageRef], Pixels]
@@ -47,11 +48,7 @@ def decode(raw: bytes, image: ImageRef, notice: Notice) -> Pixels:
     """
     if len(raw) < (image.length or 0):
         what = f"is cut short: {len(raw)} bytes of pixels where {image.length} are due"
-        raise ConversionError(
-            what,
-            where=image.path,
-            hint="If the source has it whole, get it again (if pulled: remove the study's folder, run again)",
-        )
+        raise ConversionError(what, where=image.path, hint=AGAIN)
     if image.big_endian and image.bits_allocated % 16:
         raw = np.frombuffer(raw, "u2").byteswap().tobytes()
     kind = "f" if image.is_float else "i" if image.signed else "u"

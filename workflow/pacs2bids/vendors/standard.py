@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 
 from pacs2bids.header import Header, recalled
@@ -27,7 +28,7 @@ _SCANNER_MAPS = {"ADC", "EADC", "EXPADC", "FA", "RA", "VR", "TRACE", "TRACEW", "
 DIFFUSION_MAPS = frozenset(_STANDARD_MAPS | _SCANNER_MAPS)
 
 _PHASE_ENCODING = {"ROW": "row", "COL": "column", "COLUMN": "column"}
-_EPOCH = datetime(2000, 1, 1)
+EPOCH = datetime(2000, 1, 1)  # any: no clock of this machine, with its summer time, counts
 
 
 @recalled
@@ -143,16 +144,25 @@ def moment(header: Header) -> float | None:
 
 
 def date_time_s(text: str) -> float | None:
-    """Seconds since 2000 of a DICOM date and time YYYYMMDDHHMMSS.FFFFFF (PS3.5 section 6.2).
+    """Seconds since 2000 of a DICOM date and time. None if it is not given to the second."""
+    instant = date_time(text, least=14)
+    return None if instant is None else (instant - EPOCH).total_seconds()
 
-    None if it is not given to the second.
+
+def date_time(text: str, *, least: int = 8) -> datetime | None:
+    """A DICOM date and time YYYYMMDDHHMMSS.FFFFFF (DT, PS3.5 section 6.2); what is missing behind it is zero.
+
+    The offset from UTC, if any, is left out: all of a study has one. None if there are fewer than ``least``
+    digits before the fraction, or if there is no such moment.
     """
-    whole, _, fraction = text.partition(".")
-    digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
-    if len(whole) < 14:  # which strptime would read as digits of other fields
+    found = _DATE_TIME.fullmatch(text)
+    if found is None or len(found["whole"]) < least:
         return None
+    digits, fraction = found["whole"][:14].ljust(14, "0"), (found["fraction"] or "")[:6].ljust(6, "0")
     try:
-        instant = datetime.strptime(whole[:14], "%Y%m%d%H%M%S")
+        return datetime.fromisoformat(f"{digits[:8]}T{digits[8:]}.{fraction}")
     except ValueError:
         return None
-    return (instant - _EPOCH).total_seconds() + (float(f"0.{digits}") if digits else 0.0)
+
+
+_DATE_TIME = re.compile(r"(?P<whole>[0-9]{8,})(?:\.(?P<fraction>[0-9]*))?(?:[+-].*)?")

@@ -28,11 +28,6 @@ def anything(_field: str, _ours: Sidecar, _theirs: Sidecar) -> bool:
     return True
 
 
-def theirs_is(*values: Any) -> Check:
-    """Dcm2niix's value is one of these."""
-    return lambda field, _ours, theirs: theirs[field] in values
-
-
 def ours_is(*values: Any) -> Check:
     """Our value is one of these."""
     return lambda field, ours, _theirs: ours[field] in values

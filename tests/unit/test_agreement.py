@@ -9,14 +9,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from pacs2bids.agreement import Reading, differences
 from pacs2bids.geometry import fsl_b_vectors
 
 SHAPE = (5, 6, 4, 3)
 AFFINE = np.array([[2.0, 0.1, 0, -20], [-0.1, 2.0, 0, -30], [0, 0, 3.0, 10], [0, 0, 0, 1]])
-LAS = axcodes2ornt(("L", "A", "S"))
 
 
 @dataclass(frozen=True)

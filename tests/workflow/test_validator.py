@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -136,9 +135,6 @@ def project(tmp_path: Path) -> Project:
 
 def kinds(findings: tuple[Finding, ...], severity: str) -> set[tuple[str, str]]:
     return {(each.origin, each.code) for each in findings if each.severity == severity}
-
-
-Break = Callable[[Project], object]
 
 
 def test_a_placed_session_is_valid(

@@ -7,6 +7,7 @@ the same, but costs as much time to import as the conversion of a thousand files
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,7 @@ def header(
     (scanner), or of code 0 and all zero where the grid has no such form: a sheared one has no quaternion.
     Raises ConversionError if an axis is too long for the format, or a number too large.
     """
-    if max(shape) > LONGEST:
-        raise ConversionError(f"has {max(shape)} voxels along one axis; NIfTI-1 holds up to {LONGEST}")
-    numbers = [*affine_ras.flat, slope, intercept, repetition_time_s or 0.0]
-    if not np.all(np.abs(numbers) < np.finfo(np.float32).max):
-        raise ConversionError("has a position, a size or a time that no number of NIfTI-1 can hold")
+    _require_room(shape, [*affine_ras.flat, slope, intercept, repetition_time_s or 0.0])
     zooms = np.sqrt((affine_ras[:3, :3] ** 2).sum(axis=0))
     handedness, quaternion, offset = 1.0, np.zeros(3), np.zeros(3)
     if has_qform:
@@ -78,6 +75,13 @@ def header(
             b"n+1",
         ),
     ) + bytes(4)
+
+
+def _require_room(shape: tuple[int, ...], numbers: Sequence[float]) -> None:
+    if max(shape) > LONGEST:
+        raise ConversionError(f"has {max(shape)} voxels along one axis; NIfTI-1 holds up to {LONGEST}")
+    if not np.all(np.abs(numbers) < np.finfo(np.float32).max):
+        raise ConversionError("has a position, a size or a time that no number of NIfTI-1 can hold")
 
 
 def quaternion_of(axes: Floats) -> tuple[float, Floats]:

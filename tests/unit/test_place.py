@@ -9,11 +9,12 @@ import logging
 import os
 import stat
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import bidsschematools.schema
 import pytest
+from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.files import read_record, write_record

@@ -6,7 +6,6 @@ import gzip
 import itertools
 import os
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from pacs2bids.__main__ import main

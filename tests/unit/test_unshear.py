@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import nibabel
 import numpy as np
 import pytest
@@ -200,7 +201,9 @@ def along_rows(folder: Path, *, columns: int, slices: int, shift: float) -> Unsh
     Series().write(folder)
     (index,) = index_folder(folder).indices
     affine = ((1.0, 0.0, shift, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    return unshearing_of(replace(index.stacks[0], shape=(columns, 1, slices, 1), affine_ras=affine))
+    return unshearing_of(
+        msgspec.structs.replace(index.stacks[0], shape=(columns, 1, slices, 1), affine_ras=affine)
+    )
 
 
 def test_colours_do_not_mix(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import logging
 import struct
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydicom.dataset import Dataset
 from test_csa import csa2
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from pacs2bids.model import ConversionError, ImageRef, Placement, Stack, StackFacts
 from pacs2bids.volume import BLOCK, Layout, assemble, decode, layout_of

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    # numpy's library of linear algebra starts a thread a core, which spin at first: nothing here multiplies
+    # matrices larger than 4x4, and 0.1 s of CPU is a third of a start
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # libraries warn of odd values of headers, with the values: what matters of it we say ourselves
     warnings.simplefilter("ignore")
     try:

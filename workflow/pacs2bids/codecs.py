@@ -10,10 +10,10 @@ import struct
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from pacs2bids.model import ConversionError, ImageRef
 from pacs2bids.volume import Notice, Pixels, stored_bits
@@ -32,8 +32,7 @@ SIZE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stated:
+class _Stated(Struct, frozen=True, kw_only=True):
     """What a code stream says of its picture. ``component_ids``, ``lossless``, ``jfif``: of JPEG alone."""
 
     rows: int

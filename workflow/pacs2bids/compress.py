@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from isal import isal_zlib
+from msgspec import Struct
 
 HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # RFC 1952 section 2.3: deflate, no flags, no time, unknown system
 END = b"\x03\0"  # an empty last block
@@ -23,8 +23,7 @@ RAW = -15  # deflate without a frame of its own
 LEVELS = {"off": None, "fast": 2, "small": 4}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Piece(Struct, frozen=True, kw_only=True):
     """One block as the file holds it, and CRC-32 and length in bytes of what it was made of."""
 
     content: bytes | memoryview

@@ -6,13 +6,13 @@ What is not here is looked up in pydicom; a test holds each row against its dict
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Private:
+
+class Private(Struct, frozen=True, kw_only=True):
     """A private element: found by its creator, wherever the block lies (PS3.5 section 7.8.1).
 
     ``element`` is the low byte. ``vr`` reads the value where the file does not say it (UN, implicit VR).

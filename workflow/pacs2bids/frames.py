@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pacs2bids import vendors
 from pacs2bids.geometry import mosaic_planes
@@ -16,8 +18,7 @@ from pacs2bids.header import Header, ParsedFile, frame_headers, recall
 from pacs2bids.model import Facts, ImageRef, Mosaic, Pacs2BidsError, Plane, Reason, Vector
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(Struct, frozen=True, kw_only=True):
     """One plane. ``tile``: its place in a mosaic, 0 otherwise; ``tile_row``/``tile_column``: first pixel.
 
     ``instance``: the header of the whole instance. Its identity is asked there: Philips keeps the UIDs and
@@ -213,8 +214,7 @@ COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # the loade
 PRIMARIES = ("Red", "Green", "Blue")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Format:
+class _Format(Struct, frozen=True, kw_only=True):
     """How the pixels of an instance are stored (PS3.3 C.7.6.3)."""
 
     rows: int

@@ -13,11 +13,12 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial, wraps
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from pacs2bids.dictionary import Private, tag_of, vr_of
 from pacs2bids.model import HeaderError
@@ -88,8 +89,7 @@ class Layer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(Struct, frozen=True):
     """Elements of a template below one path, outer ones first: span numbers by tag and by creator.
 
     ``asked``: span numbers by keyword, of those that were asked for.
@@ -540,8 +540,7 @@ def _watched(function: Callable[[Header], T], header: Header) -> tuple[T, set[tu
 # ---------------------------------------------------------------------------------------------- files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixelSpan:
+class PixelSpan(Struct, frozen=True, kw_only=True):
     """Where the pixel data of a file lie, in bytes; in a deflated file: of its inflated data set.
 
     ``length``: None where they are encapsulated (compressed): ``offset`` is that of their first item.
@@ -554,8 +553,7 @@ class PixelSpan:
     is_words: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedFile:
+class ParsedFile(Struct, frozen=True, kw_only=True):
     """One DICOM file without its pixels. ``pixels`` is None where it has none.
 
     ``frames``: the functional groups of each frame of an enhanced instance; ``shared``: those of all frames

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pacs2bids.describe import echo_time_s, series_info, stack_of
 from pacs2bids.frames import Frame, UnusableError, frames_of
@@ -64,8 +65,7 @@ def _nobody_knows(_one: ImageRef, _other: ImageRef) -> bool:
     return False
 
 
-@dataclass(slots=True)
-class Indexer:
+class Indexer(Struct):
     """Collects the instances of one study.
 
     ``add`` and ``add_unreadable`` once a file, in any order; then ``finish``. ``same_content`` compares two

@@ -7,13 +7,16 @@ and storage forms; above them nobody does.
 Conventions: lengths in mm, times in s, angles in degrees; ``_lps`` is the DICOM patient frame (x to the
 patient's Left, y to Posterior, z Superior; PS3.3 C.7.6.2.1.1), ``_ras`` the NIfTI frame. ``None`` means that
 the header does not say. All records are frozen; those under "kept on disk" are written as JSON by ``files``.
+They are msgspec's, not dataclasses: a class takes 0.05 ms to make instead of 1 ms, which every start would
+pay fifty times, and a record a tenth of the time, which every frame would pay.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -104,8 +107,7 @@ class Reason(StrEnum):
 # ---------------------------------------------------------------------------------------------- frames
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
+class Plane(Struct, frozen=True, kw_only=True):
     """Where one stored plane lies (PS3.3 C.7.6.2).
 
     ``position_lps``: centre of the first voxel. ``row_cosines_lps``: direction of increasing column index
@@ -124,8 +126,7 @@ class Plane:
     placed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mosaic:
+class Mosaic(Struct, frozen=True, kw_only=True):
     """How a vendor tiles one volume into one picture; tiles fill rows first.
 
     ``slices``: used tiles. ``tiles_per_row``: width of the grid. ``normal_lps``: unit vector from tile n to
@@ -141,8 +142,7 @@ class Mosaic:
     first_position_lps: Vector | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What standard and private elements of one header say, in vendor-neutral terms.
 
     ``phase_encoding``: "row" when phase is encoded along rows of the stored picture (increasing column
@@ -185,8 +185,7 @@ class Facts:
 # ---------------------------------------------------------------------------------------------- kept on disk
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRef:
+class ImageRef(Struct, frozen=True, kw_only=True):
     """One stored picture: where its pixels are and how to read them (PS3.5 section 8, PS3.3 C.7.6.3).
 
     ``path`` is relative to the study's DICOM folder. ``frame`` counts from 0. ``offset``, ``length``: bytes
@@ -221,8 +220,7 @@ class ImageRef:
         return self.samples_per_pixel > 1 or self.photometric_interpretation == "PALETTE COLOR"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class Placement(Struct, frozen=True, kw_only=True):
     """Where each plane of a stack comes from; the five tuples run in parallel, one entry a plane.
 
     ``image``: index into ``Stack.images``. ``tile_row``, ``tile_column``: first stored row and column of the
@@ -236,16 +234,14 @@ class Placement:
     volume: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gradients:
+class Gradients(Struct, frozen=True, kw_only=True):
     """Diffusion weighting, one entry a volume; vectors in the patient frame, (0, 0, 0) where b = 0."""
 
     b_values_s_per_mm2: tuple[float, ...]
     b_vectors_lps: tuple[Vector, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackFacts:
+class StackFacts(Struct, frozen=True, kw_only=True):
     """What a name or a report needs to know of a stack. ``acquired``: ISO date and time of frame one."""
 
     acquired: str | None = None
@@ -265,8 +261,7 @@ class StackFacts:
     orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
+class Stack(Struct, frozen=True, kw_only=True):
     """The planes that make one NIfTI file, fully described; only the pixels are missing.
 
     ``stack_id`` names the volume under ``volumes/``: series key, hyphen, ordinal, as in "005-1".
@@ -298,8 +293,7 @@ class Stack:
     display_rescale: tuple[tuple[float, float], ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
+class Leftover(Struct, frozen=True, kw_only=True):
     """An instance that is in no stack, and why. ``detail`` is a sentence for a person."""
 
     path: str
@@ -309,16 +303,14 @@ class Leftover:
     series_instance_uid: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedStack:
+class FailedStack(Struct, frozen=True, kw_only=True):
     """A stack that could not be reconstructed, and the error as a person reads it."""
 
     stack_id: str
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesInfo:
+class SeriesInfo(Struct, frozen=True, kw_only=True):
     """One series as a heuristic sees it. The fields from ``dims`` on follow heudiconv's SeqInfo.
 
     ``series_key``: short, unique in the study, sortable: "005", or "005b" where a number repeats.
@@ -360,8 +352,7 @@ class SeriesInfo:
     joined_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyIndex:
+class StudyIndex(Struct, frozen=True, kw_only=True):
     """``index.json``: every instance of one study, in a stack or among the leftovers.
 
     ``instances`` counts files received; it equals the distinct instances in stacks plus ``leftovers``.
@@ -377,8 +368,7 @@ class StudyIndex:
     refused: tuple[FailedStack, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeFile:
+class VolumeFile(Struct, frozen=True, kw_only=True):
     """The files of one reconstructed stack: names inside ``volumes/`` and their SHA-256, hexadecimal.
 
     ``sources``: the instances that it was made of, SOPInstanceUID -> SHA-256 of the file; None: not computed.
@@ -391,8 +381,7 @@ class VolumeFile:
     sources: dict[str, str | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeOpinion:
+class VolumeOpinion(Struct, frozen=True, kw_only=True):
     """What another converter says of one volume. ``volume``, ``other``: our name and its, "" if it has none.
 
     ``verdict``: "agrees"; "differs", and ``detail`` says how; "alone" if only we have it; "absent" if only
@@ -405,8 +394,7 @@ class VolumeOpinion:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """``volumes/manifest.json``: what was reconstructed, from what, by which engine."""
 
     engine_version: str
@@ -415,8 +403,7 @@ class Manifest:
     failed: tuple[FailedStack, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedInstance:
+class ReceivedInstance(Struct, frozen=True, kw_only=True):
     """One instance on disk. ``path`` is relative to the study's DICOM folder."""
 
     sop_instance_uid: str
@@ -428,16 +415,14 @@ class ReceivedInstance:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """An instance that was offered or announced and not kept, and why."""
 
     sop_instance_uid: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveStatus:
+class MoveStatus(Struct, frozen=True, kw_only=True):
     """How one C-MOVE (or other transfer) ended, in the PACS's own words."""
 
     level: str
@@ -449,8 +434,7 @@ class MoveStatus:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Struct, frozen=True, kw_only=True):
     """``receipt.json``: what the source announced for a study, what came, what is missing.
 
     ``announced`` maps SeriesInstanceUID to SOPInstanceUIDs; ``counted`` to how many the source says it has,
@@ -474,8 +458,7 @@ class Receipt:
     counted: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRow:
+class PlanRow(Struct, frozen=True, kw_only=True):
     """One row of ``plan.tsv``: a stack (or a series without one) and its name, or the reason it has none.
 
     ``bids_name``: path in the dataset without extension, "sub-01/ses-a/anat/sub-01_ses-a_T1w"; "" if
@@ -500,8 +483,7 @@ def is_set_aside(row: PlanRow) -> bool:
     return row.reason.startswith("the heuristic fails on this series")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyRow:
+class StudyRow(Struct, frozen=True, kw_only=True):
     """One row of the resolved ``studies.tsv``. ``session`` is "" where the study has no sessions."""
 
     study_instance_uid: str
@@ -515,8 +497,7 @@ class StudyRow:
         return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedSession:
+class PlacedSession(Struct, frozen=True, kw_only=True):
     """``placed.json``: the files one session put into the dataset, path in the dataset -> SHA-256."""
 
     session_key: str
@@ -528,8 +509,7 @@ class PlacedSession:
     absent: dict[str, str] = field(default_factory=dict)  # planned name -> why its volume is not there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One result of the checks. ``severity``: "error" or "warning". ``origin``: which check found it."""
 
     severity: str
@@ -539,8 +519,7 @@ class Finding:
     origin: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+class CheckResult(Struct, frozen=True, kw_only=True):
     """``check.json``: the verdict on the dataset."""
 
     ok: bool

@@ -11,11 +11,11 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct, field
 
 from pacs2bids.codecs import decompressed
 from pacs2bids.model import ConversionError, ImageRef
@@ -97,8 +97,7 @@ class _Loader:
 # ---------------------------------------------------------------------------------------------- encapsulated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Encapsulated:
+class _Encapsulated(Struct, frozen=True, kw_only=True):
     """The compressed pictures of one file: each a run of fragments of ``buffer``."""
 
     path: str
@@ -144,8 +143,7 @@ def _items(buffer: bytes) -> list[Span]:
 # ---------------------------------------------------------------------------------------------- deflated
 
 
-@dataclass(slots=True, kw_only=True)
-class _Inflated:
+class _Inflated(Struct, kw_only=True):
     """The data set of a deflated file (PS3.5 section A.5), inflated as far as was asked for."""
 
     path: str

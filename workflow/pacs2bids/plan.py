@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import product
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
 from pacs2bids.model import (
@@ -36,8 +38,7 @@ BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series
 PARTS = {"magnitude": "mag", "phase": "phase", "real": "real", "imaginary": "imag"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a heuristic says of one series.
 
     ``path``: name in the dataset without extension. ``template``: how the heuristic wrote it, for messages.
@@ -51,8 +52,7 @@ class Answer:
     stack: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered:
+class Unanswered(Struct, frozen=True, kw_only=True):
     """A series for which the heuristic gave no usable answer, and why, for a person."""
 
     study_instance_uid: str
@@ -60,8 +60,7 @@ class Unanswered:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class Answers(Struct, frozen=True, kw_only=True):
     """All that a heuristic says of a session."""
 
     named: tuple[Answer, ...]
@@ -69,16 +68,14 @@ class Answers:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPlan:
+class SessionPlan(Struct, frozen=True, kw_only=True):
     """The rows in the order of acquisition, and what a person should know of them."""
 
     rows: tuple[PlanRow, ...]
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Series:
+class _Series(Struct, frozen=True, kw_only=True):
     """A series with everything known about it."""
 
     info: SeriesInfo
@@ -97,8 +94,7 @@ class _Series:
         return f"series {self.info.series_key}" + (f" ({description})" if description else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Named:
+class _Named(Struct, frozen=True, kw_only=True):
     """A stack that has a name."""
 
     series: _Series

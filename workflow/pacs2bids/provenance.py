@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from pacs2bids.files import sha256
 from pacs2bids.model import ConversionError, Manifest, Receipt, StudyIndex

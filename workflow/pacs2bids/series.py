@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct, field
 
 from pacs2bids.frames import Frame
 from pacs2bids.header import Header
@@ -26,8 +26,7 @@ from pacs2bids.stack import SAME_PLACE_MM, SPLIT, Key, Piece, piece_of, sequence
 SERIES_NUMBER = list(SPLIT).index("SeriesNumber")
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """Frames with one split key: their pieces, and the frame that comes first as the template.
 
     ``copies``: pieces left out because others show the same. ``warning``: what its volume's users must know
@@ -47,8 +46,7 @@ class Part:
         self.pieces.append(piece)
 
 
-@dataclass(slots=True)
-class Series:
+class Series(Struct):
     """What is collected of one SeriesInstanceUID.
 
     ``unusable``: path -> kind of the pictures that have no frames, or frames without a place in the patient.
@@ -89,8 +87,7 @@ class Series:
 # ---------------------------------------------------------------------------------------------- joining
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scans:
+class Scans(Struct, frozen=True, kw_only=True):
     """``joined``: groups of SeriesInstanceUIDs that are one scan each, in order of acquisition.
 
     ``doubts``: SeriesInstanceUID -> warning, for series that look like parts of one and stay apart.

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pacs2bids import __version__
 from pacs2bids.header import Header
@@ -36,8 +38,7 @@ class Policy(StrEnum):
     SITE = "site"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """All that a reader may look at. ``matrix``: (rows, columns) of one plane; None: not known."""
 
     header: Header
@@ -57,8 +58,7 @@ class Scope(StrEnum):
     VOLUME = "volume"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class Field(Struct, frozen=True, kw_only=True):
     """One sidecar field: its name, the unit of the value that ``read`` gives, and where DICOM defines it.
 
     ``is_list``: of a field of VOLUME scope, BIDS lets it be a list with one value a volume.

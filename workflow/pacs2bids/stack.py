@@ -20,11 +20,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pacs2bids.frames import MAPPINGS, PARAMETRIC_MAP, Frame
 from pacs2bids.geometry import Floats, slice_normal
@@ -46,8 +47,7 @@ SHOWN = 5
 SamePicture = Callable[[ImageRef, ImageRef], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Piece(Struct, frozen=True, kw_only=True):
     """What is kept of a frame once its header is let go. Times in s, b-values in s/mm^2.
 
     ``temporal_position``: as the header numbers volumes, None if it does not.
@@ -73,8 +73,7 @@ class Piece:
     per_volume: tuple[Json, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrangement:
+class Arrangement(Struct, frozen=True, kw_only=True):
     """Planes on a grid: ``grid[volume][slice]``; slices ascend along the normal.
 
     ``slice_step_lps``: mm, shape (3,). ``incomplete``: pieces of volumes that lack slices.
@@ -98,23 +97,13 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
     if facts.slice_times_s is not None and frame.tile < len(facts.slice_times_s):
         slice_time_s = facts.slice_times_s[frame.tile]
     if like is not None:
-        return Piece(
+        return replace(
+            like,
             plane=frame.plane,
-            image=like.image,
             tile=frame.tile,
             tile_row=frame.tile_row,
             tile_column=frame.tile_column,
-            sop_instance_uid=like.sop_instance_uid,
-            instance_number=like.instance_number,
-            temporal_position=like.temporal_position,
-            acquisition_number=like.acquisition_number,
-            acquired=like.acquired,
-            b_value_s_per_mm2=like.b_value_s_per_mm2,
-            b_vector_lps=like.b_vector_lps,
             slice_time_s=slice_time_s,
-            rescale=like.rescale,
-            display_rescale=like.display_rescale,
-            per_volume=like.per_volume,
         )
     rescale = recall(_rescale, header)
     temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")

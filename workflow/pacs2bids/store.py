@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -22,6 +21,8 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pacs2bids import nifti
 from pacs2bids.compress import LEVELS, Piece, compressed, joined
@@ -154,8 +155,7 @@ def _indexer(folder: Path, study_instance_uid: str) -> Indexer:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedFolder:
+class IndexedFolder(Struct, frozen=True, kw_only=True):
     """What any folder holds: studies, files that are not DICOM, and DICOM files that cannot be used.
 
     ``directories``: DICOMDIR files, which are sound and no instances.
@@ -259,8 +259,7 @@ def remove_stale(volumes: Path, index: StudyIndex) -> None:
             path.unlink()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Work:
+class _Work(Struct, frozen=True, kw_only=True, eq=False):
     """A stack that is to be written. ``odd``: files with bits beyond the stored ones, for no known reason.
 
     ``unshearing``: if a resampled file is due, too. ``smallest``: then the smallest value of each block.
@@ -298,8 +297,7 @@ class _Loader(threading.local):
         self.load = pixel_loader(folder, lambda image: self.odd.add(image.path))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Writer:
+class _Writer(Struct, frozen=True, kw_only=True):
     """Writes stacks block by block: one big stack keeps all threads busy, and so do many small ones."""
 
     dicom: Path

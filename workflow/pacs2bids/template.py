@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 UNDEFINED = 0xFFFFFFFF
 PER_FRAME = 0x52009230  # the functional groups of each frame of an enhanced instance (PS3.3 C.7.6.16)
@@ -187,8 +188,7 @@ def _opened(
 # ---------------------------------------------------------------------------------------------- template
 
 
-@dataclass(slots=True, eq=False)
-class Template:
+class Template(Struct, eq=False):
     """One structure: ``spans`` of ``buffer`` (that of the first file), of which ``varying`` may differ.
 
     ``elastic``: those that may also differ in length. ``endings``: the last length, and values of
@@ -353,8 +353,7 @@ def is_creator(tag: int) -> bool:
     return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
-@dataclass(slots=True, kw_only=True)
-class Templates:
+class Templates(Struct, kw_only=True):
     """The templates of a scan, the last used first."""
 
     implicit: bool

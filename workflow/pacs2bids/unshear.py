@@ -7,10 +7,11 @@ as they are, and so do voxel sizes and directions within them; the third axis be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pacs2bids.model import Stack
@@ -25,8 +26,7 @@ DESCRIPTION = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unshearing:
+class Unshearing(Struct, frozen=True, kw_only=True):
     """How a stack gets to its new grid. ``stack``: as it is there, with shape, affine and without shear.
 
     ``shift``: from slice to slice along the first two axes, in voxels. ``first``: where the new grid begins

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from pacs2bids.model import ConversionError, ImageRef, Stack
@@ -24,8 +24,7 @@ Notice = Callable[[ImageRef], None]
 BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """How a stack lies in its file, known before any pixel is read: plane after plane, volume after volume.
 
     ``plane_shape``: (rows, columns) or (rows, columns, 3). True values are ``voxels * slope + intercept``.

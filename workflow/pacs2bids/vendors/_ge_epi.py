@@ -10,8 +10,9 @@ import math
 import re
 import struct
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from pacs2bids.header import Header, Private, recalled
 from pacs2bids.model import Facts
@@ -36,8 +37,7 @@ _PHASE_FLIPPED = 4  # bit of dacq_ctrl
 _TOP_DOWN, _BOTTOM_UP = 0, 2  # kydir; its other values are centre-out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epi:
+class Epi(Struct, frozen=True, kw_only=True):
     """What is needed of an echo-planar header, read once. ``planar``: whether it is one.
 
     ``acceleration``: in plane. ``acquisitions``: passes that make one volume. ``release``: of the software,

@@ -7,8 +7,9 @@ from it is kept for the last few distinct byte strings: one parse a series, afte
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct, field
 
 from pacs2bids.model import Json
 
@@ -29,8 +30,7 @@ _OFFSETS = ("lOffsetX", "lOffsetY", "lOffsetZ")
 _SECOND_ORDER = 5  # shim channels after the three linear ones
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class Protocol(Struct, frozen=True, kw_only=True):
     """What the protocol says. ``extra``: sidecar fields by dcm2niix's names, in BIDS units.
 
     ``slice_step_mm``: between the centres of its first two slices. ``segments``: shots a volume, where they

@@ -7,7 +7,8 @@ tells that such a picture is diffusion-weighted with b = 0.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pacs2bids.header import Header
 from pacs2bids.model import Facts, Vector

@@ -8,7 +8,8 @@ github.com/neurolabusc/dcm_qa_ge.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pacs2bids.header import Header, Private, recalled
 from pacs2bids.model import Facts, Json, Vector

@@ -11,7 +11,8 @@ partial Fourier leaves out.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts, Json, Vector

@@ -11,7 +11,9 @@ import logging
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pacs2bids.header import Header, Private, recall, recalled
 from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
@@ -61,8 +63,7 @@ _DAY_MS = 86_400_000.0
 _ECHO_TOLERANCE_S = 1e-5  # headers round to microseconds or 10 of them; echoes are a millisecond apart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Image:
+class _Image(Struct, frozen=True, kw_only=True):
     """Private values of one instance, whichever generation wrote them."""
 
     polarity: int | None

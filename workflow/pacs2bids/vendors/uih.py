@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector

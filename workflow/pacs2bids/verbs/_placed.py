@@ -56,7 +56,7 @@ def session_keys(studies: Path) -> list[str]:
         table = read_tsv(studies)
     except FileNotFoundError:
         raise ConfigError("is missing", where=str(studies), hint="Run 'pacs2bids query' first") from None
-    columns = StudyRow.__dataclass_fields__
+    columns = StudyRow.__struct_fields__
     try:
         rows = [StudyRow(**{column: row[column] for column in columns}) for row in table]
     except KeyError as error:

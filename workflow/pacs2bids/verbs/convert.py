@@ -6,9 +6,10 @@ import argparse
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from pacs2bids.files import read_record, write_record, write_tsv
 from pacs2bids.model import (

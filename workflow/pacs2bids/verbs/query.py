@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from pacs2bids.config import (
     Config,
@@ -77,8 +78,8 @@ def run(arguments: argparse.Namespace) -> str:
     settled = _settled(config, arguments.config)
     for warning in settled.warnings:
         log.warning("%s", warning)
-    columns = [field.name for field in fields(StudyRow)]
-    write_tsv(arguments.out, columns, [asdict(row) for row in settled.rows], mode=0o600)
+    rows = [asdict(row) for row in settled.rows]
+    write_tsv(arguments.out, StudyRow.__struct_fields__, rows, mode=0o600)
     studies = counted(len(settled.rows), "study", "studies")
     subjects = counted(len({row.subject for row in settled.rows}), "subject")
     return f"{studies} of {subjects} -> {arguments.out}"

@@ -16,25 +16,22 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from pydicom.dataset import FileDataset
-from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from pacs2bids.files import private_folder, sha256
 from pacs2bids.model import ReceivedInstance, Refused
+from pacs2bids.pacs.left_behind import left_behind
 
 # PS3.5 section 9.1: digits and dots, at most 64. Leading zeros are common in the field and harmless here;
 # what matters is that the UID can be a file name.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SERIES_INSTANCE_UID = 0x0020000E
-_UNDEFINED_LENGTH = 0xFFFFFFFF  # such a value ends with a delimiter (PS3.5 table 7.5-3, annex A.4)
-_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -112,9 +109,7 @@ class Inbox:
         ``earlier``: what its receipt says of them. A file that differs from that, that ends too early or is
         not what its name says, is moved to the quarantine.
         """
-        known = {one.sop_instance_uid: one for one in earlier}
-        for path in sorted(self.dicom.glob("*/*.dcm")):
-            found = self._left_behind(path, known)
+        for path, found in left_behind(self.dicom, self.study_instance_uid, earlier):
             if isinstance(found, str):
                 path.rename(private_folder(self.folder / "quarantine") / path.name)
                 log.warning("%s: %s; moved to quarantine", path, found)
@@ -122,40 +117,6 @@ class Inbox:
             with self._changed:
                 self._received[found.sop_instance_uid] = found
         return len(self._received)
-
-    def _left_behind(self, path: Path, known: Mapping[str, ReceivedInstance]) -> ReceivedInstance | str:
-        """The record of a file, or what is wrong with it."""
-        identity = self._identity_of(path)
-        if identity is None:
-            return "is not the instance that its name says"
-        record = self._record(identity, path, sha256(path))
-        before = known.get(record.sop_instance_uid)
-        if before is None:
-            return record if _is_whole(path) else "does not end where its last element does"
-        if (record.bytes, record.sha256) != (before.bytes, before.sha256):
-            return f"is not the file of {before.bytes:,} bytes that came"
-        return record
-
-    def _identity_of(self, path: Path) -> Identity | None:
-        try:
-            header = _read_head(path)
-            identity = Identity(
-                study_instance_uid=str(header.StudyInstanceUID),
-                series_instance_uid=str(header.SeriesInstanceUID),
-                sop_instance_uid=str(header.SOPInstanceUID),
-                sop_class_uid=str(header.SOPClassUID),
-                transfer_syntax_uid=str(header.file_meta.TransferSyntaxUID),
-            )
-        except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; it is fetched again
-            log.info("%s: cannot be read: %s", path, type(error).__name__)
-            return None
-        named = (self.study_instance_uid, path.parent.name, path.name)
-        found = (
-            identity.study_instance_uid,
-            identity.series_instance_uid,
-            f"{identity.sop_instance_uid}.dcm",
-        )
-        return identity if named == found else None
 
     def refuse(self, sop_instance_uid: str, reason: str) -> bool:
         """Note an instance that was offered and is not kept; UID "" for a file that tells none.
@@ -274,34 +235,6 @@ class Inbox:
         """SOPInstanceUIDs of what was turned away."""
         with self._changed:
             return tuple(sorted(self._foreign))
-
-
-def _read_head(path: Path) -> FileDataset:
-    with path.open("rb") as stream:
-        return read_partial(stream, after_series)
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file ends with the value of its last element (PS3.5 section 7.1), mostly its pixels."""
-    ends_at: int | None = None
-
-    def note(_tag: BaseTag, _vr: str | None, length: int) -> bool:
-        nonlocal ends_at
-        ends_at = None if length == _UNDEFINED_LENGTH else stream.tell() + length
-        return False
-
-    with path.open("rb") as stream:
-        try:
-            header = read_partial(stream, note)
-        except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; it is fetched again
-            log.info("%s: cannot be read: %s", path, type(error).__name__)
-            return False
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - len(_SEQUENCE_END)))
-        last = stream.read()
-    if header.file_meta.TransferSyntaxUID.is_deflated:
-        return True  # that it could be inflated is the proof
-    return last == _SEQUENCE_END if ends_at is None else ends_at == size
 
 
 def _write(part: Path, content: Sequence[bytes | memoryview]) -> None:

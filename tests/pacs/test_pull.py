@@ -315,8 +315,9 @@ def test_two_pulls_of_one_host_take_turns(tmp_path: Path) -> None:
 
 
 def test_turn_that_never_comes(tmp_path: Path) -> None:
-    peer = peer_at(free_port())
+    write_study(tmp_path / "pacs")
     with (
+        embedded(tmp_path / "pacs") as peer,
         own_turn("PACS2BIDS", peer.slots[0].port, wait_s=0),
         pytest.raises(PullError, match="another pull has been receiving"),
     ):

@@ -26,7 +26,6 @@ from pacs2bids.model import (
     Finding,
     Leftover,
     Manifest,
-    MoveStatus,
     PlacedSession,
     Placement,
     PlanRow,
@@ -36,6 +35,7 @@ from pacs2bids.model import (
     Stack,
     StackFacts,
     StudyIndex,
+    TransferStatus,
     VolumeFile,
 )
 from pacs2bids.plan_table import read_plan, write_plan
@@ -133,8 +133,8 @@ class Work:
             received=(),
             missing=missing,
             transfers=(
-                MoveStatus(level="SERIES", message_id=1, status="0000", completed=2, failed=0),
-                MoveStatus(level="SERIES", message_id=2, status="B000", completed=1, failed=3),
+                TransferStatus(level="SERIES", message_id=1, status="0000", completed=2, failed=0),
+                TransferStatus(level="SERIES", message_id=2, status="B000", completed=1, failed=3),
             ),
         )
         name = "receipt.incomplete.json" if missing else "receipt.json"

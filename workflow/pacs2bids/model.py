@@ -422,16 +422,28 @@ class Refused(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class MoveStatus(Struct, frozen=True, kw_only=True):
-    """How one C-MOVE (or other transfer) ended, in the PACS's own words."""
+class TransferStatus(Struct, frozen=True, kw_only=True):
+    """How one transfer ended, in the source's own words, and what came while it ran, in ours.
+
+    ``way``: "move" (C-MOVE), "get" (C-GET), "wado" (WADO-RS). ``came``: instances that were new here. The
+    others are what the source says: ``status`` is of four hexadecimal digits (PS3.7 annex C), for WADO-RS of
+    three decimal ones (HTTP), "" when it gave none.
+    """
 
     level: str
-    message_id: int
-    status: str  # four hexadecimal digits, "" when the PACS gave none
+    status: str
+    message_id: int | None = None
     completed: int | None = None
     failed: int | None = None
     warning: int | None = None
     comment: str = ""
+    way: str = "move"
+    came: int | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the source says that it did all it was asked for."""
+        return self.status in ("0000", "200")
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -454,7 +466,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     duplicates: tuple[str, ...] = ()
     conflicting: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
-    transfers: tuple[MoveStatus, ...] = ()
+    transfers: tuple[TransferStatus, ...] = ()
     counted: dict[str, int] = field(default_factory=dict)
 
 

@@ -1,40 +1,50 @@
-"""Pulling one study whole from a PACS: the completeness protocol.
+"""Pulling one study whole: the completeness protocol, the same for all ways of retrieving.
 
-1. Ask what there is (C-FIND at SERIES and IMAGE level): that is what the PACS *announces*. Where it counts
-   more instances in a series than it lists, the series is *short* until as many have come.
-2. Ask for it (C-MOVE), and wait until all of it is here, or nothing has come for a while.
+1. Ask what there is: that is what the source *announces*. Where it counts more instances in a series than it
+   lists, the series is *short* until as many have come.
+2. Ask for it (C-MOVE, C-GET or WADO-RS), and wait until all of it is here, or nothing has come for a while.
 3. Ask again what there is: a scanner may still be sending. Go on with 2 for whatever is missing, in lists
-   that get shorter with each round, so that one instance that the PACS cannot send costs only itself; of
+   that get shorter with each round, so that one instance that the source cannot send costs only itself; of
    short series as a whole.
-4. Done when two answers in a row announce the same, all of it lies on disk and no series is short. No C-MOVE
-   status counts. A count that the PACS cannot fulfil fails the study after one round that brought nothing.
-5. Write the receipt, last.
+4. Done when two answers in a row announce the same, all of it lies on disk and no series is short. What a
+   source says of its transfers does not count. A count that it cannot fulfil fails the study after one round
+   that brought nothing.
+5. Where the configuration names several ways, one that cannot be gone, or that leaves something missing,
+   gives way to the next. What came stays.
+6. Write the receipt, last.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
-from pacs2bids.model import MoveStatus, Pacs2BidsError, PullError, Receipt
+from msgspec.structs import replace
+
+from pacs2bids.model import Pacs2BidsError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
 from pacs2bids.pacs.inbox import Inbox
-from pacs2bids.pacs.move import UNKNOWN_DESTINATION, Move, MoveRequest, moving
-from pacs2bids.pacs.receiver import Address, Receiver, receiving
-from pacs2bids.pacs.turns import own_turn
-from pacs2bids.peers import PacsPeer, Slot
+from pacs2bids.pacs.move import moving
+from pacs2bids.pacs.transport import SPOKEN, Explanation, Request, Transfer, Transport, Way
+from pacs2bids.peers import MOVE, PacsPeer
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
-_FRUITLESS_LISTS = 3  # rounds that bring nothing before we stop: lists get shorter from one to the next,
-_FRUITLESS_SERIES = 1  # a series that was asked for as a whole cannot be asked for better
+# rounds that bring nothing before we stop
+_FRUITLESS = 1  # a series that was asked for as a whole cannot be asked for better; or there is another way
+_FRUITLESS_LISTS = 3  # lists get shorter from one to the next
 _POLL_S = 0.1
 _REPORT_S = 10.0
+
+# StudyInstanceUID -> what the source has of it; of an unknown study nothing is listed
+Announce: TypeAlias = Callable[[str], receipts.Announcement]
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -43,9 +53,10 @@ log = logging.getLogger("pacs2bids.pull")
 class Patience:
     """How long to wait, and how often to ask.
 
-    ``quiet_s``: nothing came for so long after the PACS said that it is done (``quiet_after_failure_s``: that
-    it failed). ``silence_s``: neither data nor a word in the midst of a move. ``settle_s``: between two
-    questions for what there is. ``rounds``: of moves. ``turn_s``: for other pulls to end.
+    ``quiet_s``: nothing came for so long after the source said that it is done (``quiet_after_failure_s``:
+    that it failed). ``silence_s``: neither data nor a word in the midst of a transfer. ``settle_s``: between
+    two questions for what there is. ``rounds``: of transfers, for each way. ``turn_s``: for other pulls to
+    end.
     """
 
     quiet_s: float = 10.0
@@ -56,49 +67,61 @@ class Patience:
     turn_s: float = 6 * 3600.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a study comes from: what to ask, and the ways to bring it, in the order of trial.
+
+    ``name``: of the source in the configuration; ``kind``: "pacs" or "dicomweb", for the receipt; ``called``:
+    for messages, "PACS 'a' (A at host:104)".
+    """
+
+    name: str
+    kind: str
+    called: str
+    announce: Announce
+    ways: Sequence[Way]
+
+
 def pull_from_pacs(
     peer: PacsPeer, study_instance_uid: str, folder: Path, *, patience: Patience | None = None
 ) -> Receipt:
+    """Bring a study from a PACS into ``folder``; raises as ``pull_from``."""
+    patience = patience or Patience()
+    openings = {MOVE: partial(moving, peer, turn_s=patience.turn_s)}
+    origin = Origin(
+        name=peer.name,
+        kind="pacs",
+        called=str(peer),
+        announce=partial(announce, peer),
+        ways=[Way(name=way, opening=openings[way]) for way in peer.retrieve],
+    )
+    return pull_from(origin, study_instance_uid, folder, patience=patience)
+
+
+def pull_from(origin: Origin, study_instance_uid: str, folder: Path, *, patience: Patience) -> Receipt:
     """Bring a study into ``folder``, prove that it is whole, and write its receipt.
 
-    What an earlier attempt left there is kept and not asked for again. Raises QueryError if the PACS cannot
+    What an earlier attempt left there is kept and not asked for again. Raises QueryError if the source cannot
     be reached, PullError if it does not know the study, our port cannot be had, or the study is not whole.
     """
-    patience = patience or Patience()
     started, started_s = receipts.now(), time.monotonic()
-    slot = peer.slots[0]
-    with own_turn(slot.ae_title, slot.port, wait_s=patience.turn_s):
-        inbox = Inbox(folder, study_instance_uid)
-        talk, kept = _talk(peer, slot, inbox, patience)
-        receipt = receipts.made_out(
-            inbox,
-            source=peer.name,
-            kind="pacs",
-            started=started,
-            announced=talk.announced,
-            transfers=tuple(talk.transfers),
-            stable=talk.stable,
-        )
+    inbox = Inbox(folder, study_instance_uid)
+    kept = inbox.resume(receipts.earlier(folder))
+    if kept:
+        log.info("study %s: %d instances are here from an earlier attempt", study_instance_uid, kept)
+    talk = _Talk(origin, inbox, patience)
+    talk.run()
+    receipt = receipts.made_out(
+        inbox,
+        source=origin.name,
+        kind=origin.kind,
+        started=started,
+        announced=talk.announced,
+        transfers=tuple(talk.transfers),
+        stable=talk.stable,
+    )
     _log_transfer(receipt, folder, time.monotonic() - started_s, kept)
     return _concluded(receipt, talk, folder)
-
-
-def _talk(peer: PacsPeer, slot: Slot, inbox: Inbox, patience: Patience) -> tuple[_Talk, int]:
-    """The conversation, ended; and how many instances were here before it."""
-    address = Address(
-        ae_title=slot.ae_title,
-        host=peer.receive_host,
-        port=slot.port,
-        callers=(peer.ae_title,),
-    )
-    with receiving(address, inbox) as receiver:
-        kept = inbox.resume(receipts.earlier(inbox.folder))
-        if kept:
-            study = inbox.study_instance_uid
-            log.info("study %s: %d instances are here from an earlier attempt", study, kept)
-        talk = _Talk(peer, slot, inbox, receiver, patience)
-        talk.run()
-    return talk, kept
 
 
 def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
@@ -112,8 +135,8 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
     if talk.trouble is not None:
         raise talk.trouble
     if not receipt.complete:
-        cause, hint = talk.explanation()
-        raise receipts.missing_error(receipt, where=path, cause=cause, hint=hint)
+        told = talk.explanation()
+        raise receipts.missing_error(receipt, where=path, cause=told.cause, hint=told.hint)
     return receipt
 
 
@@ -126,40 +149,62 @@ def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> 
 
 
 class _Talk:
-    """The conversation with a PACS about one study."""
+    """The conversation with a source about one study."""
 
-    def __init__(
-        self, peer: PacsPeer, slot: Slot, inbox: Inbox, receiver: Receiver, patience: Patience
-    ) -> None:
-        self.peer, self.slot, self.inbox, self.receiver, self.patience = peer, slot, inbox, receiver, patience
+    def __init__(self, origin: Origin, inbox: Inbox, patience: Patience) -> None:
+        self.origin, self.inbox, self.patience = origin, inbox, patience
         self.announced = receipts.Announcement(listed={}, counted={})
-        self.transfers: list[MoveStatus] = []
+        self.transfers: list[TransferStatus] = []
         self.stable = False
-        self.trouble: Pacs2BidsError | None = None  # that ended the talk
+        self.trouble: Pacs2BidsError | None = None  # that ended the only way
+        self._failures: dict[str, Explanation] = {}  # way -> why it left something missing
+        self._credited = len(inbox)
         self._asked_s = 0.0
         self._reported_s = time.monotonic()
 
     def run(self) -> None:
-        """Rounds of asking and moving, until all is here and stays all, or nothing helps."""
+        """Go one way after another until all is here and stays all, or nothing helps."""
         self._ask()
-        try:
-            self._rounds()
-        except Pacs2BidsError as error:
-            self.trouble = error
+        if not self._is_wanting():  # an earlier attempt brought everything
+            self._ask()
+            if self._is_whole():
+                return
+        ways = self.origin.ways
+        for way, following in itertools.zip_longest(ways, ways[1:]):
+            self._go(way, following)
+            if self.inbox.disk_error is not None or not self._is_wanting():
+                return
 
-    def _rounds(self) -> None:
+    def _go(self, way: Way, following: Way | None) -> None:
+        """Bring by one way what it can bring; what ``following`` may do better is not tried as hard."""
+        try:
+            with way.opening(self.inbox) as transport:
+                self._rounds(transport, is_last=following is None)
+                last = self._last_of(transport)
+                if last is None or not self._is_wanting():
+                    return
+                why = transport.explanation(last)
+        except Pacs2BidsError as error:
+            self.trouble = error if len(self.origin.ways) == 1 else None
+            why = Explanation(cause=error.what, hint=error.hint)
+        self._failures[way.name] = why
+        if following is not None:
+            names = SPOKEN[way.name], SPOKEN[following.name]
+            log.warning("%s: %s; trying %s", names[0], why.cause, names[1])
+
+    def _rounds(self, transport: Transport, *, is_last: bool) -> None:
         fruitless = 0
         for number in range(self.patience.rounds):
             before = len(self.inbox)
-            if self._missing() or self._short():
-                self._move_missing(number)
-            if self.inbox.disk_error is not None or self._is_hopeless():
+            if self._is_wanting():
+                self._bring_missing(transport, number)
+            if self.inbox.disk_error is not None or self._is_hopeless(transport):
                 return
             self._ask()
-            if self.stable and not self._missing() and not self._short():
+            if self._is_whole():
                 return
             fruitless = fruitless + 1 if self.stable and len(self.inbox) == before else 0
-            if fruitless >= (_FRUITLESS_LISTS if self._missing() else _FRUITLESS_SERIES):
+            if fruitless >= (_FRUITLESS_LISTS if self._missing() and is_last else _FRUITLESS):
                 return
 
     # ------------------------------------------------------------------------------------------ what there is
@@ -169,17 +214,19 @@ class _Talk:
         pause_s = self._asked_s + self.patience.settle_s - time.monotonic()
         if self.announced.listed and pause_s > 0:
             time.sleep(pause_s)
-        before, self.announced = self.announced, announce(self.peer, study)
+        before, self.announced = self.announced, self.origin.announce(study)
         self._asked_s = time.monotonic()
         if not self.announced.listed:
             hint = "Check the UID and the source; 'pacs2bids query --list' shows what it has"
-            raise PullError("the PACS knows no such study", where=f"study {study} at {self.peer}", hint=hint)
+            raise PullError(
+                "the PACS knows no such study", where=f"study {study} at {self.origin.called}", hint=hint
+            )
         self.stable = before == self.announced
         total, series = self._total(), len(self.announced.listed)
         if not before.listed:
             log.info("study %s: %d instances in %d series announced", study, total, series)
         elif not self.stable:
-            log.warning("study %s: grows at the PACS; %d instances announced now", study, total)
+            log.warning("study %s: grows at its source; %d instances announced now", study, total)
 
     def _total(self) -> int:
         counted = self.announced.counted
@@ -196,53 +243,70 @@ class _Talk:
         """Series of which fewer instances are listed, and fewer are here, than the PACS counts."""
         return self.announced.short(self.inbox.sizes)
 
+    def _is_wanting(self) -> bool:
+        return bool(self._missing() or self._short())
+
+    def _is_whole(self) -> bool:
+        return self.stable and not self._is_wanting()
+
     # ------------------------------------------------------------------------------------------ asking for it
 
-    def _move_missing(self, number: int) -> None:
+    def _bring_missing(self, transport: Transport, number: int) -> None:
         study, missing, short = self.inbox.study_instance_uid, self._missing(), self._short()
         failed = False
         whole = number == 0 and not len(self.inbox)
         for request in requests_for(study, missing, short, whole=whole, number=number):
             if request.level == "IMAGE" and all(map(self.inbox.holds, request.sop_instance_uids)):
                 continue  # they came with their whole series
-            status = self._move(request)
-            failed = failed or status.status != "0000"
-            if self.inbox.disk_error is not None or self._is_hopeless():
+            status = self._bring(transport, request)
+            failed = failed or not status.succeeded
+            if self.inbox.disk_error is not None or self._is_hopeless(transport):
                 return
         self._wait_until_quiet(self.patience.quiet_after_failure_s if failed else self.patience.quiet_s)
+        self._credit()
 
-    def _move(self, request: MoveRequest) -> MoveStatus:
-        message_id = secrets.randbelow(0xFFFF) + 1  # not those of a pull just before (PS3.7 section 9.1.4.1)
-        self.receiver.moves.add((self.peer.calling_ae_title, message_id))
-        with moving(self.peer, self.slot.ae_title, request, message_id) as move:
-            self._follow(move, request)
-        self.transfers.append(move.status)
-        ended = move.status.status or "none"
-        log.info("C-MOVE %d at %s level: final status %s", message_id, request.level, ended)
-        return move.status
+    def _bring(self, transport: Transport, request: Request) -> TransferStatus:
+        with transport.transferring(request) as transfer:
+            self._follow(transfer, request)
+        status = transfer.status
+        self.transfers.append(status)
+        self._credit()
+        log.info("%s: final status %s", _spoken(status), status.status or "none")
+        return status
 
-    def _follow(self, move: Move, request: MoveRequest) -> None:
-        """Until the PACS is done, or all that was asked for came, or it neither talks nor sends."""
+    def _credit(self) -> None:
+        """What has come since the last count is to the credit of the last transfer."""
+        here = len(self.inbox)
+        if self.transfers:
+            last = self.transfers[-1]
+            self.transfers[-1] = replace(last, came=(last.came or 0) + here - self._credited)
+        self._credited = here
+
+    def _follow(self, transfer: Transfer, request: Request) -> None:
+        """Until the source is done, or all that was asked for came, or it neither talks nor sends."""
         outstanding = set(self._outstanding(request))
-        while not move.finished and self.inbox.disk_error is None:
+        while not transfer.finished and self.inbox.disk_error is None:
             self.inbox.wait(_POLL_S)
             self._report()
             outstanding = {uid for uid in outstanding if not self.inbox.holds(uid)}
             if not outstanding and not self._is_short_of(request):
-                move.join(self.patience.quiet_after_failure_s)
+                transfer.join(self.patience.quiet_after_failure_s)
                 return
-            if time.monotonic() - max(move.last_word_s, self.inbox.last_activity_s) > self.patience.silence_s:
-                who, silence_s = move.status.message_id, self.patience.silence_s
-                log.warning("C-MOVE %d: no word and no data for %.0f s", who, silence_s)
+            if (
+                time.monotonic() - max(transfer.last_word_s, self.inbox.last_activity_s)
+                > self.patience.silence_s
+            ):
+                silence_s = self.patience.silence_s
+                log.warning("%s: no word and no data for %.0f s", _spoken(transfer.status), silence_s)
                 return
 
-    def _outstanding(self, request: MoveRequest) -> Collection[str]:
+    def _outstanding(self, request: Request) -> Collection[str]:
         if request.sop_instance_uids:
             return request.sop_instance_uids
         asked = (request.series_instance_uid,) if request.series_instance_uid else self.announced.listed
         return [uid for series in asked for uid in self.announced.listed[series]]
 
-    def _is_short_of(self, request: MoveRequest) -> bool:
+    def _is_short_of(self, request: Request) -> bool:
         if request.sop_instance_uids:
             return False
         short = self._short()
@@ -250,7 +314,7 @@ class _Talk:
 
     def _wait_until_quiet(self, quiet_s: float) -> None:
         entered_s = time.monotonic()
-        while (self._missing() or self._short()) and self.inbox.disk_error is None:
+        while self._is_wanting() and self.inbox.disk_error is None:
             if time.monotonic() - max(entered_s, self.inbox.last_activity_s) > quiet_s:
                 return
             self.inbox.wait(_POLL_S)
@@ -264,30 +328,31 @@ class _Talk:
 
     # ------------------------------------------------------------------------------------------ why not
 
-    def _is_hopeless(self) -> bool:
-        """The PACS said that it failed, and it never called us."""
-        last = self.transfers[-1].status if self.transfers else ""
-        if last == UNKNOWN_DESTINATION:
-            return True
-        return bool(last) and last != "0000" and not self.receiver.associations
+    def _last_of(self, transport: Transport) -> TransferStatus | None:
+        return next((one for one in reversed(self.transfers) if one.way == transport.way), None)
 
-    def explanation(self) -> tuple[str, str]:
+    def _is_hopeless(self, transport: Transport) -> bool:
+        """The source said that it failed, and has no line to us."""
+        last = self._last_of(transport)
+        return last is not None and bool(last.status) and not last.succeeded and not transport.reached_us
+
+    def explanation(self) -> Explanation:
         """Why instances are missing, as far as can be told, and what to do."""
-        last = self.transfers[-1].status if self.transfers else ""
-        answer = f"the PACS answered C-MOVE with {last}" if last else "the PACS broke off C-MOVE"
-        if not self._missing() and not self._short():
-            return "", "Run again when the scanner has sent all"
-        if self.receiver.associations:
-            again = "Run again: what came is kept and not asked for again"
-            return answer, f"{again}. If the same are missing then, ask those who run the PACS"
-        if self.receiver.rejected:
-            callers = ", ".join(sorted(self.receiver.rejected))
-            cause = f"calls came from {callers} instead of {self.peer.ae_title} and were turned away"
-            return cause, "If that is your PACS, correct its ae_title in config.yaml"
-        cause = f"{answer} and never called us: it does not know where to, or cannot get through"
-        us = f"AE title {self.slot.ae_title} with this machine's address"
-        port = self.receiver.port
-        return cause, f"Register {us} and port {port} there as a move destination, and open the port to it"
+        if not self._is_wanting():
+            return Explanation(cause="", hint="Run again when the scanner has sent all")
+        if len(self._failures) == 1:
+            return next(iter(self._failures.values()))
+        told = {SPOKEN[way]: why for way, why in self._failures.items()}
+        return Explanation(
+            cause="; ".join(f"{name}: {why.cause}" for name, why in told.items()),
+            hint=". ".join(f"For {name}: {why.hint}" for name, why in told.items() if why.hint),
+        )
+
+
+def _spoken(status: TransferStatus) -> str:
+    """ "C-MOVE 4711 at STUDY level"."""
+    number = "" if status.message_id is None else f" {status.message_id}"
+    return f"{SPOKEN[status.way]}{number} at {status.level} level"
 
 
 def requests_for(
@@ -297,21 +362,21 @@ def requests_for(
     *,
     whole: bool,
     number: int,
-) -> Iterator[MoveRequest]:
-    """The moves of round ``number``: the ``whole`` study, or ``short`` series and lists of what is missing.
+) -> Iterator[Request]:
+    """What to ask for in round ``number``: the ``whole`` study, or series that are ``short`` and lists.
 
-    Lists are shorter in each round.
+    ``missing``: SeriesInstanceUID -> SOPInstanceUIDs. Lists of them are shorter in each round.
     """
     if whole:
-        yield MoveRequest(study_instance_uid=study_instance_uid)
+        yield Request(study_instance_uid=study_instance_uid)
         return
     for series in short:
-        yield MoveRequest(study_instance_uid=study_instance_uid, series_instance_uid=series)
+        yield Request(study_instance_uid=study_instance_uid, series_instance_uid=series)
     total = sum(map(len, missing.values()))
     length = min(_MOST_IN_A_LIST, max(1, total // _SHRINK ** max(0, number - 1)))
     for series, uids in missing.items():
         for start in range(0, len(uids), length):
-            yield MoveRequest(
+            yield Request(
                 study_instance_uid=study_instance_uid,
                 series_instance_uid=series,
                 sop_instance_uids=tuple(uids[start : start + length]),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pacs2bids.files import read_record, write_record
-from pacs2bids.model import HeaderError, MoveStatus, PullError, Receipt, ReceivedInstance
+from pacs2bids.model import HeaderError, PullError, Receipt, ReceivedInstance, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
 
 COMPLETE = "receipt.json"
@@ -59,7 +59,7 @@ def made_out(
     kind: str,
     started: str,
     announced: Announcement,
-    transfers: tuple[MoveStatus, ...] = (),
+    transfers: tuple[TransferStatus, ...] = (),
     stable: bool = True,
 ) -> Receipt:
     """The receipt for what an inbox holds. ``stable``: the source's last two answers announced the same."""

@@ -7,11 +7,17 @@ noted for a person to read and believed by nobody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
-from pacs2bids.model import MoveStatus
+from pacs2bids.model import TransferStatus
+from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.peers import GET, MOVE, WADO
+
+SPOKEN = MappingProxyType({MOVE: "C-MOVE", GET: "C-GET", WADO: "WADO-RS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +36,18 @@ class Request:
         return "SERIES" if self.series_instance_uid else "STUDY"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why something did not come, as far as can be told, and what a person can do about it."""
+
+    cause: str
+    hint: str
+
+
 class Transfer(Protocol):
     """A transfer under way. ``status``: its last words; ``last_word_s``: when they came (monotonic)."""
 
-    status: MoveStatus
+    status: TransferStatus
     last_word_s: float
 
     @property
@@ -45,20 +59,42 @@ class Transfer(Protocol):
 
 
 class Transport(Protocol):
-    """A way to bring instances into one inbox.
-
-    ``way``: "move", "get" or "wado", as in the configuration. ``reached_us``: whether the source has sent
-    anything at all, or called us.
-    """
+    """A way to bring instances into one inbox. ``way``: "move", "get" or "wado", as in the configuration."""
 
     way: str
 
     @property
     def reached_us(self) -> bool:
-        """Whether anything has come by this way."""
+        """Whether the source has a line to us: it called us, or took our call and what we ask on it.
+
+        If it has not when a transfer failed, nothing will ever come by this way.
+        """
 
     def transferring(self, request: Request) -> AbstractContextManager[Transfer]:
         """Start to bring what ``request`` names; what is not finished when the block ends is abandoned.
 
-        Raises QueryError if the source cannot be reached or does not talk to us.
+        May be called from several threads at once. Raises QueryError if the source cannot be reached or
+        does not talk to us.
         """
+
+    def explanation(self, last: TransferStatus) -> Explanation:
+        """Why instances are missing after the transfer that ended with ``last``, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A transport that is not open yet. ``opening`` makes it, as a context manager.
+
+    It raises PullError or QueryError if this way cannot be gone: a port that is taken, a refusal.
+    """
+
+    name: str
+    opening: Callable[[Inbox], AbstractContextManager[Transport]]
+
+
+def explained(last: TransferStatus, who: str) -> Explanation:
+    """What can be told of every way: the last words of ``who`` ("the PACS")."""
+    way = SPOKEN[last.way]
+    answer = f"{who} answered {way} with {last.status}" if last.status else f"{who} broke off {way}"
+    again = "Run again: what came is kept and not asked for again"
+    return Explanation(cause=answer, hint=f"{again}. If the same are missing then, ask those who run {who}")

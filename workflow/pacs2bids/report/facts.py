@@ -15,10 +15,10 @@ from pacs2bids.model import (
     Finding,
     Json,
     Leftover,
-    MoveStatus,
     Reason,
     Receipt,
     StudyIndex,
+    TransferStatus,
     is_set_aside,
 )
 from pacs2bids.report.evidence import Evidence, Log, SessionEvidence, StudyEvidence
@@ -360,7 +360,7 @@ def _receipt_groups(receipt: Receipt) -> Iterator[Group]:
 
 def _transfers(receipt: Receipt) -> Iterator[str]:
     """How the transfers ended, those that ended alike in one line: a study may take hundreds."""
-    endings: dict[tuple[str, str, str], list[MoveStatus]] = defaultdict(list)
+    endings: dict[tuple[str, str, str], list[TransferStatus]] = defaultdict(list)
     for transfer in receipt.transfers:
         endings[transfer.level, transfer.status, transfer.comment].append(transfer)
     for (level, status, comment), transfers in endings.items():

@@ -69,7 +69,7 @@ from pacs2bids.indexing import Indexer
 with open(sys.argv[1], "rb") as stream:
     parsed = Reader().parse(stream, "one.dcm")
 uid = parsed.header.text("StudyInstanceUID")
-indexer = Indexer(study_instance_uid=uid, engine_version="", same_content=lambda one, other: False)
+indexer = Indexer(study_instance_uid=uid, engine_version="", same_content=None, reread=None)
 indexer.add("one.dcm", parsed)
 assert len(indexer.finish().stacks) == 1
 assert "pydicom" not in sys.modules

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -338,6 +339,47 @@ def test_two_contents_under_one_uid_spoil_their_series(tmp_path: Path) -> None:
     assert not index.stacks
     assert "another content" in index.refused[0].error
     assert len(index.leftovers) == len(paths) + 1
+
+
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_one_uid_for_two_pictures_of_two_series_spoils_both(tmp_path: Path, first: str) -> None:
+    """Whichever is read first: nothing tells which of them is right."""
+    Series(name="one", number=1).write(tmp_path / ("a" if first == "one" else "b"))
+    Series(name="two", number=2).write(tmp_path / ("b" if first == "one" else "a"))
+    Series(name="three", number=3).write(tmp_path / "c")
+    data = Series(name="two", number=2).dataset(1)
+    (path,) = (
+        path for path in tmp_path.glob("?/*") if pydicom.dcmread(path).SOPInstanceUID == data.SOPInstanceUID
+    )
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = (
+        Series(name="one").dataset(0).SOPInstanceUID
+    )
+    data.save_as(path, enforce_file_format=True)
+    index = only(tmp_path)
+    assert [stack.stack_id for stack in index.stacks] == ["003-1"]
+    assert sorted(one.stack_id for one in index.refused) == ["001", "002"]
+    assert all("another content" in one.error for one in index.refused)
+    told = [one for one in index.leftovers if "another content" in one.detail]
+    assert len(told) == 2
+    assert {one.sop_instance_uid for one in told} == {data.SOPInstanceUID}
+    assert len({one.series_instance_uid for one in told}) == 2
+    assert len(index.leftovers) == 6
+
+
+@pytest.mark.parametrize("scope", ["volume", "slice"])
+def test_repetition_times_that_differ_are_not_stated(tmp_path: Path, scope: str) -> None:
+    def change(data: Dataset, volume: int, slice_: int) -> None:
+        data.RepetitionTime = 2000 + 500 * (volume if scope == "volume" else slice_)
+
+    write_with(Series(slices=2, volumes=2), tmp_path / "in", change)
+    (stack,) = only(tmp_path / "in").stacks
+    assert stack.repetition_time_s is None
+    assert stack.facts.repetition_time_s is None
+    assert "RepetitionTime" not in stack.sidecar
+    (warning,) = stack.warnings
+    assert "2 s, 2.5 s" in warning
+    (image,) = convert(tmp_path / "in", tmp_path / "out")
+    assert image.header.get_zooms()[3] == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -60,6 +61,21 @@ def test_each_even_stretch_is_an_exact_volume(
         data = np.asanyarray(image.dataobj)
         # voxel values tell their place in the patient
         assert np.abs(data - Series().expected(image.affine, data.shape, 0)).max() <= 1
+
+
+def test_each_stretch_is_described_by_its_own_first_slice(tmp_path: Path) -> None:
+    """CT through the base of the skull: thinner slices, at another dose and another time."""
+    write_at(tmp_path / "in", [0, 2, 4, 6, 11, 16, 21])
+    for path in (tmp_path / "in").iterdir():
+        data = pydicom.dcmread(path)
+        upper = data.InstanceNumber > 4
+        data.SliceThickness = 5 if upper else 2
+        data.Exposure, data.AcquisitionTime = 100 + data.InstanceNumber, f"1030{data.InstanceNumber:02d}"
+        save(data, path)
+    fine, coarse = (stack.sidecar for stack in indexed(tmp_path / "in").stacks)
+    names = ("SliceThickness", "XRayExposure", "AcquisitionTime")
+    assert [fine[name] for name in names] == [2, 101, "10:30:01.000000"]
+    assert [coarse[name] for name in names] == [5, 105, "10:30:05.000000"]
 
 
 def test_slabs_shifted_in_their_plane_are_volumes_of_their_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pydicom.uid import RLELossless
 
 from forms import Marked, enhanced_siemens
 from pacs2bids.__main__ import main
-from pacs2bids.header import Header, Reader, recall
+from pacs2bids.header import Header, ParsedFile, Reader, recall
 from pacs2bids.indexing import Indexer
 from pacs2bids.model import ImageRef, Reason
 from pacs2bids.store import index_folder
@@ -109,7 +109,13 @@ def test_planes_that_nothing_orders_are_not_all_compared_with_each_other() -> No
         return False
 
     indexer, reader = (
-        Indexer(study_instance_uid=uid("study"), engine_version="", same_content=_never, same_picture=differ),
+        Indexer(
+            study_instance_uid=uid("study"),
+            engine_version="",
+            same_content=_never,
+            reread=_not_asked,
+            same_picture=differ,
+        ),
         Reader(),
     )
     for number in range(30):
@@ -126,6 +132,10 @@ def test_planes_that_nothing_orders_are_not_all_compared_with_each_other() -> No
 
 def _never(_one: str, _other: str) -> bool:
     return False
+
+
+def _not_asked(path: str) -> ParsedFile:
+    raise AssertionError(path)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("20000101000130.5", 90.5), ("200001010001", None)])

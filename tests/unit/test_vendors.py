@@ -519,6 +519,18 @@ def test_ge_volumes_with_reversed_phase_encoding(scheme: str, reversed_volumes: 
         assert facts.extra["PhaseEncodingPolarityGE"] == ("Unflipped" if turned else "Flipped")
 
 
+@pytest.mark.parametrize(("volume", "is_reversed"), [(1, True), (2, False)])
+def test_ge_reversed_volumes_with_phase_along_rows_are_refused(volume: int, is_reversed: bool) -> None:
+    """Shown for columns alone (github.com/rordenlab/dcm2niix/issues/532); here, left and right count."""
+    private = [(_ge_epi.PULSE_SEQUENCE, "research/ABCD/epi_pepolar"), (_ge_epi.USER_12, "2")]
+    values = {**GE_VALUES, "InPlanePhaseEncodingDirection": "ROW", "TemporalPositionIdentifier": volume}
+    if is_reversed:
+        with pytest.raises(HeaderError, match="which side of its picture is left is not known"):
+            made_by("GE MEDICAL SYSTEMS", private, **values)
+    else:
+        assert not made_by("GE MEDICAL SYSTEMS", private, **values).rows_reversed
+
+
 def test_ge_field_map() -> None:
     def facts(number: int, content: int | None, sequence: str = "B0map") -> Facts:
         private = [(_ge_epi.PULSE_SEQUENCE, sequence), (_ge_epi.LOCATIONS, 80), (ge.COMPONENT, 0)]

@@ -17,8 +17,10 @@ from pacs2bids.geometry import (
 from pacs2bids.header import Header
 from pacs2bids.model import Gradients, ImageRef, Json, Placement, SeriesInfo, Stack, StackFacts
 from pacs2bids.series import Part, Series
-from pacs2bids.sidecar import of_volumes, sidecar
+from pacs2bids.sidecar import of_volumes, sidecar, values_of
 from pacs2bids.stack import Arrangement, Piece, echo_time_ms, image_type, iso_date_time
+
+SHOWN = 5  # of values in a warning
 
 
 def echo_time_s(header: Header) -> float | None:
@@ -36,7 +38,7 @@ def stack_of(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, i
     colour = first.image.is_colour
     rescale = _once([(1.0, 0.0) if colour else piece.rescale for piece in images.values()])
     display = _once([(1.0, 0.0) if colour else piece.display_rescale for piece in images.values()])
-    repetition_time_s = timing.repetition_time_s(part.template, arrangement)
+    repetition_time_s = _repetition_time_s(part, arrangement)
     fields = _fields(part, arrangement, repetition_time_s)
     placed = first.plane.placed
     return Stack(
@@ -61,6 +63,17 @@ def stack_of(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, i
     )
 
 
+def _repetition_time_s(part: Part, arrangement: Arrangement) -> float | None:
+    """Time from volume to volume; None if the header has several."""
+    if len(values_of("RepetitionTime", _per_volume(arrangement))) > 1:
+        return None
+    return timing.repetition_time_s(part.template, arrangement)
+
+
+def _per_volume(arrangement: Arrangement) -> list[list[tuple[Json, ...]]]:
+    return [[piece.per_volume for piece in volume] for volume in arrangement.grid]
+
+
 def _once(rescale: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
     """One entry a picture; a single one where all are the same."""
     return tuple(rescale[:1] if len(set(rescale)) == 1 else rescale)
@@ -78,6 +91,10 @@ def _stack_warnings(part: Part, arrangement: Arrangement, repetition_time_s: flo
     pause = timing.pause(arrangement, repetition_time_s)
     if pause:
         found.append(pause)
+    times_s = [time for time in values_of("RepetitionTime", _per_volume(arrangement)) if time is not None]
+    if len(times_s) > 1:
+        some = ", ".join(f"{time:g} s" for time in times_s[:SHOWN]) + (" ..." if len(times_s) > SHOWN else "")
+        found.append(f"RepetitionTime is not the same throughout ({some}): it is left out")
     if arrangement.incomplete:
         found.append(f"{len(arrangement.incomplete)} planes of incomplete volumes left out")
     if arrangement.gaps:
@@ -131,7 +148,7 @@ def _fields(part: Part, arrangement: Arrangement, repetition_time_s: float | Non
         matrix=(plane.rows, plane.columns),
         repetition_time_s=repetition_time_s,
     )
-    fields |= of_volumes([[piece.per_volume for piece in it] for it in arrangement.grid])
+    fields |= of_volumes(_per_volume(arrangement))
     if facts.phase_encoding is not None and facts.phase_encoding_positive is not None:
         fields["PhaseEncodingDirection"] = phase_encoding_direction(
             facts.phase_encoding, positive=facts.phase_encoding_positive

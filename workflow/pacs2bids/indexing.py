@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct, field
@@ -49,9 +50,10 @@ from pacs2bids.stack import (
     without_copies,
     without_direction,
 )
-from pacs2bids.text import AGAIN
+from pacs2bids.text import AGAIN, counted
 
 SameContent = Callable[[str, str], bool]
+Reread = Callable[[str], ParsedFile]
 
 GEOMETRY = {
     "matrix",
@@ -65,21 +67,31 @@ def _nobody_knows(_one: ImageRef, _other: ImageRef) -> bool:
     return False
 
 
+class _Known(NamedTuple):
+    """Where a SOPInstanceUID was seen first."""
+
+    path: str
+    series_instance_uid: str
+
+
 class Indexer(Struct):
     """Collects the instances of one study.
 
     ``add`` and ``add_unreadable`` once a file, in any order; then ``finish``. ``same_content`` compares two
     files: copies of an instance are left out, but two that differ under one UID spoil their series.
     ``same_picture`` compares pixels where two planes of different UIDs lie in one place and nothing orders
-    them: a copy under another UID is left out, too.
+    them: a copy under another UID is left out, too. ``reread`` gives the header of a file once more, for the
+    few that describe a stack and were not kept for it.
     """
 
     study_instance_uid: str
     engine_version: str
     same_content: SameContent
+    reread: Reread
     same_picture: SamePicture = _nobody_knows
     _series: dict[str, Series] = field(default_factory=dict)
-    _seen: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, _Known] = field(default_factory=dict)
+    _clashes: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     _leftovers: list[Leftover] = field(default_factory=list)
     _misfits: dict[str, set[str]] = field(default_factory=dict)
     _files: int = 0
@@ -95,13 +107,15 @@ class Indexer(Struct):
             self._leave(path, Reason.UNREADABLE, f"has no {missing}", header)
         elif study != self.study_instance_uid:
             self._leave(path, Reason.FOREIGN, f"belongs to study {study}", header)
-        elif sop in self._seen and self.same_content(path, self._seen[sop]):
-            self._leave(path, Reason.DUPLICATE, f"is a copy of {self._seen[sop]}", header)
+        elif sop in self._seen and self.same_content(path, self._seen[sop].path):
+            self._leave(path, Reason.DUPLICATE, f"is a copy of {self._seen[sop].path}", header)
         elif sop in self._seen:
-            what = f"has the SOPInstanceUID of {self._seen[sop]}, but another content"
-            self._leave(path, Reason.INCONSISTENT, what, header)
+            known, what = self._seen[sop], "has the SOPInstanceUID of {}, but another content"
+            self._leave(path, Reason.INCONSISTENT, what.format(known.path), header)
+            # nothing tells which of the two is right: not the order of files, if they are of two series
+            self._clashes[known.series_instance_uid].setdefault(known.path, what.format(path))
         else:
-            self._seen[sop] = path
+            self._seen[sop] = _Known(path, uid)
             self._take(path, parsed, uid)
 
     def add_unreadable(self, path: str, error: Pacs2BidsError, series_instance_uid: str | None) -> None:
@@ -165,12 +179,14 @@ class Indexer(Struct):
             mine: list[Stack] = []
             if uid in damaged:
                 left = _left(
-                    series.pieces, uid, Reason.INCONSISTENT, "another file of its series cannot be read"
+                    series.pieces, uid, Reason.INCONSISTENT, "another file of its series cannot be used"
                 )
+                clashes = self._clashes[uid]
+                left = [replace(one, detail=clashes.get(one.path, one.detail)) for one in left]
             elif uid in joined_to:
                 left = []
             else:
-                mine, failed, left = _stacks_of(uid, keys[uid], series, self.same_picture)
+                mine, failed, left = _stacks_of(uid, keys[uid], series, self.same_picture, self.reread)
                 refused += failed
             stacks += [replace(stack, warnings=(*stack.warnings, *warnings.get(uid, ()))) for stack in mine]
             self._leftovers += left
@@ -224,6 +240,11 @@ class Indexer(Struct):
         of screen shots is no volume that lacks slices.
         """
         files: dict[str, list[Leftover]] = defaultdict(list)
+        for uid, clashes in self._clashes.items():
+            files[uid] += [
+                Leftover(path=path, reason=Reason.INCONSISTENT, detail=detail)
+                for path, detail in clashes.items()
+            ]
         for leftover in self._leftovers:
             uid = leftover.series_instance_uid or ""
             spoilt = leftover.reason in (Reason.UNREADABLE, Reason.INCONSISTENT)
@@ -231,7 +252,7 @@ class Indexer(Struct):
                 files[uid].append(leftover)
         damaged = {}
         for uid, leftovers in sorted(files.items()):
-            more = f", and {len(leftovers) - 1} more files" if len(leftovers) > 1 else ""
+            more = f", and {counted(len(leftovers) - 1, 'more file')}" if len(leftovers) > 1 else ""
             error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. {AGAIN}"
             damaged[uid] = FailedStack(stack_id=keys.get(uid, uid or "unknown"), error=error)
         return damaged
@@ -279,13 +300,13 @@ def _letters(number: int) -> str:
 
 
 def _stacks_of(
-    uid: str, series_key: str, series: Series, same_picture: SamePicture
+    uid: str, series_key: str, series: Series, same_picture: SamePicture, reread: Reread
 ) -> tuple[list[Stack], list[FailedStack], list[Leftover]]:
     stacks: list[Stack] = []
     failed: list[FailedStack] = []
     left: list[tuple[Iterable[Piece], Reason, str]] = []
     merged = sorted(_merged_parts(series), key=_part_order)
-    parts = [one for part in merged for one in _arranged(part, same_picture)]
+    parts = [one for part in merged for one in _arranged(part, same_picture, reread)]
     placed = [part.template.plane for part in merged if part.template.plane.placed]
     is_localizer = len({orientation_name(plane) for plane in placed}) > 1
     torn = _torn([part for part, _ in parts])
@@ -316,22 +337,24 @@ def _stacks_of(
     return stacks, failed, list(rest.values())
 
 
-def _arranged(part: Part, same_picture: SamePicture) -> list[tuple[Part, Arrangement | ConversionError]]:
+def _arranged(
+    part: Part, same_picture: SamePicture, reread: Reread
+) -> list[tuple[Part, Arrangement | ConversionError]]:
     """The volumes of a part, one a run where its slices lie at uneven distances; or why there are none."""
     spacing = _slice_spacing(part.template)
     try:
         return [(part, arrange(part.pieces, spacing))]
     except UnevenError as error:
-        return _uneven(part, spacing, error)
+        return _uneven(part, spacing, error, reread)
     except ConversionError as error:
         kept, copies = without_copies(part.pieces, same_picture)
         if copies:
-            return _arranged(replace(part, pieces=kept, copies=copies), same_picture)
+            return _arranged(replace(part, pieces=kept, copies=copies), same_picture, reread)
         return [(part, error)]
 
 
 def _uneven(
-    part: Part, spacing: float | None, refused: UnevenError
+    part: Part, spacing: float | None, refused: UnevenError, reread: Reread
 ) -> list[tuple[Part, Arrangement | ConversionError]]:
     """Slices at uneven distances as one volume for each even run, if that is an answer; else why not."""
     runs = even_runs(part.pieces)
@@ -341,12 +364,20 @@ def _uneven(
     except ConversionError:
         arranged = []
     for number, (one, arrangement) in enumerate(arranged, start=1):
+        if one.first is not None and one.first is not part.first:  # its slices may be of another thickness
+            one.template = _frame_of(one.first, reread)
         count, step = len(arrangement.grid[0]), float(np.linalg.norm(arrangement.slice_step_lps))
         one.warning = (
             f"slices lie on no one even grid: this is stretch {number} of {len(runs)}, "
             f"{count} slices {step:.4g} mm apart"
         )
     return [*arranged] or [(part, refused)]
+
+
+def _frame_of(piece: Piece, reread: Reread) -> Frame:
+    path, place = piece.image.path, (piece.image.frame, piece.tile)
+    frames = frames_of(reread(path), path)
+    return next(frame for frame in frames if (frame.image.frame, frame.tile) == place)
 
 
 def _merged_parts(series: Series) -> list[Part]:

@@ -113,12 +113,18 @@ def of_volumes(said: Sequence[Sequence[tuple[Json, ...]]]) -> dict[str, Json]:
     volume agree; else no one value holds.
     """
     fields: dict[str, Json] = {}
-    for number, row in enumerate(VOLUME_FIELDS):
-        volumes = [list(dict.fromkeys(frame[number] for frame in volume)) for volume in said]
+    for column, row in enumerate(VOLUME_FIELDS):
+        volumes = [list(dict.fromkeys(frame[column] for frame in volume)) for volume in said]
         if len({value for volume in volumes for value in volume}) > 1:
             is_list = row.is_list and all(len(volume) == 1 and volume[0] is not None for volume in volumes)
             fields[row.bids] = [volume[0] for volume in volumes] if is_list else None
     return fields
+
+
+def values_of(name: str, said: Sequence[Sequence[tuple[Json, ...]]]) -> list[Json]:
+    """All values that a field of VOLUME scope has in a stack, each once. ``said``: as for ``of_volumes``."""
+    column = [row.bids for row in VOLUME_FIELDS].index(name)
+    return list(dict.fromkeys(frame[column] for volume in said for frame in volume))
 
 
 def _stored_matrix(header: Header, facts: Facts) -> tuple[int, int] | None:
@@ -504,8 +510,9 @@ FIELDS: tuple[Field, ...] = (
     Field(
         bids="RepetitionTime",
         unit="s",
-        read=positive(fact("repetition_time_s")),
+        read=positive(first_of(fact("repetition_time_s"), number("RepetitionTime", MS_PER_S))),
         cite="C.8.3.1 (0018,0080) ms; enh. C.8.13.5.2; the time from volume to volume where a vendor says it",
+        scope=Scope.VOLUME,  # triggered by the heart, or several in one series to map T1 or B1
     ),
     Field(
         bids="InversionTime",

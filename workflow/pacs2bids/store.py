@@ -151,6 +151,7 @@ def _indexer(folder: Path, study_instance_uid: str) -> Indexer:
         study_instance_uid=study_instance_uid,
         engine_version=engine_version(),
         same_content=same_content,
+        reread=partial(parse_file, Reader(), folder),
         same_picture=same_picture,
     )
 

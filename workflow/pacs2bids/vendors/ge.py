@@ -12,7 +12,7 @@ import math
 from msgspec.structs import replace
 
 from pacs2bids.header import Header, Private, recalled
-from pacs2bids.model import Facts, Json, Vector
+from pacs2bids.model import Facts, HeaderError, Json, Vector
 from pacs2bids.vendors import _ge_epi, standard
 from pacs2bids.vendors._ge_epi import (
     ACQUISITION,
@@ -66,7 +66,7 @@ def claims(header: Header) -> bool:
 
 
 def facts(header: Header) -> Facts:
-    """Facts of one instance."""
+    """Facts of one instance. Raises HeaderError where which side is left is not known."""
     same = _facts_but_time(header)
     onset = _ge_epi.slice_time(header, _ge_epi.read(header))
     return same if onset is None else replace(same, slice_time_s=onset)
@@ -77,6 +77,7 @@ def _facts_but_time(header: Header) -> Facts:
     """What hardly varies from instance to instance, so that it is worth remembering."""
     base = standard.facts(header)
     epi = _ge_epi.read(header)
+    _require_known_reversal(base, epi)
     field_map = _is_field_map(header)
     lines = standard.phase_matrix(header, base.phase_encoding)
     spacing, readout = _ge_epi.readout(header, epi, lines) or (None, None)
@@ -97,6 +98,19 @@ def _facts_but_time(header: Header) -> Facts:
         parallel_reduction_factor_in_plane=epi.acceleration or base.parallel_reduction_factor_in_plane,
         extra=_extra(header, epi, positive),
     )
+
+
+def _require_known_reversal(base: Facts, epi: _ge_epi.Epi) -> None:
+    """Reversed volumes of epi_pepolar have been shown with phase along columns only: there the order of rows
+    is reversed (dcm2niix issue 532). Along rows, left and right would be at stake: nobody has shown whether
+    then columns are stored in reverse, or rows, or nothing.
+    """
+    if epi.reversed_rows and base.phase_encoding == "row":
+        what = (
+            "is a reversed volume of GE's sequence epi_pepolar with phase along rows: which side of its "
+            "picture is left is not known"
+        )
+        raise HeaderError(what, hint="Acquire or export the two directions as series of their own")
 
 
 def _component(header: Header) -> str | None:

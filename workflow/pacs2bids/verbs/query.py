@@ -24,7 +24,7 @@ from pacs2bids.config import (
 )
 from pacs2bids.files import write_tsv
 from pacs2bids.model import ConfigError, StudyRow
-from pacs2bids.peers import FolderSource, PacsPeer, Source
+from pacs2bids.peers import PacsPeer, Source, WebPeer
 from pacs2bids.studies_table import read_table
 from pacs2bids.text import counted
 
@@ -153,8 +153,10 @@ class _Sources:
             from pacs2bids.pacs.find import find  # noqa: PLC0415 - a folder needs no network
 
             return find(source, "STUDY", question)
-        if not isinstance(source, FolderSource):
-            raise ConfigError("a DICOMweb server cannot be asked yet", where=str(source))
+        if isinstance(source, WebPeer):
+            from pacs2bids.pacs import web_find  # noqa: PLC0415
+
+            return web_find.find(source, "STUDY", question)
         if name not in self._catalogues:
             from pacs2bids.pacs.catalogue import scan  # noqa: PLC0415
 

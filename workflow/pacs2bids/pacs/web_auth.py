@@ -1,0 +1,111 @@
+"""Who we are to a DICOMweb server: secrets, read when they are needed and nowhere kept, and certificates."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from pacs2bids.model import ConfigError
+from pacs2bids.peers import Secret, Tls, WebPeer
+
+log = logging.getLogger("pacs2bids.web")
+
+
+def authorization(web: WebPeer) -> dict[str, str]:
+    """The header field that says who we are (RFC 6750, RFC 7617); empty if the configuration says nothing.
+
+    Raises ConfigError if the secret cannot be read or cannot stand in a header.
+    """
+    if web.token is not None:
+        return {"Authorization": f"Bearer {_read(web.token, web)}"}
+    if web.password is not None:
+        pair = f"{web.user}:{_read(web.password, web)}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
+    return {}
+
+
+def place_of(web: WebPeer) -> str:
+    """Where the secret stands, for people: "the file /run/token"; "" if there is none."""
+    secret = web.token or web.password
+    if secret is None:
+        return ""
+    return f"the file {secret.file}" if secret.file else f"the environment variable {secret.env}"
+
+
+def warn_of_exposure(web: WebPeer) -> None:
+    """Say once where others may read a secret: in its file, or on the network."""
+    secret = web.token or web.password
+    if secret is None:
+        return
+    if secret.file is not None and _is_readable_by_all(secret.file):
+        log.warning("%s can be read by everybody on this machine; protect it: chmod 600", place_of(web))
+
+
+def _is_readable_by_all(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:  # to be told when it is read
+        return False
+
+
+def _read(secret: Secret, web: WebPeer) -> str:
+    text = _first_line(secret.file, web) if secret.file else _variable(secret.env, os.environ, web)
+    if not text.isprintable() or (web.token is not None and (not text.isascii() or " " in text)):
+        raise ConfigError(
+            f"{place_of(web)} holds characters that no secret has",
+            where=str(web),
+            hint="It must hold the bare secret in its first line, without quotes or a word before it",
+        )
+    return text
+
+
+def _first_line(path: Path, web: WebPeer) -> str:
+    hint = "Check the path and the permission, or ask those who run the server for a secret"
+    try:
+        text = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
+    except OSError as error:
+        what = f"the file {path} cannot be read: {error.strerror}"
+        raise ConfigError(what, where=str(web), hint=hint) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the file {path} is no text", where=str(web), hint=hint) from None
+    if not text:
+        raise ConfigError(f"the first line of the file {path} is empty", where=str(web), hint=hint)
+    return text
+
+
+def _variable(name: str, environment: Mapping[str, str], web: WebPeer) -> str:
+    text = environment.get(name, "").strip()
+    if not text:
+        hint = f"Set it where pacs2bids runs: read -rs {name} && export {name}"
+        raise ConfigError(f"the environment variable {name} is not set", where=str(web), hint=hint)
+    return text
+
+
+def tls_context(tls: Tls, where: str) -> ssl.SSLContext:
+    """Who vouches for the server, and our certificate if it wants one; the server is always verified.
+
+    Raises ConfigError naming the file that is of no use.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except OSError as error:
+        what = f"{tls.ca} holds no certificates: {_why(error)}"
+        raise ConfigError(what, where=where, hint="tls.ca must be a PEM file") from None
+    if tls.certificate is not None:
+        try:
+            # the password: else OpenSSL asks on the terminal for that of a protected key
+            context.load_cert_chain(tls.certificate, tls.key, password="")
+        except OSError as error:
+            what = f"{tls.certificate} and {tls.key} cannot be used: {_why(error)}"
+            hint = "They must be PEM files that belong together, the key without a pass phrase"
+            raise ConfigError(what, where=where, hint=hint) from None
+    return context
+
+
+def _why(error: OSError) -> str:
+    return str(getattr(error, "reason", None) or error.strerror or error).lower().replace("_", " ")

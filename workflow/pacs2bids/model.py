@@ -71,6 +71,10 @@ class QueryError(Pacs2BidsError):
     """The PACS could not be asked, or its answer makes no studies table."""
 
 
+class UnavailableError(QueryError):
+    """The source cannot be reached or is busy: the same attempt may succeed later."""
+
+
 class PullError(Pacs2BidsError):
     """A study could not be retrieved whole."""
 

@@ -1,0 +1,197 @@
+"""Allowed hours, pauses between studies, and attempts that are repeated; by the clock of this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from datetime import time as clock
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.model import QueryError, UnavailableError
+from pacs2bids.pacs.courtesy import is_open, opens_at, persistently, spaced, wait_until_open
+from pacs2bids.peers import Courtesy, PacsPeer, WebPeer
+
+NIGHT = Courtesy(hours=(clock(19), clock(6, 30)))
+LUNCH = Courtesy(hours=(clock(12), clock(13)))
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"2026-03-04T{text}")
+
+
+@pytest.mark.parametrize(
+    ("courtesy", "now", "opens"),
+    [
+        (NIGHT, "18:59:59", "2026-03-04T19:00"),
+        (NIGHT, "19:00", None),
+        (NIGHT, "23:59:59", None),
+        (NIGHT, "00:00", None),
+        (NIGHT, "06:29:59", None),
+        (NIGHT, "06:30", "2026-03-04T19:00"),
+        (LUNCH, "11:59", "2026-03-04T12:00"),
+        (LUNCH, "12:00", None),
+        (LUNCH, "13:00", "2026-03-05T12:00"),
+        (LUNCH, "00:00", "2026-03-04T12:00"),
+        (Courtesy(), "03:00", None),
+    ],
+)
+def test_hours(courtesy: Courtesy, now: str, opens: str | None) -> None:
+    assert is_open(courtesy, at(now)) is (opens is None)
+    assert opens_at(courtesy, at(now)) == (datetime.fromisoformat(opens) if opens else at(now))
+    assert is_open(courtesy, opens_at(courtesy, at(now)))
+
+
+def test_waits_for_the_hours_and_says_until_when(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    start = datetime.now() + timedelta(seconds=0.7)
+    courtesy = Courtesy(hours=(start.time(), (start + timedelta(hours=2)).time()))
+    wait_until_open(courtesy, "PACS 'x'")
+    assert 0 <= (datetime.now() - start).total_seconds() < 2
+    told, _ = (record.getMessage() for record in caplog.records)
+    hours = f"from {start:%H:%M} to {start + timedelta(hours=2):%H:%M}"
+    assert told == f"PACS 'x': pulls are allowed {hours}; waiting until {start:%a %H:%M}"
+    wait_until_open(courtesy, "PACS 'x'")
+    assert len(caplog.records) == 2
+
+
+# ------------------------------------------------------------------------------------------ pauses
+
+
+def peer(pause_s: float, port: int = 104) -> PacsPeer:
+    return PacsPeer(
+        name="x", host="pacs.example", port=port, ae_title="A", courtesy=Courtesy(pause_s=pause_s)
+    )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
+
+
+def study(source: PacsPeer | WebPeer) -> Callable[[], None]:
+    def pull() -> None:
+        with spaced(source):
+            pass
+
+    return pull
+
+
+def test_pause_between_two_studies_of_one_source() -> None:
+    assert seconds(study(peer(0.5))) < 0.3  # the first waits for nobody
+    assert seconds(study(peer(0.5, port=105))) < 0.3  # another source
+    web = WebPeer(name="x", url="https://pacs.example/web", courtesy=Courtesy(pause_s=0.5))
+    assert seconds(study(web)) < 0.3
+    assert 0.3 < seconds(study(peer(0.5))) < 2
+    time.sleep(0.5)
+    assert seconds(study(peer(0.5))) < 0.3
+
+
+def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(tmp_path: Path) -> None:
+    code = (
+        "import time\n"
+        "from pacs2bids.pacs.courtesy import spaced\n"
+        "from pacs2bids.peers import Courtesy, PacsPeer, Slot\n"
+        f"with spaced({peer(1.0)!r}):\n"
+        "    time.sleep(0.3)\n"
+        "    raise SystemExit(3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False
+    )
+    ended = time.time()
+    assert done.returncode == 3
+    study(peer(1.0))()
+    assert 0.7 < time.time() - ended < 3
+
+
+def test_a_time_to_come_holds_nobody_up(tmp_path: Path) -> None:
+    study(peer(0.5))()
+    (stamp,) = tmp_path.glob("pacs2bids-pause-*")
+    assert stat.S_IMODE(stamp.stat().st_mode) == 0o666  # every user of the host
+    os.utime(stamp, (time.time() + 3600,) * 2)
+    assert seconds(study(peer(0.5))) < 0.3
+
+
+def test_no_pause_leaves_no_file(tmp_path: Path) -> None:
+    study(peer(0))()
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------ attempts
+
+
+class Attempts:
+    """Fails as it is told, then succeeds."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.times_s: list[float] = []
+
+    def __call__(self) -> str:
+        self.times_s.append(time.monotonic())
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+def down() -> UnavailableError:
+    return UnavailableError("no connection: refused", where="PACS 'x'", hint="Check")
+
+
+def test_attempts_are_repeated_with_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    attempts = Attempts(down(), down())
+    assert persistently(attempts, Courtesy(retries=2), first_pause_s=0.1) == "done"
+    first, second = (b - a for a, b in zip(attempts.times_s, attempts.times_s[1:], strict=False))
+    assert 0.07 < first < 0.2 < second
+    assert [record.getMessage() for record in caplog.records] == [
+        "PACS 'x': no connection: refused; again in 0 s (1 of 2)",
+        "PACS 'x': no connection: refused; again in 0 s (2 of 2)",
+    ]
+
+
+def test_attempts_are_bounded() -> None:
+    attempts = Attempts(*[down() for _ in range(9)])
+    with pytest.raises(UnavailableError, match="no connection"):
+        persistently(attempts, Courtesy(retries=2), first_pause_s=0.01)
+    assert len(attempts.times_s) == 3
+    with pytest.raises(UnavailableError):
+        persistently(attempts, Courtesy(retries=0))
+    assert len(attempts.times_s) == 4
+
+
+def test_what_cannot_get_better_is_not_repeated() -> None:
+    attempts = Attempts(QueryError("called AE title not recognised"))
+    with pytest.raises(QueryError, match="not recognised"):
+        persistently(attempts, Courtesy(retries=5), first_pause_s=0.01)
+    assert len(attempts.times_s) == 1
+
+
+def test_two_that_wait_together_do_not_come_back_together() -> None:
+    several = [Attempts(down()) for _ in range(12)]
+    threads = [
+        threading.Thread(target=persistently, args=(one, Courtesy(retries=1)), kwargs={"first_pause_s": 0.4})
+        for one in several
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pauses = [one.times_s[1] - one.times_s[0] for one in several]
+    assert max(pauses) - min(pauses) > 0.02
+    assert 0.28 < min(pauses) < max(pauses) < 1

@@ -98,7 +98,8 @@ def test_every_file_is_an_instance_or_a_leftover_with_its_reason(tmp_path: Path)
     good = write(tmp_path / "good.dcm", PatientName="Phantom^One")
     (tmp_path / "zz_copy.dcm").write_bytes(good.read_bytes())
     (tmp_path / "README.txt").write_text("hello")
-    (tmp_path / "empty").touch()
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "empty.log").touch()
     (tmp_path / "cut.dcm").write_bytes(good.read_bytes()[:200])
     write(tmp_path / "orphan.dcm", StudyInstanceUID="")
     odd = write(tmp_path / "odd.dcm", SOPInstanceUID="1.2.3.45")
@@ -110,7 +111,8 @@ def test_every_file_is_an_instance_or_a_leftover_with_its_reason(tmp_path: Path)
     assert reasons == {
         "zz_copy.dcm": Reason.DUPLICATE,
         "README.txt": Reason.NOT_DICOM,
-        "empty": Reason.UNREADABLE,
+        "empty.dcm": Reason.UNREADABLE,
+        "empty.log": Reason.NOT_DICOM,
         "cut.dcm": Reason.UNREADABLE,
         "orphan.dcm": Reason.UNREADABLE,
         "odd.dcm": Reason.UNREADABLE,

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
 
-from pydicom.datadict import keyword_dict
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
-
-from pacs2bids.files import is_emptied
-from pacs2bids.model import ConfigError, Leftover, Reason
-from pacs2bids.pacs.identifiers import text_of
+from pacs2bids.header import Reader
+from pacs2bids.model import ConfigError, Reason
+from pacs2bids.pacs.contents import (
+    EMPTIED,
+    IMAGE_KEYS,
+    PATIENT_KEYS,
+    SERIES_KEYS,
+    SHARED_KEYS,
+    STUDY_KEYS,
+    Head,
+    Problem,
+    content_of,
+)
 from pacs2bids.pacs.matching import matches
 from pacs2bids.peers import Attributes
 
@@ -34,74 +40,27 @@ UNIQUE_KEYS = {
     "IMAGE": "SOPInstanceUID",
 }
 
-# Attributes kept at each level. More than the standard asks for: labels are mapped from them.
-PATIENT_KEYS = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "IssuerOfPatientID",
-    "OtherPatientIDs",
-    "PatientComments",
-)
-STUDY_KEYS = (
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "InstitutionName",
-    "StationName",
-)
-SERIES_KEYS = (
-    "SeriesInstanceUID",
-    "Modality",
-    "SeriesNumber",
-    "SeriesDescription",
-    "SeriesDate",
-    "SeriesTime",
-    "ProtocolName",
-    "BodyPartExamined",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "PatientPosition",
-    "SequenceName",
-)
-IMAGE_KEYS = (
-    "SOPInstanceUID",
-    "SOPClassUID",
-    "InstanceNumber",
-    "ImageType",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AcquisitionNumber",
-    "ContentDate",
-    "ContentTime",
-    "NumberOfFrames",
-)
-_WANTED = [keyword_dict[key] for key in ("SpecificCharacterSet", *PATIENT_KEYS, *STUDY_KEYS)]
-_WANTED += [keyword_dict[key] for key in (*SERIES_KEYS, *IMAGE_KEYS)]
-_LAST_TAG = max(_WANTED)
-_UID = re.compile(r"[0-9.]{1,64}")  # leading zeros are wrong, but harmless and not rare
-_DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory: an index, not an instance
-
 log = logging.getLogger("pacs2bids.catalogue")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One DICOM file. ``path`` is the whole path; UIDs are those of the data set."""
+    """One DICOM file. UIDs are those of the data set.
+
+    ``path``: the whole path of the file, or of the archive in which it is the ``member``-th file.
+    """
 
     path: Path
+    member: int | None = None
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
     attributes: Attributes
+
+    @property
+    def folder(self) -> Path:
+        """The folder or archive in which it lies."""
+        return self.path.parent if self.member is None else self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +87,30 @@ class Study:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file that is not served, and why. ``path``: below the root, for people.
+
+    ``file``: where it is, and ``folder`` in which folder (or archive). UNREADABLE: it may be an instance that
+    is lost, of the study if that is known. DUPLICATE: a second file of ``sop_instance_uid``. Anything else is
+    harmless.
+    """
+
+    path: str
+    file: Path
+    folder: Path
+    reason: Reason
+    detail: str
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """A folder's studies, and the files that are not served, each with its reason."""
+    """A folder's studies, and the files that are not served."""
 
     root: Path
     studies: tuple[Study, ...]
-    leftovers: tuple[Leftover, ...]
+    leftovers: tuple[LeftOut, ...]
 
     @property
     def instances(self) -> Iterator[Instance]:
@@ -176,12 +153,12 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scanned:
-    """One file as read: all its attributes, before they are sorted into levels."""
+class _Found:
+    """An instance that was found. ``name``: its path below the root, for people."""
 
     path: Path
-    transfer_syntax_uid: str
-    attributes: Attributes
+    name: str
+    head: Head
 
 
 def scan(folder: Path) -> Catalogue:
@@ -192,76 +169,101 @@ def scan(folder: Path) -> Catalogue:
     """
     if not folder.is_dir():
         raise ConfigError("is no folder", where=str(folder), hint="Name a folder that holds DICOM files")
-    scanned: dict[str, _Scanned] = {}
+    found: dict[str, _Found] = {}
     leftovers = []
-    for path in _files(folder):
-        found = _read(path, folder)
-        if isinstance(found, Leftover):
-            leftovers.append(found)
+    reader = Reader()
+    for name, error in _files(str(folder), "", frozenset([os.path.realpath(folder)])):
+        content = error or _content(reader, folder / name)
+        if isinstance(content, Problem):
+            leftovers.append(_left_out(folder, name, content))
             continue
-        first = scanned.setdefault(found.attributes["SOPInstanceUID"], found)
-        if first is not found:
-            leftovers.append(_duplicate(found, first, folder))
+        one = _Found(path=folder / name, name=name, head=content)
+        first = found.setdefault(content.sop_instance_uid, one)
+        if first is not one:
+            leftovers.append(_duplicate(one, first))
+    leftovers = _judged(leftovers, found.values())
     if leftovers:
         # a README or a .DS_Store beside the images is nothing to worry about; a damaged header is
         harmless = all(one.reason is Reason.NOT_DICOM for one in leftovers)
         level = logging.INFO if harmless else logging.WARNING
         log.log(level, "%s: %d files are left out: %s", folder, len(leftovers), _summary(leftovers))
-    return Catalogue(root=folder, studies=_studies(scanned.values()), leftovers=tuple(leftovers))
+    return Catalogue(root=folder, studies=_studies(found.values()), leftovers=tuple(leftovers))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names))
+def _files(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Problem | None]]:
+    """Paths of all files below ``folder``, relative to it, in order, and of folders that cannot be read.
 
-
-def _read(path: Path, root: Path) -> _Scanned | Leftover:
-    def leftover(reason: Reason, detail: str) -> Leftover:
-        return Leftover(path=str(path.relative_to(root)), reason=reason, detail=detail)
-
+    Links are followed, but not to the folders that they lie in (``above``).
+    """
     try:
-        with path.open("rb") as stream:
-            header = read_partial(stream, lambda tag, _vr, _length: tag > _LAST_TAG, specific_tags=[*_WANTED])
-            attributes = {key: text_of(header, key) for key in (*PATIENT_KEYS, *STUDY_KEYS)}
-            attributes |= {key: text_of(header, key) for key in (*SERIES_KEYS, *IMAGE_KEYS)}
-    except InvalidDicomError:
-        emptied = (Reason.UNREADABLE, "is empty: a copy that failed?")
-        return leftover(*(emptied if is_emptied(path) else (Reason.NOT_DICOM, "has no DICOM preamble")))
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=attrgetter("name"))
     except OSError as error:
-        return leftover(Reason.UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}")
-    except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; none may stop the rest
-        return leftover(Reason.UNREADABLE, f"damaged header: {type(error).__name__}")
-    if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR_CLASS:
-        return leftover(Reason.NO_IMAGE, "is a DICOMDIR")
-    syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
-    problem = _without_identity({**attributes, "TransferSyntaxUID": syntax})
-    if problem:
-        return leftover(Reason.UNREADABLE, problem)
-    return _Scanned(path=path, transfer_syntax_uid=syntax, attributes=attributes)
+        yield prefix or ".", _unreadable(error)
+        return
+    yield from ((prefix + entry.name, None) for entry in entries if not entry.is_dir())
+    for entry in entries:
+        if entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
+            yield from _files(entry.path, f"{prefix}{entry.name}/", above | {real})
 
 
-def _without_identity(attributes: Attributes) -> str | None:
-    """What is wrong with the UIDs that an instance must have."""
-    keys = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID")
-    if missing := [key for key in keys if not attributes[key]]:
-        return f"has no {', '.join(missing)}"
-    if wrong := [key for key in keys if not _UID.fullmatch(attributes[key])]:
-        return f"{', '.join(wrong)} is no UID"
-    return None
+def _content(reader: Reader, path: Path) -> Head | Problem:
+    try:
+        return content_of(reader, path)
+    except OSError as error:
+        return _unreadable(error)
 
 
-def _duplicate(found: _Scanned, first: _Scanned, root: Path) -> Leftover:
-    return Leftover(
-        path=str(found.path.relative_to(root)),
-        reason=Reason.DUPLICATE,
-        detail=f"the same SOPInstanceUID as {first.path.relative_to(root)}",
-        sop_instance_uid=found.attributes["SOPInstanceUID"],
-        series_instance_uid=found.attributes["SeriesInstanceUID"],
+def _unreadable(error: OSError) -> Problem:
+    return Problem(Reason.UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}")
+
+
+def _left_out(root: Path, name: str, problem: Problem) -> LeftOut:
+    path = root / name
+    return LeftOut(
+        path=name,
+        file=path,
+        folder=path if path.is_dir() else path.parent,
+        reason=problem.reason,
+        detail=problem.detail,
+        study_instance_uid=problem.study_instance_uid,
     )
 
 
-def _summary(leftovers: list[Leftover]) -> str:
+def _duplicate(one: _Found, first: _Found) -> LeftOut:
+    return LeftOut(
+        path=one.name,
+        file=one.path,
+        folder=one.path.parent,
+        reason=Reason.DUPLICATE,
+        detail=f"the same SOPInstanceUID as {first.name}",
+        study_instance_uid=first.head.study_instance_uid,
+        sop_instance_uid=one.head.sop_instance_uid,
+    )
+
+
+def _judged(leftovers: list[LeftOut], found: Iterable[_Found]) -> list[LeftOut]:
+    """An empty file is a lost instance, unless it is hidden or called otherwise than all instances are."""
+    suffixes = {_kind_of_name(one.name) for one in found} | {""}
+    harmless = {
+        one.path
+        for one in leftovers
+        if one.detail == EMPTIED
+        and (PurePosixPath(one.path).name.startswith(".") or _kind_of_name(one.path) not in suffixes)
+    }
+    return [
+        replace(one, reason=Reason.NOT_DICOM, detail="is empty") if one.path in harmless else one
+        for one in leftovers
+    ]
+
+
+def _kind_of_name(name: str) -> str:
+    """The suffix; a number is none: the names of files are often UIDs."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return "" if suffix[1:].isdigit() else suffix
+
+
+def _summary(leftovers: list[LeftOut]) -> str:
     counts = {reason: sum(one.reason is reason for one in leftovers) for reason in Reason}
     return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
 
@@ -269,62 +271,67 @@ def _summary(leftovers: list[Leftover]) -> str:
 # ------------------------------------------------------------------------------------------------ sorting
 
 
-def _studies(scanned: Iterable[_Scanned]) -> tuple[Study, ...]:
-    groups = _grouped(scanned, "StudyInstanceUID")
+def _studies(found: Iterable[_Found]) -> tuple[Study, ...]:
+    groups = _grouped(found, attrgetter("head.study_instance_uid"))
     return tuple(_study(uid, groups[uid]) for uid in sorted(groups))
 
 
-def _study(uid: str, scanned: list[_Scanned]) -> Study:
-    groups = _grouped(scanned, "SeriesInstanceUID")
+def _study(uid: str, found: list[_Found]) -> Study:
+    groups = _grouped(found, attrgetter("head.series_instance_uid"))
     series = sorted(
         (_series(series_uid, members) for series_uid, members in groups.items()),
         key=lambda one: (_number(one.attributes["SeriesNumber"]), one.series_instance_uid),
     )
-    attributes = _shared(scanned, (*PATIENT_KEYS, *STUDY_KEYS), f"study {uid}")
+    attributes = _shared(found, (*PATIENT_KEYS, *STUDY_KEYS), f"study {uid}")
     modalities = sorted({one.attributes["Modality"] for one in series} - {""})
-    classes = sorted({one.attributes["SOPClassUID"] for one in scanned})
+    classes = sorted({one.sop_class_uid for each in series for one in each.instances})
     attributes |= {
         "ModalitiesInStudy": "\\".join(modalities),
         "SOPClassesInStudy": "\\".join(classes),
         "NumberOfStudyRelatedSeries": str(len(series)),
-        "NumberOfStudyRelatedInstances": str(len(scanned)),
+        "NumberOfStudyRelatedInstances": str(len(found)),
     }
     return Study(study_instance_uid=uid, attributes=attributes, series=tuple(series))
 
 
-def _series(uid: str, scanned: list[_Scanned]) -> Series:
-    attributes = _shared(scanned, SERIES_KEYS, f"series {uid}")
-    attributes["NumberOfSeriesRelatedInstances"] = str(len(scanned))
+def _series(uid: str, found: list[_Found]) -> Series:
+    attributes = _shared(found, SERIES_KEYS, f"series {uid}")
+    attributes["NumberOfSeriesRelatedInstances"] = str(len(found))
     instances = sorted(
-        (_instance(one) for one in scanned),
+        map(_instance, found),
         key=lambda one: (_number(one.attributes["InstanceNumber"]), one.sop_instance_uid),
     )
     return Series(series_instance_uid=uid, attributes=attributes, instances=tuple(instances))
 
 
-def _instance(one: _Scanned) -> Instance:
-    attributes = {key: one.attributes[key] for key in IMAGE_KEYS}
+def _instance(one: _Found) -> Instance:
+    attributes = dict(zip(IMAGE_KEYS, one.head.image, strict=True))
+    syntax = one.head.transfer_syntax_uid
     return Instance(
         path=one.path,
         sop_instance_uid=attributes["SOPInstanceUID"],
         sop_class_uid=attributes["SOPClassUID"],
-        transfer_syntax_uid=one.transfer_syntax_uid,
-        attributes=attributes | {"AvailableTransferSyntaxUID": one.transfer_syntax_uid},
+        transfer_syntax_uid=syntax,
+        attributes=attributes | {"AvailableTransferSyntaxUID": syntax},
     )
 
 
-def _grouped(scanned: Iterable[_Scanned], keyword: str) -> Mapping[str, list[_Scanned]]:
-    groups: dict[str, list[_Scanned]] = {}
-    for one in scanned:
-        groups.setdefault(one.attributes[keyword], []).append(one)
+def _grouped(found: Iterable[_Found], key: Callable[[_Found], str]) -> Mapping[str, list[_Found]]:
+    groups: dict[str, list[_Found]] = {}
+    for one in found:
+        groups.setdefault(key(one), []).append(one)
     return groups
 
 
-def _shared(scanned: list[_Scanned], keywords: Iterable[str], where: str) -> dict[str, str]:
+def _shared(found: list[_Found], keywords: Iterable[str], where: str) -> dict[str, str]:
     """The first value of each attribute that ought to be the same in all; a difference is logged."""
+    rows = [
+        dict(zip(SHARED_KEYS, shared, strict=True))
+        for shared in dict.fromkeys(one.head.shared for one in found)
+    ]
     attributes = {}
     for keyword in keywords:
-        values = list(dict.fromkeys(one.attributes[keyword] for one in scanned if one.attributes[keyword]))
+        values = list(dict.fromkeys(row[keyword] for row in rows if row[keyword]))
         attributes[keyword] = values[0] if values else ""
         if len(values) > 1:
             log.info("%s: %s differs between its instances; the first is used", where, keyword)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from pacs2bids.model import ConfigError, QueryError, StudyRow
-from pacs2bids.pacs.catalogue import IMAGE_KEYS, SERIES_KEYS
+from pacs2bids.pacs.contents import IMAGE_KEYS, SERIES_KEYS
 from pacs2bids.peers import Attributes
 from pacs2bids.studies_table import TableRow, is_label, is_uid, summed_up
 

@@ -15,6 +15,7 @@ from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_GET
 from pynetdicom.dsutils import decode, encode
@@ -171,9 +172,9 @@ class Retrieval:
 
 
 def _tried(store: Callable[[Instance, int], int | None], instance: Instance, number: int) -> int | None:
-    """The status of one C-STORE; None if the connection broke or the file has gone."""
+    """The status of one C-STORE; None if the connection broke or the file has gone or has no preamble."""
     try:
         return store(instance, number)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InvalidDicomError) as error:
         log.info("%s was not sent: %s", instance.sop_instance_uid, error)
         return None

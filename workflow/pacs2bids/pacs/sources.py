@@ -8,9 +8,12 @@ from pathlib import Path
 from pacs2bids.files import sha256
 from pacs2bids.model import ConfigError, PullError, Reason, Receipt
 from pacs2bids.pacs import receipt as receipts
-from pacs2bids.pacs.catalogue import Catalogue, Instance, Study, scan
+from pacs2bids.pacs.catalogue import Catalogue, Instance, LeftOut, Study, scan
 from pacs2bids.pacs.inbox import Identity, Inbox, Kept, is_uid
+from pacs2bids.pacs.owners import Owners
 from pacs2bids.peers import FolderSource
+
+_MOST_NAMED = 3  # files, in an error
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -19,9 +22,9 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
     """Link the instances of one study into ``folder``, and write their receipt.
 
     The receipt announces what the source holds. A second file of an instance becomes a duplicate, or a
-    conflict if its content differs. Files that cannot be read stand in it as refused. Raises PullError if the
-    source does not hold the study or an instance cannot be brought over; ConfigError if ``folder`` lies in
-    the source or there is no such source.
+    conflict if its content differs. Files that cannot be read stand in it as refused; the study is not
+    complete if they may be instances of it. Raises PullError if the source does not hold the study or not all
+    of it can be brought over; ConfigError if ``folder`` lies in the source or there is no such source.
     """
     if folder.resolve().is_relative_to(source.path.resolve()):
         hint = "Give workdir a place outside it, so that it is not searched for studies"
@@ -34,21 +37,33 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
     for series in study.series:
         for instance in series.instances:
             _bring(inbox, _identity(study, series.series_instance_uid, instance), instance.path)
-    _note_leftovers(inbox, catalogue, study)
+    lost = _note_leftovers(inbox, catalogue, study)
     receipt = receipts.made_out(
         inbox,
         source=source.name,
         kind="folder",
         started=started,
         announced=_announcement(study),
+        stable=not lost,  # there may be more than is announced
     )
     receipts.log_series(receipt)
     path = receipts.put(receipt, folder)
     if not receipt.complete:
-        raise receipts.missing_error(
-            receipt, where=path, cause="", hint="Mend or remove those files in the source, then run again"
-        )
+        raise _not_whole(receipt, lost, path)
     return receipt
+
+
+def _not_whole(receipt: Receipt, lost: list[LeftOut], path: Path) -> PullError:
+    hint = (
+        "Copy those files into the source again, or take them out of it if they are no loss; then run again"
+    )
+    if receipt.missing:
+        return receipts.missing_error(receipt, where=path, cause="", hint=hint)
+    named = "; ".join(f"{one.path} {one.detail}" for one in lost[:_MOST_NAMED])
+    more = f"; and {len(lost) - _MOST_NAMED:,} more" if len(lost) > _MOST_NAMED else ""
+    what = f"instances of it may be lost: {named}{more}"
+    where = f"study {receipt.study_instance_uid}"
+    return PullError(what, where=where, hint=f"{hint}. The whole list: {path}")
 
 
 def _announcement(study: Study) -> receipts.Announcement:
@@ -91,21 +106,26 @@ def _bring(inbox: Inbox, identity: Identity, path: Path) -> None:
         raise PullError(f"cannot be brought over: {error.strerror}", where=str(where), hint=hint) from error
 
 
-def _note_leftovers(inbox: Inbox, catalogue: Catalogue, study: Study) -> None:
-    """Every file that the catalogue leaves out stands in the receipt of exactly one study."""
+def _note_leftovers(inbox: Inbox, catalogue: Catalogue, study: Study) -> list[LeftOut]:
+    """Note what the catalogue leaves out, each file in a receipt; returns what may be lost of the study."""
     known = {
         instance.sop_instance_uid: _identity(study, series.series_instance_uid, instance)
         for series in study.series
         for instance in series.instances
     }
-    owners = _owners(catalogue)
+    owners = Owners(catalogue)
+    lost = []
     for leftover in catalogue.leftovers:
-        path = catalogue.root / leftover.path
         if leftover.reason is Reason.DUPLICATE:
             if leftover.sop_instance_uid in known:
-                _bring_again(inbox, known[leftover.sop_instance_uid], path)
-        elif next(owners[one] for one in path.parents if one in owners) == study.study_instance_uid:
+                _bring_again(inbox, known[leftover.sop_instance_uid], leftover.file)
+            continue
+        is_lost = study.study_instance_uid in owners.that_lost(leftover)
+        if is_lost:
+            lost.append(leftover)
+        if is_lost or study.study_instance_uid == owners.told(leftover):
             inbox.refuse("", f"{leftover.path}: {leftover.detail}")
+    return lost
 
 
 def _bring_again(inbox: Inbox, identity: Identity, path: Path) -> None:
@@ -116,15 +136,3 @@ def _bring_again(inbox: Inbox, identity: Identity, path: Path) -> None:
         return
     if kept is Kept.CONFLICTING:
         log.warning("%s: another content under the same SOPInstanceUID; see quarantine", path)
-
-
-def _owners(catalogue: Catalogue) -> dict[Path, str]:
-    """Folder -> the first study that has a file in it or below; what lies beside its files is told there."""
-    owners: dict[Path, str] = {}
-    for study in catalogue.studies:
-        for instance in study.instances:
-            for parent in instance.path.parents:
-                if parent in owners:
-                    break  # and with it all above
-                owners[parent] = study.study_instance_uid
-    return owners

@@ -391,7 +391,8 @@ def _slots(entry: Mapping[str, Any], calling: str, where: str) -> tuple[Slot, ..
 def _tls(entry: Mapping[str, str], where: str) -> Tls:
     if ("key" in entry) != ("certificate" in entry):
         raise ConfigError("'certificate' and 'key' need each other", where=where)
-    return Tls(**{key: Path(path) for key, path in entry.items()})
+    files = {key: Path(path) for key, path in entry.items() if key != "server_name"}
+    return Tls(**files, server_name=entry.get("server_name", ""))
 
 
 def _web(name: str, entry: Mapping[str, Any], courtesy: Courtesy, where: str) -> WebPeer:

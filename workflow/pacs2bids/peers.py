@@ -31,11 +31,13 @@ class Tls:
     """Files (PEM) for encrypted connections.
 
     ``ca``: those who vouch for the other side; None: the system's. ``certificate`` and ``key``: ours.
+    ``server_name``: what the other side's certificate is made out to; "": the host that is called.
     """
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 
 from pacs2bids.model import QueryError
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of
+from pacs2bids.pacs.tls import Trouble, client_context, speaks_tls, trouble_with
 from pacs2bids.peers import Attributes, PacsPeer
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -25,6 +26,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _ATTEMPTS = 3
 _AT_ONCE_S = 1.0
 _NEGOTIATION_TIMEOUT_S = 30.0
+_TLS_TIMEOUT_S = 3.0
 _PENDING = (0xFF00, 0xFF01)  # the second: not every optional key is supported (PS3.4 table C.4-1)
 _MEANINGS = {
     0xA700: "out of resources",
@@ -78,7 +80,8 @@ def associated(
 ) -> Iterator[Association]:
     """An association with a PACS, released at the end; ``handlers`` are pynetdicom's (event, function, args).
 
-    Raises QueryError if the PACS cannot be reached, rejects us, or takes none of ``contexts``.
+    Raises QueryError if the PACS cannot be reached, rejects us, or takes none of ``contexts``; ConfigError if
+    the files of ``peer.tls`` cannot be used.
     """
     ae = AE(ae_title=peer.calling_ae_title)
     ae.connection_timeout, ae.acse_timeout = _CONNECT_TIMEOUT_S, _NEGOTIATION_TIMEOUT_S
@@ -109,6 +112,7 @@ def _associate(
             ae_title=peer.ae_title,
             max_pdu=0,
             evt_handlers=list(handlers),
+            tls_args=(client_context(peer.tls), peer.tls.server_name or peer.host) if peer.tls else None,
         )
     except (socket.gaierror, UnicodeError) as error:  # the latter: what cannot be a host name at all
         reason = error.strerror if isinstance(error, OSError) else "it is not well formed"
@@ -135,23 +139,30 @@ def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
     if association.rejected_contexts and not association.accepted_contexts:
         hint = "The PACS must allow query and retrieve (Study Root) to our AE title"
         return QueryError("the PACS offers no service that we asked for", where=str(peer), hint=hint)
-    unreachable = _why_unreachable(peer)
-    if unreachable:
-        hint = "Check host and port, and that no firewall is in between"
-        return QueryError(unreachable, where=str(peer), hint=hint)
-    hint = "Check that a DICOM server listens there, without TLS, and that it allows our AE title"
+    trouble = _why_not_connected(peer)
+    if trouble is not None:
+        return QueryError(trouble.what, where=str(peer), hint=trouble.hint)
+    hint = "Check that a DICOM server listens there, and that it allows our AE title"
     return QueryError("the association was aborted or not answered", where=str(peer), hint=hint)
 
 
-def _why_unreachable(peer: PacsPeer) -> str | None:
+def _why_not_connected(peer: PacsPeer) -> Trouble | None:
     """Connect once more to learn the reason, which pynetdicom keeps to itself."""
     try:
         with socket.create_connection((peer.host, peer.port), timeout=_CONNECT_TIMEOUT_S):
-            return None
+            pass
+        if peer.tls is not None:
+            return trouble_with(peer.host, peer.port, peer.tls, timeout_s=_CONNECT_TIMEOUT_S)
     except TimeoutError:
-        return f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
+        what = f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
     except OSError as error:
-        return f"no connection: {error.strerror or error}"
+        what = f"no connection: {error.strerror or error}"
+    else:
+        if speaks_tls(peer.host, peer.port, timeout_s=_TLS_TIMEOUT_S):
+            hint = "Set tls for this source in config.yaml"
+            return Trouble(what="the PACS speaks TLS there, and we do not", hint=hint)
+        return None
+    return Trouble(what=what, hint="Check host and port, and that no firewall is in between")
 
 
 def _silent(peer: PacsPeer, silence_s: float, timeout_s: float) -> QueryError:

@@ -49,7 +49,11 @@ def moving(peer: PacsPeer, inbox: Inbox, *, turn_s: float) -> Iterator[MoveTrans
     """
     slot = peer.slots[0]
     address = Address(
-        ae_title=slot.ae_title, host=peer.receive_host, port=slot.port, callers=(peer.ae_title,)
+        ae_title=slot.ae_title,
+        host=peer.receive_host,
+        port=slot.port,
+        callers=(peer.ae_title,),
+        tls=peer.tls,
     )
     with own_turn(slot.ae_title, slot.port, wait_s=turn_s), receiving(address, inbox) as receiver:
         yield MoveTransport(peer, slot, receiver)
@@ -93,6 +97,10 @@ class MoveTransport:
             cause = f"calls came from {callers} instead of {self._peer.ae_title} and were turned away"
             hint = "If that is your PACS, correct its ae_title in config.yaml"
             return Explanation(cause=cause, hint=hint)
+        if self._receiver.insecure:
+            why = ", ".join(sorted(self._receiver.insecure))
+            hint = "Check tls in config.yaml, and that the PACS sends to us with TLS"
+            return Explanation(cause=f"calls to our receiver failed to become encrypted: {why}", hint=hint)
         us = f"AE title {self._slot.ae_title} with this machine's address and port {self._receiver.port}"
         return Explanation(
             cause=f"{told.cause} and never called us: it does not know where to, or cannot get through",

@@ -22,10 +22,13 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context, evt
 
 from pacs2bids.model import PullError
+from pacs2bids.pacs.acceptor import Acceptor, Entity
 from pacs2bids.pacs.inbox import Identity, Inbox, Kept, after_series, is_uid
+from pacs2bids.pacs.tls import refused_caller, server_context
+from pacs2bids.peers import Tls
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.38391135611779705313118730173819751004")
 IMPLEMENTATION_VERSION_NAME = "PACS2BIDS"
@@ -47,13 +50,15 @@ log = logging.getLogger("pacs2bids.pull")
 class Address:
     """Where the receiver listens, and as whom. ``host`` "" means all interfaces, ``port`` 0 any free one.
 
-    ``callers``: AE titles that may send; empty: any.
+    ``callers``: AE titles that may send; empty: any. ``tls``: with a certificate callers must speak TLS, and
+    show one, too.
     """
 
     ae_title: str
     host: str
     port: int
     callers: tuple[str, ...] = ()
+    tls: Tls | None = None
 
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host or '*'}:{self.port}"
@@ -63,12 +68,14 @@ class Address:
 class Receiver:
     """A receiver that listens. ``associations``: how many were accepted. ``rejected``: who was turned away.
 
-    ``moves``: those that we asked for, as (our AE title, message ID).
+    ``insecure``: why calls were not let in that failed to become encrypted. ``moves``: those that we asked
+    for, as (our AE title, message ID).
     """
 
     port: int
     associations: int = 0
     rejected: set[str] = field(default_factory=set)
+    insecure: set[str] = field(default_factory=set)
     moves: set[tuple[str, int]] = field(default_factory=set)
 
 
@@ -76,27 +83,32 @@ class Receiver:
 def receiving(address: Address, inbox: Inbox) -> Iterator[Receiver]:
     """Listen, and keep what belongs to the inbox's study, until the block ends.
 
-    Raises PullError if the port cannot be had.
+    Raises PullError if the port cannot be had, ConfigError if the files of ``tls`` cannot be used.
     """
-    entity = _application_entity(address)
     receiver = Receiver(port=address.port)
     with _process_settings():
-        try:
-            handlers = _handlers(address, inbox, receiver)
-            server: Any = entity.start_server(
-                (address.host, address.port), block=False, evt_handlers=handlers
-            )
-        except OSError as error:
-            raise _cannot_listen(address, error) from error
-        try:
-            receiver.port = server.server_address[1]
+        acceptor = _acceptor(address, inbox, receiver)
+        receiver.port = acceptor.server_address[1]
+        with acceptor.serving():
             yield receiver
-        finally:
-            entity.shutdown()
 
 
-def _application_entity(address: Address) -> AE:
-    entity = AE(ae_title=address.ae_title)
+def _acceptor(address: Address, inbox: Inbox, receiver: Receiver) -> Acceptor:
+    secured = server_context(address.tls) if address.tls and address.tls.certificate else None
+    try:
+        return Acceptor(
+            _application_entity(address),
+            (address.host, address.port),
+            handlers=_handlers(address, inbox, receiver),
+            secured=secured,
+            on_insecure=lambda host, error: _on_insecure(address, receiver, host, error),
+        )
+    except OSError as error:
+        raise _cannot_listen(address, error) from error
+
+
+def _application_entity(address: Address) -> Entity:
+    entity = Entity(ae_title=address.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     entity.require_called_aet = True
@@ -191,6 +203,13 @@ def _on_rejected(event: Any, address: Address, receiver: Receiver) -> None:
     log.warning(
         "receiver %s: turned away a call of %s to %s; only %s may send here", address, caller, called, allowed
     )
+
+
+def _on_insecure(address: Address, receiver: Receiver, host: str, error: OSError) -> None:
+    why = refused_caller(error)
+    level = logging.INFO if why in receiver.insecure else logging.WARNING
+    receiver.insecure.add(why)
+    log.log(level, "receiver %s: a call from %s failed to become encrypted: %s", address, host, why)
 
 
 # ---------------------------------------------------------------------------------------------- C-STORE

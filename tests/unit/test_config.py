@@ -156,6 +156,7 @@ WRONG = {
     "list for a text": ("name: A study", "name: [A, B]", "dataset.name", "a text, not a list"),
     "empty": ("name: A study", "name:", "dataset.name", "a text, not empty"),
     "choice": ("heuristic:", "gzip: best\nheuristic:", "gzip", "Allowed: fast, small"),
+    "plain files": ("heuristic:", "gzip: off\nheuristic:", "gzip", "pacs2bids convert --gzip off"),
     "yes is no choice": (
         "heuristic:",
         "on_broken_series: true\nheuristic:",

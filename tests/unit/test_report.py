@@ -37,6 +37,7 @@ from pacs2bids.model import (
     StudyIndex,
     TransferStatus,
     VolumeFile,
+    VolumeOpinion,
 )
 from pacs2bids.plan_table import read_plan, write_plan
 from pacs2bids.report.evidence import gather
@@ -44,6 +45,7 @@ from pacs2bids.report.facts import REASONS, page_of
 from pacs2bids.report.pictures import PANEL_PIXELS, Picture, pictures_of
 from pacs2bids.report.series import b_value_summary, phase_encoding
 from pacs2bids.report.view import Page, SessionView
+from pacs2bids.second_opinion import write_opinions
 
 KEY = "sub-01_ses-a"
 NAME = "sub-01/ses-a/anat/sub-01_ses-a_T1w"
@@ -239,6 +241,20 @@ def test_session_that_went_well(work: Work) -> None:
         "Flip angle": "9°",
         "Phase encoding": "j- (posterior to anterior)",  # the array's j runs to posterior, j- against it
     }
+
+
+def test_a_second_opinion_is_summed_up_even_where_all_agree(work: Work) -> None:
+    every = work.everything()
+    assert "dcm2niix" not in every.html()
+    opinions = [
+        VolumeOpinion(volume="002-1", verdict="agrees", other="2_a.nii", detail=""),
+        VolumeOpinion(volume="002-2", verdict="differs", other="2_b.nii", detail="is mirrored"),
+    ]
+    for agreeing, some in (("1 of 1 volume", opinions[:1]), ("1 of 2 volumes", opinions)):
+        write_opinions(work.study / "second_opinion.tsv", some)
+        assert f"second opinion: dcm2niix agrees with {agreeing}" in every.html()
+    os.utime(work.study / "second_opinion.tsv", (1, 1))
+    assert not every.only_session().opinion, "of earlier volumes"
 
 
 def test_flip_angles_that_change_from_volume_to_volume(work: Work) -> None:

@@ -281,8 +281,12 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         unknown = next(key for key in found if key not in allowed)
         return f"unknown key {_shown(unknown)}", suggest(str(unknown), allowed)
     if rule == "enum":
-        return f"{_shown(found)} is not allowed", suggest(str(found), value)
+        return f"{_shown(found)} is not allowed", ". ".join([suggest(str(found), value), *_described(schema)])
     return _explain_value(rule, value, found, schema), ""
+
+
+def _described(schema: Mapping[str, Any]) -> list[str]:
+    return [schema["description"]] if "description" in schema else []
 
 
 def _explain_value(rule: str, value: Any, found: Any, schema: Mapping[str, Any]) -> str:

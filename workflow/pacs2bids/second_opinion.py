@@ -29,7 +29,7 @@ log = logging.getLogger("pacs2bids.second_opinion")
 
 PROGRAM = "dcm2niix"
 SECONDS = 3600  # for one series; a program that takes longer hangs
-COLUMNS = ("volume", "verdict", "other", "detail")
+COLUMNS = VolumeOpinion.__struct_fields__
 
 
 def program() -> str:

@@ -26,6 +26,7 @@ from pacs2bids.model import (
     Receipt,
     StudyIndex,
     StudyRow,
+    VolumeOpinion,
 )
 
 Record = TypeVar("Record")
@@ -48,13 +49,17 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyEvidence:
-    """One study's records, each None where it is not there. ``volumes``: the folder of its volumes."""
+    """One study's records, each None where it is not there. ``volumes``: the folder of its volumes.
+
+    ``opinions``: dcm2niix's, of these volumes; None where it was not asked.
+    """
 
     row: StudyRow
     volumes: Path
     receipt: Receipt | None
     index: StudyIndex | None
     manifest: Manifest | None
+    opinions: tuple[VolumeOpinion, ...] | None
     logs: dict[str, Log]  # by stage: pull, index, reconstruct, opinion
 
 
@@ -143,14 +148,26 @@ class _Gatherer:
         uid = row.study_instance_uid
         folder = self._workdir / "studies" / uid
         whole, part = folder / "receipt.json", folder / "receipt.incomplete.json"
+        manifest = folder / "volumes" / "manifest.json"
         return StudyEvidence(
             row=row,
             volumes=folder / "volumes",
             receipt=self._record(whole if whole.exists() else part, Receipt),
             index=self._record(folder / "index.json", StudyIndex),
-            manifest=self._record(folder / "volumes" / "manifest.json", Manifest),
+            manifest=self._record(manifest, Manifest),
+            opinions=self._opinions(folder / "second_opinion.tsv", manifest),
             logs={stage: self._log(stage, uid) for stage in ("pull", "index", "reconstruct", "opinion")},
         )
+
+    def _opinions(self, path: Path, manifest: Path) -> tuple[VolumeOpinion, ...] | None:
+        """None of a table that is older than the volumes: it speaks of others."""
+        if not (path.exists() and manifest.exists()) or path.stat().st_mtime < manifest.stat().st_mtime:
+            return None
+        try:
+            return tuple(msgspec.convert(read_tsv(path), list[VolumeOpinion]))
+        except (msgspec.ValidationError, UnicodeDecodeError) as error:
+            self._problems.append(f"{path}: is no table of opinions: {error}")
+            return None
 
     def _record(self, path: Path, kind: type[Record]) -> Record | None:
         if not path.exists():

@@ -206,6 +206,7 @@ def _session(session: SessionEvidence) -> SessionView:
         instances=_came(session),
         clock=_clock(indexes),
         scanner=_scanner(indexes),
+        opinion=_opinion(session),
         notes=_notes(session),
         series=series_of(session),
         leftovers=_leftovers(indexes),
@@ -294,6 +295,16 @@ def _scanner(indexes: Iterable[StudyIndex]) -> str:
         for info in index.series
     ]
     return ", ".join(dict.fromkeys(model for model in models if model))
+
+
+def _opinion(session: SessionEvidence) -> str:
+    """How many volumes dcm2niix agrees with; "" where it was not asked. The differences are notes."""
+    asked = [study.opinions for study in session.studies if study.opinions is not None]
+    opinions = [one for opinions in asked for one in opinions]
+    agreeing = sum(one.verdict == "agrees" for one in opinions)
+    if not asked:
+        return ""
+    return f"second opinion: dcm2niix agrees with {agreeing} of {counted(len(opinions), 'volume')}"
 
 
 def _notes(session: SessionEvidence) -> tuple[str, ...]:

@@ -112,6 +112,7 @@ class SessionView:
     instances: str
     clock: str
     scanner: str
+    opinion: str
     notes: tuple[str, ...]
     series: tuple[SeriesView, ...]
     leftovers: tuple[Group, ...]

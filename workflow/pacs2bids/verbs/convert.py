@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pacs2bids.files import read_record, write_record, write_tsv
+from pacs2bids.files import write_record, write_tsv
 from pacs2bids.model import (
     ConfigError,
     ConversionError,
@@ -19,11 +19,23 @@ from pacs2bids.model import (
     Leftover,
     Manifest,
     Reason,
+    StackFacts,
     StudyIndex,
     VolumeOpinion,
 )
 from pacs2bids.provenance import file_digests, with_sources
 from pacs2bids.text import counted
+from pacs2bids.verbs._out import (
+    LEFTOVER_COLUMNS,
+    LEFTOVERS,
+    MANIFEST,
+    OPINIONS,
+    folders,
+    remove_opinions,
+    remove_stale,
+    require_ours,
+    require_tables,
+)
 from pacs2bids.verbs.reconstruct import add_engine_options, described
 
 if TYPE_CHECKING:
@@ -31,13 +43,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pacs2bids.convert")
 
-MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and which files we wrote
-LEFTOVERS = "leftovers.tsv"
 SHOWN = 10
 LONGEST = 64  # characters of a description (LO, PS3.5 section 6.2): file names have an end
 COMPONENTS = {"phase": "ph", "real": "real", "imaginary": "imaginary"}
-SUFFIXES = (".nii", ".nii.gz", "_unsheared.nii", "_unsheared.nii.gz")
-UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,13 +83,14 @@ def run(arguments: argparse.Namespace) -> str:
     """
     source, target = arguments.input, arguments.output
     _require_folders(source, target)
+    require_tables(target, opinions=arguments.second_opinion)
     if arguments.second_opinion:
         _require_second_converter()
     found = _found(source)
     manifests: list[Manifest] = []
     opinions: list[VolumeOpinion] = []
     leftovers = [*found.damaged, *found.directories]
-    for folder, index in _folders(target, found.indices):
+    for folder, index in folders(target, found.indices):
         manifest = _converted(index, folder, arguments)
         manifests.append(manifest)
         leftovers += [*index.leftovers, *_unwritten(index, manifest)]
@@ -93,7 +102,9 @@ def run(arguments: argparse.Namespace) -> str:
     summary = _summary(found, manifests, len(leftovers), target)
     if arguments.second_opinion:
         summary += f"; {_list_opinions(target, opinions)}"
-    return _result(manifests, found.damaged, summary)
+    else:
+        remove_opinions(target)
+    return _result(manifests, found.damaged, summary, source)
 
 
 def _require_folders(source: Path, target: Path) -> None:
@@ -120,7 +131,7 @@ def _converted(index: StudyIndex, folder: Path, arguments: argparse.Namespace) -
     from pacs2bids.store import reconstruct  # noqa: PLC0415 - heavy: numpy
 
     names = _names(index)
-    _require_ours(folder, index, names)
+    require_ours(folder, index, names)
     manifest = reconstruct(
         index,
         arguments.input,
@@ -133,7 +144,7 @@ def _converted(index: StudyIndex, folder: Path, arguments: argparse.Namespace) -
     )
     digests = file_digests(index, arguments.input, jobs=arguments.jobs) if arguments.digests else {}
     manifest = with_sources(manifest, index, digests)
-    _remove_stale(folder, manifest)
+    remove_stale(folder, manifest)
     write_record(folder / MANIFEST, manifest)
     return manifest
 
@@ -165,51 +176,11 @@ def _second_opinion(
 def _list_opinions(target: Path, opinions: Sequence[VolumeOpinion]) -> str:
     from pacs2bids.second_opinion import write_opinions  # noqa: PLC0415 - heavy: nibabel
 
-    return write_opinions(target / "second_opinion.tsv", opinions)
-
-
-def _folders(target: Path, indices: Sequence[StudyIndex]) -> list[tuple[Path, StudyIndex]]:
-    """Where each study goes: OUT, or a folder in it for each of several."""
-    if len(indices) == 1:
-        return [(target, indices[0])]
-    folders = []
-    for number, index in enumerate(indices, start=1):
-        uid = index.study_instance_uid
-        # a header is no place to take a path from, unless it is the UID that it should be
-        folders.append((target / (uid if UID.fullmatch(uid) else f"study-{number}"), index))
-    return folders
-
-
-def _require_ours(folder: Path, index: StudyIndex, names: dict[str, str]) -> None:
-    """A folder that holds another study, or files that we did not write, is not written into."""
-    manifest = folder / MANIFEST
-    if manifest.exists():
-        if read_record(manifest, Manifest).study_instance_uid != index.study_instance_uid:
-            raise ConfigError(
-                "holds the volumes of another study", where=str(folder), hint="Give another OUT"
-            )
-        return
-    volumes = [f"{name}{suffix}" for name in names.values() for suffix in SUFFIXES]
-    strange = [name for name in volumes if (folder / name).exists()]
-    if strange:
-        what = f"holds {strange[0]}, which pacs2bids did not write there"
-        raise ConfigError(what, where=str(folder), hint="Give another OUT")
-
-
-def _remove_stale(folder: Path, manifest: Manifest) -> None:
-    """Remove what an earlier run wrote of stacks that are no more."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return
-    now = {name for volume in manifest.volumes for name in volume.files}
-    for volume in read_record(path, Manifest).volumes:
-        for name in sorted(volume.files.keys() - now):
-            (folder / name).unlink(missing_ok=True)
-            log.warning("%s of an earlier run is removed: it is not made of these files now", folder / name)
+    return write_opinions(target / OPINIONS, opinions)
 
 
 def _names(index: StudyIndex) -> dict[str, str]:
-    """File stems: stack id, series description as fit for a file name, echo, component and content."""
+    """File stems: stack id, series description as fit for a file name, echo, component, content and map."""
     stacks = {stack.stack_id: stack.facts for stack in index.stacks}
     names = {}
     for series in index.series:
@@ -223,9 +194,21 @@ def _names(index: StudyIndex) -> dict[str, str]:
             several = len(echoes) > 1 and facts.echo_time_s is not None
             echo = f"e{1 + echoes.index(facts.echo_time_s)}" if several and facts.echo_time_s else ""
             component = COMPONENTS.get(facts.component or "", "")
-            words = [stack_id, description, echo, component, facts.content]
+            words = [stack_id, description, echo, component, facts.content, _map_word(facts, description)]
             names[stack_id] = "_".join(filter(None, words))
     return names
+
+
+def _map_word(facts: StackFacts, description: str) -> str:
+    """What a map shows, like "ADC", by ImageType, unless the description says so; "" of what is no map."""
+    from pacs2bids.vendors.standard import DIFFUSION_MAPS  # noqa: PLC0415 - only here, and of many modules
+
+    if not facts.is_diffusion_map:
+        return ""
+    # Philips appends the picture of the mean weighting to the weighted ones, under the same ImageType
+    word = next((word for word in facts.image_type if word in DIFFUSION_MAPS), "isotropic")
+    told = re.split("[^a-z0-9]+", description.lower())
+    return "" if word.lower() in told or description.lower().endswith(word.lower()) else word
 
 
 def _unwritten(index: StudyIndex, manifest: Manifest) -> list[Leftover]:
@@ -242,7 +225,7 @@ def _unwritten(index: StudyIndex, manifest: Manifest) -> list[Leftover]:
 def _list_leftovers(target: Path, leftovers: Sequence[Leftover], others: Sequence[str]) -> None:
     rows = [{"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in leftovers]
     rows += [{"path": path, "reason": "not-dicom", "detail": "is not a DICOM file"} for path in others]
-    write_tsv(target / LEFTOVERS, ("path", "reason", "detail"), rows)
+    write_tsv(target / LEFTOVERS, LEFTOVER_COLUMNS, rows)
 
 
 def _summary(found: IndexedFolder, manifests: Sequence[Manifest], left: int, target: Path) -> str:
@@ -255,12 +238,13 @@ def _summary(found: IndexedFolder, manifests: Sequence[Manifest], left: int, tar
     return f"{made}, {left} left over{others}{listed} -> {target}"
 
 
-def _result(manifests: Sequence[Manifest], damaged: Sequence[Leftover], summary: str) -> str:
+def _result(manifests: Sequence[Manifest], damaged: Sequence[Leftover], summary: str, source: Path) -> str:
+    """``summary``, or what went wrong. Raises ConversionError."""
     problems = [described(one) for manifest in manifests for one in manifest.failed]
     problems += [f"{one.path}: {one.detail}; a volume beside it may lack slices" for one in damaged]
     if not problems:
         return summary
     listed = "; ".join(problems[:SHOWN])
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    hint = "leftovers.tsv lists all. The other volumes are written"
-    raise ConversionError(f"not all could be converted: {listed}{more}", where=summary, hint=hint)
+    hint = f"The other volumes are written: {summary}"
+    raise ConversionError(f"not all could be converted: {listed}{more}", where=str(source), hint=hint)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
-from pacs2bids.files import read_record, read_tsv
+from pacs2bids.files import read_record, read_tsv, write_record
 from pacs2bids.model import Manifest
 from synthetic import Series, save, uid
 
@@ -75,6 +76,36 @@ def test_the_volumes_of_stacks_that_are_no_more_go_with_their_records(tmp_path: 
         path.unlink()
     assert main(["convert", str(source), str(out)]) == 0
     assert files(out) == {*ONE, "leftovers.tsv"}
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    write(source, Series(name="one", number=1))
+    write(source, Series(name="two", number=2))
+    assert main(["convert", str(source), str(out)]) == 0
+    whole = read_record(out / ".manifest.json", Manifest)
+    first = (out / "001-1_one.nii.gz").stat().st_mtime_ns
+    # as it is before the last step: the manifest knows no volume yet, the second one is not there
+    write_record(out / ".manifest.json", replace(whole, volumes=()))
+    for path in out.glob("*002-1*"):
+        path.unlink()
+    assert main(["convert", str(source), str(out)]) == 0
+    assert read_record(out / ".manifest.json", Manifest) == whole
+    assert (out / "001-1_one.nii.gz").stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("name", ["002-1_two.nii.gz", "002-1_two.json", "002-1_two.bval"])
+def test_a_file_of_somebody_else_is_not_written_over_in_a_folder_of_ours(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    write(source, Series(name="one", number=1))
+    assert main(["convert", str(source), str(out)]) == 0
+    (out / name).write_text("mine")
+    write(source, Series(name="two", number=2))
+    assert main(["convert", str(source), str(out)]) == 2
+    assert name in capsys.readouterr().err
+    assert (out / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize(

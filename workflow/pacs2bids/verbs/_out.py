@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pacs2bids.files import read_record
+from pacs2bids.files import read_record, write_record
 from pacs2bids.model import ConfigError, Manifest, StudyIndex, VolumeFile, VolumeOpinion
 
 log = logging.getLogger("pacs2bids.convert")
@@ -18,7 +18,11 @@ log = logging.getLogger("pacs2bids.convert")
 MANIFEST = ".manifest.json"  # which study the volumes of a folder are of, and which files we wrote
 LEFTOVERS, LEFTOVER_COLUMNS = "leftovers.tsv", ("path", "reason", "detail")
 OPINIONS, OPINION_COLUMNS = "second_opinion.tsv", VolumeOpinion.__struct_fields__
-SUFFIXES = (".nii", ".nii.gz", "_unsheared.nii", "_unsheared.nii.gz")
+SUFFIXES = tuple(
+    f"{word}{suffix}"
+    for word in ("", "_unsheared")
+    for suffix in (".nii", ".nii.gz", ".json", ".bval", ".bvec")
+)
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -82,20 +86,37 @@ def _is_ours(table: Path, columns: Sequence[str]) -> bool:
         return stream.read(len(head)) == head
 
 
-def require_ours(folder: Path, index: StudyIndex, names: dict[str, str]) -> None:
-    """A folder that holds another study, or files that we did not write, is not written into.
+def claim(folder: Path, index: StudyIndex, names: dict[str, str]) -> None:
+    """Make sure that the folder is ours to write this study to, and mark it so.
 
-    ``names``: file stems by stack id. Raises ConfigError.
+    ``names``: file stems by stack id. Raises ConfigError if it holds another study, or a file of one of these
+    names that is neither in the manifest nor, as those of a run that was killed are, beside a record of it.
     """
-    manifest = folder / MANIFEST
-    if manifest.exists():
-        if read_record(manifest, Manifest).study_instance_uid != index.study_instance_uid:
+    path, known = folder / MANIFEST, set[str]()
+    if path.exists():
+        manifest = read_record(path, Manifest)
+        if manifest.study_instance_uid != index.study_instance_uid:
             raise ConfigError(
                 "holds the volumes of another study", where=str(folder), hint="Give another OUT"
             )
-        return
-    volumes = [f"{name}{suffix}" for name in names.values() for suffix in SUFFIXES]
-    strange = [name for name in volumes if (folder / name).exists()]
+        known = {name for volume in manifest.volumes for name in volume.files}
+    for stem in names.values():
+        if not (folder / f".{stem}.json").exists():
+            strange = {f"{stem}{suffix}" for suffix in SUFFIXES} - known
+            _require_none(folder, sorted(strange))
+    if not path.exists():
+        empty = Manifest(
+            engine_version=index.engine_version,
+            study_instance_uid=index.study_instance_uid,
+            volumes=(),
+            failed=(),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(path, empty)
+
+
+def _require_none(folder: Path, names: Sequence[str]) -> None:
+    strange = [name for name in names if (folder / name).exists()]
     if strange:
         raise _strange(folder, strange[0])
 

@@ -30,10 +30,10 @@ from pacs2bids.verbs._out import (
     LEFTOVERS,
     MANIFEST,
     OPINIONS,
+    claim,
     folders,
     remove_opinions,
     remove_stale,
-    require_ours,
     require_tables,
 )
 from pacs2bids.verbs.reconstruct import add_engine_options, described
@@ -131,7 +131,7 @@ def _converted(index: StudyIndex, folder: Path, arguments: argparse.Namespace) -
     from pacs2bids.store import reconstruct  # noqa: PLC0415 - heavy: numpy
 
     names = _names(index)
-    require_ours(folder, index, names)
+    claim(folder, index, names)
     manifest = reconstruct(
         index,
         arguments.input,

@@ -6,6 +6,7 @@ knows in which form it was stored.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -76,7 +77,7 @@ def _classic(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     if facts.mosaic is not None:
         yield from _mosaic(parsed, facts, facts.mosaic, path)
         return
-    plane, image = recall(_plane, header), _image(parsed, path, frame=0)
+    plane, image = recall(_plane, header), _image(parsed, path)
     image = replace(image, bottom_up=True) if facts.rows_reversed else image
     yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
 
@@ -91,8 +92,7 @@ def _capture(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     count = header.integer("NumberOfFrames") or 1
     if not 0 < count <= MOST_CAPTURED:
         raise UnusableError(Reason.UNREADABLE, f"says {count} frames", where=path)
-    for number in range(count):
-        image = _image(parsed, path, frame=number)
+    for image in itertools.islice(_images(parsed, path), count):
         yield Frame(header=header, instance=header, facts=facts, plane=plane, image=image)
 
 
@@ -100,7 +100,7 @@ def _mosaic(parsed: ParsedFile, facts: Facts, mosaic: Mosaic, path: str) -> Iter
     header = parsed.header
     # UIH's grids have no position of their own: only that of their first tile (corpus uih)
     plane = _plane(header, position=mosaic.first_position_lps)
-    image = _image(parsed, path, frame=0)
+    image = _image(parsed, path)
     for tile, (tile_plane, row, column) in enumerate(mosaic_planes(plane, mosaic)):
         yield Frame(
             header=header,
@@ -120,14 +120,14 @@ def _enhanced(parsed: ParsedFile, path: str) -> Iterator[Frame]:
     if len(headers) != count:
         what = f"says {count} frames but describes {len(headers)}"
         raise UnusableError(Reason.UNREADABLE, what, where=path)
-    for number, header in enumerate(headers):
-        recall(_require_numbers, header)
+    images = _images(parsed, path)
+    for header in headers:
         yield Frame(
             header=header,
             instance=parsed.header,
+            plane=recall(_sound_plane, header),
             facts=recall(vendors.facts, header),
-            plane=recall(_plane, header),
-            image=_image(parsed, path, frame=number),
+            image=next(images),
         )
 
 
@@ -155,6 +155,11 @@ def _segmentation(parsed: ParsedFile, path: str) -> Iterator[Frame]:
 
 
 LARGEST_SPACING_MM = 1000  # a pixel longer than a patient is wide: the text was damaged
+
+
+def _sound_plane(header: Header) -> Plane:
+    _require_numbers(header)
+    return _plane(header)
 
 
 def _plane(header: Header, *, position: tuple[float, ...] | None = None) -> Plane:
@@ -293,7 +298,24 @@ def _unreadable_tables(header: Header, form: _Format) -> str:
     return ""
 
 
-def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
+def _images(parsed: ParsedFile, path: str) -> Iterator[ImageRef]:
+    """One frame after the other, without end. Raises UnusableError where there are no pixels for the next."""
+    first = _image(parsed, path)
+    yield first
+    length = None if parsed.pixels is None else parsed.pixels.length
+    bits = recall(_format, parsed.header).frame_bits
+    if first.length is not None and bits != 8 * first.length:
+        raise UnusableError(Reason.UNSUPPORTED, f"has frames of {bits} bits in a row", where=path)
+    for frame in itertools.count(1):
+        if first.length is None or length is None:
+            yield replace(first, frame=frame)
+        else:
+            _require_frame(length, first.length, frame, path)
+            yield replace(first, frame=frame, offset=first.offset + first.length * frame)
+
+
+def _image(parsed: ParsedFile, path: str) -> ImageRef:
+    """The first frame of an instance."""
     pixels = parsed.pixels
     if pixels is None:
         raise UnusableError(Reason.NO_IMAGE, "holds no image", where=path)
@@ -308,21 +330,16 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
         what = f"has plain pixels in transfer syntax {parsed.transfer_syntax_uid}, which is unknown"
         raise UnusableError(Reason.UNSUPPORTED, what, where=path)
     big_endian = parsed.transfer_syntax_uid == BIG_ENDIAN and (form.bits_allocated > 8 or pixels.is_words)
-    size, unit = -(-form.frame_bits // 8), 16 if big_endian else 8
-    if frame and pixels.length is not None and form.frame_bits % unit:
-        raise UnusableError(Reason.UNSUPPORTED, f"has frames of {form.frame_bits} bits in a row", where=path)
-    size += size % (unit // 8)
-    if frame == 0 and pixels.length is not None:
+    size = -(-form.frame_bits // 8)
+    size += size % 2 if big_endian else 0
+    if pixels.length is not None:
         _require_no_more(parsed.header, form, pixels.length, path)
-    if pixels.length is not None and pixels.length < size * (frame + 1):
-        need = size * (frame + 1)
-        what = f"is cut short: pixel data of {pixels.length} bytes where frame {frame + 1} ends at {need}"
-        raise UnusableError(Reason.UNREADABLE, what, where=path)
+        _require_frame(pixels.length, size, 0, path)
     return ImageRef(
         path=path,
-        frame=frame,
+        frame=0,
         transfer_syntax_uid=parsed.transfer_syntax_uid,
-        offset=pixels.offset if pixels.length is None else pixels.offset + size * frame,
+        offset=pixels.offset,
         length=None if pixels.length is None else size,
         rows=form.rows,
         columns=form.columns,
@@ -337,6 +354,14 @@ def _image(parsed: ParsedFile, path: str, *, frame: int) -> ImageRef:
         big_endian=big_endian,
         overlaid=form.overlaid,
     )
+
+
+def _require_frame(length: int, size: int, frame: int, path: str) -> None:
+    """Native pixels reach to the end of this frame."""
+    need = size * (frame + 1)
+    if length < need:
+        what = f"is cut short: pixel data of {length} bytes where frame {frame + 1} ends at {need}"
+        raise UnusableError(Reason.UNREADABLE, what, where=path)
 
 
 def _require_no_more(header: Header, form: _Format, length: int, path: str) -> None:

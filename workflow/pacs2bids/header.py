@@ -267,11 +267,11 @@ def _view(template: Template, path: Path) -> _View:
 class Header:
     """Elements of one frame by keyword. A missing, empty or malformed element is None (or an empty tuple)."""
 
-    __slots__ = ("is_raw", "layers")
+    __slots__ = ("layers", "memory")
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = tuple(layers)
-        self.is_raw = all(isinstance(layer, RawLayer) for layer in self.layers)
+        self.memory = _memory_of(self.layers)
 
     @classmethod
     def of(cls, dataset: Any) -> Header:
@@ -444,6 +444,15 @@ def _text(raw: bytes, charsets: Sequence[str]) -> str:
     return datasets.text(raw, charsets)
 
 
+def _memory_of(layers: Sequence[Layer]) -> dict[Any, _Memory] | None:
+    """By function: what headers of these templates share. None if one of the layers has no template."""
+    templates = [layer.template for layer in layers if isinstance(layer, RawLayer)]
+    if not templates or len(templates) != len(layers):
+        return None
+    memory: dict[Any, _Memory] = templates[0].memory.setdefault(tuple(templates[1:]), {})
+    return memory
+
+
 def recall(function: Callable[[Header], T], header: Header) -> T:
     """``function(header)``, remembered for headers that read the same.
 
@@ -452,27 +461,25 @@ def recall(function: Callable[[Header], T], header: Header) -> T:
     must depend on the header alone, and nobody may change its result. It may call ``recall`` for a part of
     its work that reads less.
     """
-    layers = header.layers
-    first = layers[0]
-    if not isinstance(first, RawLayer) or not header.is_raw:
+    memory, layers = header.memory, header.layers
+    if memory is None:
         return function(header)
-    memory = first.template.memory
-    key = (function, *[layer.template for layer in layers[1:]]) if len(layers) > 1 else function  # type: ignore[attr-defined]
-    known: _Memory | None = memory.get(key)
+    known = memory.get(function)
     if known is None:
-        known = memory[key] = _Memory(())
+        known = memory[function] = _Memory(())
     elif known.is_useless:
         return function(header)
     read = known.read(layers)
     if read in known.results:
         known.hits += 1
-        if first.recorder is not None:
+        first = layers[0]
+        if isinstance(first, RawLayer) and first.recorder is not None:
             first.recorder.update(known.touched)
         remembered: T = known.results[read]
         return remembered
     result, seen = _watched(function, header)
     if not seen.issubset(known.touched):
-        known = memory[key] = _Memory(tuple(sorted(seen.union(known.touched))))
+        known = memory[function] = _Memory(tuple(sorted(seen.union(known.touched))))
         read = known.read(layers)
     known.keep(read, result)
     return result
@@ -617,8 +624,6 @@ class Reader:
         implicit = syntax == IMPLICIT_LITTLE_ENDIAN
         own, end = _layer(self._data[implicit], head, start)
         own.charsets = _texts(own.values("SpecificCharacterSet"))
-        # the next header is likely to be as long, but for its varying elements
-        self._guess = min(end + 512, LONGEST_GUESS)
         layers, frames, shared = [own], list[list[RawLayer]](), list[RawLayer]()
         if head.tag(end) == PER_FRAME:
             # these parts do not tell their character set: those of another may not share a template
@@ -630,6 +635,8 @@ class Reader:
             layers.append(behind.at(1))  # ``recall`` tells layers apart by their place
         for layer in (*shared, *layers, *chain.from_iterable(frames)):
             layer.charsets = own.charsets
+        # the next header is likely to be as long, but for its varying elements
+        self._guess = min(end + 512, LONGEST_GUESS)
         header = Header(layers)
         if header.text("SOPInstanceUID") is None:
             raise MalformedError("no SOPInstanceUID")

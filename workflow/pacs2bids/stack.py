@@ -29,8 +29,8 @@ from msgspec.structs import replace
 
 from pacs2bids.frames import MAPPINGS, PARAMETRIC_MAP, Frame
 from pacs2bids.geometry import Floats, slice_normal
-from pacs2bids.header import Header, recall
-from pacs2bids.model import ConversionError, ImageRef, Json, Plane, Vector
+from pacs2bids.header import Header, recall, recalled
+from pacs2bids.model import ConversionError, Facts, ImageRef, Json, Plane, Vector
 from pacs2bids.sidecar import per_volume
 from pacs2bids.vendors import standard
 
@@ -105,8 +105,7 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
             tile_column=frame.tile_column,
             slice_time_s=slice_time_s,
         )
-    rescale = recall(_rescale, header)
-    temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
+    rescale, temporal, acquisition = _counted(header)
     return Piece(
         plane=frame.plane,
         image=frame.image,
@@ -116,7 +115,7 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
         sop_instance_uid=frame.instance.text("SOPInstanceUID") or "",
         instance_number=frame.instance.integer("InstanceNumber") or 0,
         temporal_position=temporal,
-        acquisition_number=header.integer("AcquisitionNumber"),
+        acquisition_number=acquisition,
         acquired=acquired(frame),
         b_value_s_per_mm2=facts.b_value_s_per_mm2,
         b_vector_lps=facts.b_vector_lps,
@@ -125,6 +124,13 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
         display_rescale=rescale,
         per_volume=recall(per_volume, header),
     )
+
+
+@recalled
+def _counted(header: Header) -> tuple[tuple[float, float], int | None, int | None]:
+    """Rescale, temporal position and acquisition number: few of a series differ in them."""
+    temporal = header.integer("TemporalPositionIndex") or header.integer("TemporalPositionIdentifier")
+    return _rescale(header), temporal, header.integer("AcquisitionNumber")
 
 
 def acquired(frame: Frame) -> str:
@@ -159,8 +165,18 @@ def _rescale(header: Header) -> tuple[float, float]:
 
 # ---------------------------------------------------------------------------------------------- split
 
-Split = Callable[[Frame], Hashable]
-Close = Callable[[Frame], tuple[float, ...]]
+
+class Said(Struct, frozen=True, kw_only=True):
+    """What headers say that frames are split by; one record, so that it is remembered in one step."""
+
+    image_type: tuple[str, ...]
+    echo_number: int | None
+    echo_times_ms: tuple[float, ...]
+    has_rescale: tuple[bool, bool]
+
+
+Split = Callable[[Frame, Said], Hashable]
+Close = Callable[[Frame, Said], tuple[float, ...]]
 Key = tuple[tuple[Hashable, ...], tuple[tuple[float, ...], ...]]
 
 
@@ -169,70 +185,72 @@ def echo_time_ms(header: Header) -> float | None:
     return header.number("EffectiveEchoTime") or header.number("EchoTime")
 
 
-def _echo_times_ms(header: Header) -> tuple[float, ...]:
-    time_ms = echo_time_ms(header)
-    return () if time_ms is None else (time_ms,)
-
-
-def _echo_number(header: Header) -> Hashable:
-    return header.integer("EchoNumbers")
-
-
-def _series_number(header: Header) -> Hashable:
-    return header.integer("SeriesNumber")
-
-
 def image_type(header: Header) -> tuple[str, ...]:
     """Of a frame in either form: FrameType (enhanced) or ImageType (classic)."""
     return header.texts("FrameType") or header.texts("ImageType")
 
 
-def _has_direction(frame: Frame) -> Hashable:
-    b_value = frame.facts.b_value_s_per_mm2
-    return not b_value or frame.facts.b_vector_lps is not None
+def _has_direction(facts: Facts) -> bool:
+    return not facts.b_value_s_per_mm2 or facts.b_vector_lps is not None
 
 
-def _has_rescale(header: Header) -> Hashable:
-    return header.number("RescaleSlope") is not None, header.number("RescaleIntercept") is not None
+@recalled
+def _series_number(header: Header) -> int | None:
+    return header.integer("SeriesNumber")
+
+
+@recalled
+def _said(header: Header) -> Said:
+    time_ms = echo_time_ms(header)
+    return Said(
+        image_type=image_type(header),
+        echo_number=header.integer("EchoNumbers"),
+        echo_times_ms=() if time_ms is None else (time_ms,),
+        has_rescale=(
+            header.number("RescaleSlope") is not None,
+            header.number("RescaleIntercept") is not None,
+        ),
+    )
 
 
 # Planes that differ in one of these are never in one volume file.
 SPLIT: dict[str, Split] = {
     # copies of a series may keep its UID and get numbers of their own (corpus ts)
-    "SeriesNumber": lambda frame: recall(_series_number, frame.instance),
-    "matrix": lambda frame: (frame.plane.columns, frame.plane.rows),
-    "place in the patient": lambda frame: frame.plane.placed,
-    "ImageType": lambda frame: recall(image_type, frame.header),
-    "complex component": lambda frame: frame.facts.component,
-    "content": lambda frame: frame.facts.content,
-    "EchoNumbers": lambda frame: recall(_echo_number, frame.header),
+    "SeriesNumber": lambda frame, _: _series_number(frame.instance),
+    "matrix": lambda frame, _: (frame.plane.columns, frame.plane.rows),
+    "place in the patient": lambda frame, _: frame.plane.placed,
+    "ImageType": lambda _, said: said.image_type,
+    "complex component": lambda frame, _: frame.facts.component,
+    "content": lambda frame, _: frame.facts.content,
+    "EchoNumbers": lambda _, said: said.echo_number,
     # values with and without a rescale are no values of one scan
-    "rescale": lambda frame: (recall(_has_rescale, frame.header), frame.facts.rescale is not None),
-    "diffusion map": lambda frame: frame.facts.is_diffusion_map,
-    "diffusion direction": _has_direction,
-    "samples": lambda frame: (frame.image.samples_per_pixel, frame.image.photometric_interpretation),
-    "pixel format": lambda frame: (frame.image.bits_allocated, frame.image.signed, frame.image.is_float),
+    "rescale": lambda frame, said: (said.has_rescale, frame.facts.rescale is not None),
+    "diffusion map": lambda frame, _: frame.facts.is_diffusion_map,
+    "diffusion direction": lambda frame, _: _has_direction(frame.facts),
+    "samples": lambda frame, _: (frame.image.samples_per_pixel, frame.image.photometric_interpretation),
+    "pixel format": lambda frame, _: (frame.image.bits_allocated, frame.image.signed, frame.image.is_float),
 }
 # Numbers that may differ in their last digits: within the tolerance they are the same.
 CLOSE: dict[str, tuple[Close, float]] = {
     "PixelSpacing": (
-        lambda frame: (frame.plane.row_spacing_mm, frame.plane.column_spacing_mm),
+        lambda frame, _: (frame.plane.row_spacing_mm, frame.plane.column_spacing_mm),
         1e-4,
     ),
     # a field of view of 250 mm turned by 2e-4 is 0.05 mm off at its edge
     "ImageOrientationPatient": (
-        lambda frame: (*frame.plane.row_cosines_lps, *frame.plane.column_cosines_lps),
+        lambda frame, _: (*frame.plane.row_cosines_lps, *frame.plane.column_cosines_lps),
         2e-4,
     ),
-    "EchoTime": (lambda frame: recall(_echo_times_ms, frame.header), 1e-3),
+    "EchoTime": (lambda _, said: said.echo_times_ms, 1e-3),
 }
 
 
 def split_key(frame: Frame) -> Key:
     """What a frame is split by: the values of ``SPLIT``, then those of ``CLOSE``."""
+    said = _said(frame.header)
     return (
-        tuple([rule(frame) for rule in SPLIT.values()]),
-        tuple([rule(frame) for rule, _ in CLOSE.values()]),
+        tuple([rule(frame, said) for rule in SPLIT.values()]),
+        tuple([rule(frame, said) for rule, _ in CLOSE.values()]),
     )
 
 

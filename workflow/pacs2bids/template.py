@@ -31,6 +31,9 @@ _ITEM_TAG, _SEQUENCE_DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0
 # VRs with a 32-bit length behind two reserved bytes (PS3.5 table 7.1-1)
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 VRS = LONG | frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_TAG = struct.Struct("<HH").unpack_from
+_ELEMENT = struct.Struct("<HHI").unpack_from  # the start of any element: group, element, VR and length
+_LENGTH = struct.Struct("<I").unpack_from
 KEEP = 32  # templates tried on a file before it is walked anew
 
 Path = tuple[int, ...]  # tags of the sequences above an element
@@ -69,51 +72,60 @@ def element_at(buffer: bytes, at: int, *, implicit: bool) -> tuple[int, bytes, i
     Raises ShortError or MalformedError.
     """
     try:
-        group, element = struct.unpack_from("<HH", buffer, at)
+        group, element, length = _ELEMENT(buffer, at)
         if group == 0xFFFE or implicit:
-            return group << 16 | element, b"", at + 8, struct.unpack_from("<I", buffer, at + 4)[0]
+            return group << 16 | element, b"", at + 8, length
         vr = buffer[at + 4 : at + 6]
         if vr in LONG:
-            return group << 16 | element, vr, at + 12, struct.unpack_from("<I", buffer, at + 8)[0]
-        length = struct.unpack_from("<H", buffer, at + 6)[0]
+            return group << 16 | element, vr, at + 12, _LENGTH(buffer, at + 8)[0]
     except struct.error:
         raise ShortError from None
     if vr not in VRS:
         raise MalformedError(f"VR {vr!r} of ({group:04X},{element:04X})")
-    return group << 16 | element, vr, at + 8, length
+    return group << 16 | element, vr, at + 8, length >> 16  # the lower half is the VR
 
 
-def end_of_undefined(buffer: bytes, at: int, *, implicit: bool) -> int:
-    """Where a sequence of undefined length ends whose first item begins at ``at`` (PS3.5 section 7.5)."""
+def end_of_undefined(buffer: bytes, at: int, *, implicit: bool, heads: list[slice] | None = None) -> int:
+    """Where a sequence of undefined length ends whose first item begins at ``at`` (PS3.5 section 7.5).
+
+    ``heads`` collects where tags, VRs and lengths stand that this follows from.
+    """
     while True:
         tag, _, value, length = element_at(buffer, at, implicit=True)
+        if heads is not None:
+            heads.append(slice(at, value))
         if tag == SEQUENCE_END:
             return value
         if tag != ITEM:
             raise MalformedError(f"tag {tag:08X} between items")
-        at = value + length if length != UNDEFINED else end_of_item(buffer, value, implicit=implicit)
+        is_open = length == UNDEFINED
+        at = end_of_item(buffer, value, implicit=implicit, heads=heads) if is_open else value + length
 
 
-def end_of_item(buffer: bytes, at: int, *, implicit: bool) -> int:
+def end_of_item(buffer: bytes, at: int, *, implicit: bool, heads: list[slice] | None = None) -> int:
     """Behind the delimiter of an item of undefined length whose content begins at ``at``."""
     while True:
         tag, vr, value, length = element_at(buffer, at, implicit=implicit)
+        if heads is not None:
+            heads.append(slice(at, value))
         if tag == ITEM_END:
             return value
-        at = _end(buffer, vr, value, length, implicit=implicit)
+        at = _end(buffer, vr, value, length, implicit=implicit, heads=heads)
 
 
-def _end(buffer: bytes, vr: bytes, value: int, length: int, *, implicit: bool) -> int:
+def _end(
+    buffer: bytes, vr: bytes, value: int, length: int, *, implicit: bool, heads: list[slice] | None = None
+) -> int:
     if length != UNDEFINED:
         return value + length
     # a sequence of unknown VR is written in implicit VR (PS3.5 section 6.2.2 note 3)
-    return end_of_undefined(buffer, value, implicit=implicit or vr == b"UN")
+    return end_of_undefined(buffer, value, implicit=implicit or vr == b"UN", heads=heads)
 
 
 def tag_at(buffer: bytes, at: int) -> int:
     """Tag of the element at ``at``. Raises ShortError."""
     try:
-        group, element = struct.unpack_from("<HH", buffer, at)
+        group, element = _TAG(buffer, at)
     except struct.error:
         raise ShortError from None
     return int(group << 16 | element)
@@ -191,8 +203,8 @@ def _opened(
 class Template(Struct, eq=False):
     """One structure: ``spans`` of ``buffer`` (that of the first file), of which ``varying`` may differ.
 
-    ``elastic``: those that may also differ in length. ``endings``: the last length, and values of
-    that length, of those whose length is undefined.
+    ``elastic``: those that may also differ in length. ``endings``: the last one of those whose length is
+    undefined.
     ``memory`` keeps what functions made of such headers (``header.recall``), ``decoded`` decoded constant
     elements, ``decoders`` how to read each varying one, ``views`` the elements by tag (``header``).
     """
@@ -207,7 +219,7 @@ class Template(Struct, eq=False):
     stretches: list[_Stretch] = field(default_factory=list)
     decoded: dict[Any, Any] = field(default_factory=dict)
     decoders: dict[int, Any] = field(default_factory=dict)
-    endings: dict[int, tuple[int, set[bytes]]] = field(default_factory=dict)
+    endings: dict[int, _Ending] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
     views: dict[Path, Any] = field(default_factory=dict)
 
@@ -287,20 +299,29 @@ class Template(Struct, eq=False):
         return found, at
 
     def _end(self, buffer: bytes, at: int, number: int) -> int:
-        """Where a varying element of undefined length ends; bytes that were seen before end as they did."""
-        length, known = self.endings.get(number, (0, set()))
-        if buffer[at : at + length] in known:
-            return at + length
+        """Where a varying element of undefined length ends: as the last one, if that has the same inner tags,
+        VRs and lengths in the same places.
+        """
+        last = self.endings.get(number)
+        if last is not None and last.heads(buffer[at : at + last.size]) == last.expected:
+            return at + last.size
         implicit = self.implicit or self.spans[number].vr == b"UN"
+        heads: list[slice] = []
         try:
-            end = end_of_undefined(buffer, at, implicit=implicit)
+            end = end_of_undefined(buffer, at, implicit=implicit, heads=heads)
         except MalformedError:
             return len(buffer) + 1
-        if end - at != length or len(known) >= KEEP:
-            known = set()
-        known.add(buffer[at:end])
-        self.endings[number] = (end - at, known)
+        pick = itemgetter(*[slice(head.start - at, head.stop - at) for head in heads], _NOTHING)
+        self.endings[number] = _Ending(size=end - at, heads=pick, expected=pick(buffer[at:end]))
         return end
+
+
+class _Ending(NamedTuple):
+    """A sequence of undefined length: ``heads`` picks the inner tags, VRs and lengths that it ends by."""
+
+    size: int
+    heads: Callable[[bytes], tuple[bytes, ...]]
+    expected: tuple[bytes, ...]
 
 
 class _Stretch(NamedTuple):

@@ -14,6 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pacs2bids.header import Header, Private, RawLayer, Reader, frame_headers, parse_slowly, recall
+from pacs2bids.template import Span, Templates, walk
 from synthetic import Series, uid
 
 KEYWORDS = (
@@ -183,6 +184,41 @@ def test_frames_of_an_enhanced_image_read_as_by_pydicom(undefined: bool) -> None
     assert ours == theirs
     assert [frame[1] for frame in ours] == [0.0, 1000.0, 2000.0, 3000.0, 4000.0]
     assert ours[0][3] is None
+
+
+def with_codes(*meanings: str) -> tuple[bytes, list[Span]]:
+    """A data set with a sequence of undefined length, and its elements as they are walked."""
+    data = Series().dataset(0)
+    data.ProcedureCodeSequence = Sequence([Dataset() for _ in meanings])
+    for item, meaning in zip(data.ProcedureCodeSequence, meanings, strict=True):
+        item.CodeMeaning = meaning
+    content = written(data, ExplicitVRLittleEndian, undefined=True)
+    content = content[144 + int.from_bytes(content[140:144], "little") :]  # behind the meta information
+    return content, list(walk(content, 0, len(content), implicit=False))
+
+
+def test_a_sequence_of_undefined_length_ends_by_its_inner_lengths() -> None:
+    """As long as the one before or not, with the same inner lengths or others, a delimiter in a value."""
+    templates = Templates(implicit=False)
+    for meanings in (("A", "B"), ("A", "LONGER")):
+        content, spans = with_codes(*meanings)
+        templates.learn(content, spans, 0, spans[-1].end)
+    end = b"\xfe\xff\xdd\xe0\0\0\0\0".decode("latin-1")
+    for meanings in (
+        ("A", "SECOND"),
+        ("LONGER", "A"),
+        ("A", "B", "C"),
+        ("A" + end + "B", "C"),
+        ("B" + end + "A", "D"),
+        ("B" + end, "A", "D"),
+        ("AB", "D"),
+    ):
+        content, spans = with_codes(*meanings)
+        found = templates.match(content, 0)
+        assert found is not None
+        (number,) = [number for number, span in enumerate(spans) if span.vr == b"SQ"]
+        assert found[1][number] == content[spans[number].value : spans[number].end]
+        assert found[2] == spans[-1].end
 
 
 def test_a_changed_constant_is_noticed_wherever_it_is() -> None:

@@ -34,7 +34,7 @@ from pacs2bids.pacs.turns import own_turn
 from pacs2bids.peers import PacsPeer, Slot
 from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
 
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5)
+QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5, retry_s=0.1)
 
 
 def free_port() -> int:

@@ -86,8 +86,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def study(source: PacsPeer | WebPeer) -> Callable[[], None]:
     def pull() -> None:
-        with spaced(source):
-            pass
+        with spaced(source) as spacing:
+            spacing.keep()
 
     return pull
 
@@ -107,7 +107,8 @@ def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(t
         "import time\n"
         "from pacs2bids.pacs.courtesy import spaced\n"
         "from pacs2bids.peers import Courtesy, PacsPeer, Slot\n"
-        f"with spaced({peer(1.0)!r}):\n"
+        f"with spaced({peer(1.0)!r}) as spacing:\n"
+        "    spacing.keep()\n"
         "    time.sleep(0.3)\n"
         "    raise SystemExit(3)\n"
     )
@@ -118,6 +119,19 @@ def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(t
     assert done.returncode == 3
     study(peer(1.0))()
     assert 0.7 < time.time() - ended < 3
+
+
+def test_who_asks_for_nothing_is_no_study() -> None:
+    with spaced(peer(5.0)):
+        pass
+    assert seconds(study(peer(5.0))) < 1
+
+
+def test_pause_is_kept_once() -> None:
+    study(peer(0.5))()
+    with spaced(peer(0.5)) as spacing:
+        spacing.keep()
+        assert seconds(spacing.keep) < 0.1
 
 
 def test_a_time_to_come_holds_nobody_up(tmp_path: Path) -> None:

@@ -429,9 +429,10 @@ class Refused(Struct, frozen=True, kw_only=True):
 class TransferStatus(Struct, frozen=True, kw_only=True):
     """How one transfer ended, in the source's own words, and what came while it ran, in ours.
 
-    ``way``: "move" (C-MOVE), "get" (C-GET), "wado" (WADO-RS). ``came``: instances that were new here. The
-    others are what the source says: ``status`` is of four hexadecimal digits (PS3.7 annex C), for WADO-RS of
-    three decimal ones (HTTP), "" when it gave none.
+    ``way``: "move" (C-MOVE), "get" (C-GET), "wado" (WADO-RS). ``came``, ``bytes``: instances that were new
+    here, and their size; ``begun``: ISO 8601; ``duration_s``: until its final answer, or until we left it.
+    The others are what the source says: ``status`` is of four hexadecimal digits (PS3.7 annex C), for
+    WADO-RS of three decimal ones (HTTP), "" when it gave none.
     """
 
     level: str
@@ -443,6 +444,9 @@ class TransferStatus(Struct, frozen=True, kw_only=True):
     comment: str = ""
     way: str = "move"
     came: int | None = None
+    bytes: int | None = None
+    begun: str = ""
+    duration_s: float | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -454,7 +458,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """``receipt.json``: what the source announced for a study, what came, what is missing.
 
     ``announced`` maps SeriesInstanceUID to SOPInstanceUIDs; ``counted`` to how many the source says it has,
-    where it does. ``complete``: nothing announced is missing, and no series falls short of its count.
+    where it does. ``complete``: nothing announced is missing, and no series falls short of its count, by two
+    answers that were the same. ``asked``: how often the source was asked what it has. ``software_version``:
+    of the modules that retrieved, as ``engine_version``.
     """
 
     study_instance_uid: str
@@ -472,6 +478,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     foreign: tuple[str, ...] = ()
     transfers: tuple[TransferStatus, ...] = ()
     counted: dict[str, int] = field(default_factory=dict)
+    asked: int | None = None
+    software_version: str = ""
 
 
 class PlanRow(Struct, frozen=True, kw_only=True):

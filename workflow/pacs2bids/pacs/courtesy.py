@@ -66,21 +66,32 @@ def wait_until_open(courtesy: Courtesy, who: str) -> None:
 # ---------------------------------------------------------------------------------------------- pauses
 
 
+class Spacing:
+    """The pause before one study. ``keep`` waits the first time, and never again."""
+
+    def __init__(self, stamp: int, pause_s: float, who: str) -> None:
+        self.kept = False
+        self._stamp, self._pause_s, self._who = stamp, pause_s, who
+
+    def keep(self) -> None:
+        """Wait until ``pause_s`` have passed since the last study of the source ended on this host."""
+        if not self.kept and self._pause_s:
+            _pause(self._stamp, self._pause_s, self._who)
+        self.kept = True
+
+
 @contextmanager
-def spaced(source: PacsPeer | WebPeer) -> Iterator[None]:
-    """Pull one study: begin ``pause_s`` after the last one of this source ended on this host, or later."""
-    pause_s = source.courtesy.pause_s
-    if not pause_s:
-        yield
-        return
-    stamp = _stamp(source)
+def spaced(source: PacsPeer | WebPeer) -> Iterator[Spacing]:
+    """Pull one study; whoever comes next waits from the end of this one, if it kept its own pause."""
+    stamp = _stamp(source) if source.courtesy.pause_s else -1
+    spacing = Spacing(stamp, source.courtesy.pause_s, str(source))
     try:
-        _pause(stamp, pause_s, str(source))
-        yield
+        yield spacing
     finally:
-        with suppress(OSError):  # a file of another owner in a folder that forbids it: then there is no pause
-            os.utime(stamp)
-        os.close(stamp)
+        if stamp >= 0:
+            if spacing.kept:
+                os.utime(stamp)
+            os.close(stamp)
 
 
 def _pause(stamp: int, pause_s: float, who: str) -> None:

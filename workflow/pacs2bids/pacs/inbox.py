@@ -74,6 +74,7 @@ class Inbox:
         self.dicom = private_folder(folder / "dicom")
         self.disk_error: OSError | None = None
         self.last_activity_s = time.monotonic()
+        self.size_bytes = 0  # of all that is there
         self._changed = threading.Condition()
         self._numbers = itertools.count()
         self._received: dict[str, ReceivedInstance] = {}
@@ -116,6 +117,7 @@ class Inbox:
                 continue
             with self._changed:
                 self._received[found.sop_instance_uid] = found
+                self.size_bytes += found.bytes
         return len(self._received)
 
     def refuse(self, sop_instance_uid: str, reason: str) -> bool:
@@ -160,6 +162,7 @@ class Inbox:
         if first is None:
             part.rename(path)
             self._received[uid] = self._record(identity, path, digest)
+            self.size_bytes += self._received[uid].bytes
             return Kept.NEW
         if first.sha256 == digest:
             part.unlink()

@@ -20,20 +20,23 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from pacs2bids.model import Pacs2BidsError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
+from pacs2bids.pacs.courtesy import FIRST_PAUSE_S, Spacing, is_open, persistently, spaced, wait_until_open
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.move import moving
+from pacs2bids.pacs.progress import Progress
 from pacs2bids.pacs.transport import SPOKEN, Explanation, Request, Transfer, Transport, Way
-from pacs2bids.peers import MOVE, PacsPeer
+from pacs2bids.peers import MOVE, PacsPeer, WebPeer
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
@@ -41,8 +44,8 @@ _SHRINK = 8  # lists of the next round are this much shorter
 _FRUITLESS = 1  # a series that was asked for as a whole cannot be asked for better; or there is another way
 _FRUITLESS_LISTS = 3  # lists get shorter from one to the next
 _POLL_S = 0.1
-_REPORT_S = 10.0
 
+Result = TypeVar("Result")
 # StudyInstanceUID -> what the source has of it; of an unknown study nothing is listed
 Announce: TypeAlias = Callable[[str], receipts.Announcement]
 
@@ -56,7 +59,7 @@ class Patience:
     ``quiet_s``: nothing came for so long after the source said that it is done (``quiet_after_failure_s``:
     that it failed). ``silence_s``: neither data nor a word in the midst of a transfer. ``settle_s``: between
     two questions for what there is. ``rounds``: of transfers, for each way. ``turn_s``: for other pulls to
-    end.
+    end. ``retry_s``: before an attempt that could not be made is made again, for the first time.
     """
 
     quiet_s: float = 10.0
@@ -65,19 +68,18 @@ class Patience:
     settle_s: float = 1.0
     rounds: int = 6
     turn_s: float = 6 * 3600.0
+    retry_s: float = FIRST_PAUSE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a study comes from: what to ask, and the ways to bring it, in the order of trial.
 
-    ``name``: of the source in the configuration; ``kind``: "pacs" or "dicomweb", for the receipt; ``called``:
-    for messages, "PACS 'a' (A at host:104)".
+    ``kind``: "pacs" or "dicomweb", for the receipt.
     """
 
-    name: str
+    source: PacsPeer | WebPeer
     kind: str
-    called: str
     announce: Announce
     ways: Sequence[Way]
 
@@ -89,9 +91,8 @@ def pull_from_pacs(
     patience = patience or Patience()
     openings = {MOVE: partial(moving, peer, turn_s=patience.turn_s)}
     origin = Origin(
-        name=peer.name,
+        source=peer,
         kind="pacs",
-        called=str(peer),
         announce=partial(announce, peer),
         ways=[Way(name=way, opening=openings[way]) for way in peer.retrieve],
     )
@@ -104,21 +105,24 @@ def pull_from(origin: Origin, study_instance_uid: str, folder: Path, *, patience
     What an earlier attempt left there is kept and not asked for again. Raises QueryError if the source cannot
     be reached, PullError if it does not know the study, our port cannot be had, or the study is not whole.
     """
+    wait_until_open(origin.source.courtesy, str(origin.source))
     started, started_s = receipts.now(), time.monotonic()
     inbox = Inbox(folder, study_instance_uid)
     kept = inbox.resume(receipts.earlier(folder))
     if kept:
         log.info("study %s: %d instances are here from an earlier attempt", study_instance_uid, kept)
-    talk = _Talk(origin, inbox, patience)
-    talk.run()
+    with spaced(origin.source) as spacing:
+        talk = _Talk(origin, inbox, patience, spacing)
+        talk.run()
     receipt = receipts.made_out(
         inbox,
-        source=origin.name,
+        source=origin.source.name,
         kind=origin.kind,
         started=started,
         announced=talk.announced,
         transfers=tuple(talk.transfers),
         stable=talk.stable,
+        asked=talk.asked,
     )
     _log_transfer(receipt, folder, time.monotonic() - started_s, kept)
     return _concluded(receipt, talk, folder)
@@ -148,27 +152,41 @@ def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> 
     log.info("%s in %.1f s%s", receipts.summary(receipt, folder), seconds, rate)
 
 
+class _ClosedError(Exception):
+    """The allowed hours are over."""
+
+
 class _Talk:
     """The conversation with a source about one study."""
 
-    def __init__(self, origin: Origin, inbox: Inbox, patience: Patience) -> None:
-        self.origin, self.inbox, self.patience = origin, inbox, patience
+    def __init__(self, origin: Origin, inbox: Inbox, patience: Patience, spacing: Spacing) -> None:
+        self.origin, self.inbox, self.patience, self.spacing = origin, inbox, patience, spacing
+        self.courtesy = origin.source.courtesy
         self.announced = receipts.Announcement(listed={}, counted={})
         self.transfers: list[TransferStatus] = []
         self.stable = False
+        self.asked = 0
         self.trouble: Pacs2BidsError | None = None  # that ended the only way
         self._failures: dict[str, Explanation] = {}  # way -> why it left something missing
-        self._credited = len(inbox)
+        self._credited = len(inbox), inbox.size_bytes
         self._asked_s = 0.0
-        self._reported_s = time.monotonic()
+        self._progress = Progress(inbox)
 
     def run(self) -> None:
-        """Go one way after another until all is here and stays all, or nothing helps."""
+        """Bring it; where the allowed hours end meanwhile, hold nothing until they begin again."""
         self._ask()
         if not self._is_wanting():  # an earlier attempt brought everything
             self._ask()
-            if self._is_whole():
-                return
+        while not self._is_whole():
+            try:
+                self._try_ways()
+                break
+            except _ClosedError:
+                wait_until_open(self.courtesy, str(self.origin.source))
+        self._progress.finish()
+
+    def _try_ways(self) -> None:
+        """Go one way after another until all is here and stays all, or nothing helps."""
         ways = self.origin.ways
         for way, following in itertools.zip_longest(ways, ways[1:]):
             self._go(way, following)
@@ -214,23 +232,25 @@ class _Talk:
         pause_s = self._asked_s + self.patience.settle_s - time.monotonic()
         if self.announced.listed and pause_s > 0:
             time.sleep(pause_s)
-        before, self.announced = self.announced, self.origin.announce(study)
+        before, self.announced = self.announced, self._persistently(lambda: self.origin.announce(study))
         self._asked_s = time.monotonic()
+        self.asked += 1
         if not self.announced.listed:
             hint = "Check the UID and the source; 'pacs2bids query --list' shows what it has"
             raise PullError(
-                "the PACS knows no such study", where=f"study {study} at {self.origin.called}", hint=hint
+                "the PACS knows no such study", where=f"study {study} at {self.origin.source}", hint=hint
             )
         self.stable = before == self.announced
-        total, series = self._total(), len(self.announced.listed)
+        self._progress.announced(self.announced)
+        totals = self.announced.totals
+        total, series = sum(totals.values()), len(totals)
         if not before.listed:
             log.info("study %s: %d instances in %d series announced", study, total, series)
         elif not self.stable:
             log.warning("study %s: grows at its source; %d instances announced now", study, total)
 
-    def _total(self) -> int:
-        counted = self.announced.counted
-        return sum(max(len(uids), counted.get(uid, 0)) for uid, uids in self.announced.listed.items())
+    def _persistently(self, attempt: Callable[[], Result]) -> Result:
+        return persistently(attempt, self.courtesy, first_pause_s=self.patience.retry_s)
 
     def _missing(self) -> dict[str, list[str]]:
         """SeriesInstanceUID -> announced instances that are not here; without series that are whole."""
@@ -258,6 +278,9 @@ class _Talk:
         for request in requests_for(study, missing, short, whole=whole, number=number):
             if request.level == "IMAGE" and all(map(self.inbox.holds, request.sop_instance_uids)):
                 continue  # they came with their whole series
+            if not is_open(self.courtesy):
+                raise _ClosedError
+            self.spacing.keep()
             status = self._bring(transport, request)
             failed = failed or not status.succeeded
             if self.inbox.disk_error is not None or self._is_hopeless(transport):
@@ -266,9 +289,12 @@ class _Talk:
         self._credit()
 
     def _bring(self, transport: Transport, request: Request) -> TransferStatus:
-        with transport.transferring(request) as transfer:
+        begun, begun_s = receipts.now(), time.monotonic()
+        with ExitStack() as stack:
+            transfer = self._persistently(lambda: stack.enter_context(transport.transferring(request)))
             self._follow(transfer, request)
-        status = transfer.status
+        spent_s = round(time.monotonic() - begun_s, 2)
+        status = replace(transfer.status, begun=begun, duration_s=spent_s)
         self.transfers.append(status)
         self._credit()
         log.info("%s: final status %s", _spoken(status), status.status or "none")
@@ -276,10 +302,11 @@ class _Talk:
 
     def _credit(self) -> None:
         """What has come since the last count is to the credit of the last transfer."""
-        here = len(self.inbox)
+        (count, size_bytes), here = self._credited, (len(self.inbox), self.inbox.size_bytes)
         if self.transfers:
             last = self.transfers[-1]
-            self.transfers[-1] = replace(last, came=(last.came or 0) + here - self._credited)
+            came, size = (last.came or 0) + here[0] - count, (last.bytes or 0) + here[1] - size_bytes
+            self.transfers[-1] = replace(last, came=came, bytes=size)
         self._credited = here
 
     def _follow(self, transfer: Transfer, request: Request) -> None:
@@ -287,7 +314,7 @@ class _Talk:
         outstanding = set(self._outstanding(request))
         while not transfer.finished and self.inbox.disk_error is None:
             self.inbox.wait(_POLL_S)
-            self._report()
+            self._progress.look()
             outstanding = {uid for uid in outstanding if not self.inbox.holds(uid)}
             if not outstanding and not self._is_short_of(request):
                 transfer.join(self.patience.quiet_after_failure_s)
@@ -318,13 +345,7 @@ class _Talk:
             if time.monotonic() - max(entered_s, self.inbox.last_activity_s) > quiet_s:
                 return
             self.inbox.wait(_POLL_S)
-            self._report()
-
-    def _report(self) -> None:
-        if time.monotonic() - self._reported_s > _REPORT_S:
-            self._reported_s = time.monotonic()
-            study, here = self.inbox.study_instance_uid, len(self.inbox)
-            log.info("study %s: %d of %d instances", study, here, self._total())
+            self._progress.look()
 
     # ------------------------------------------------------------------------------------------ why not
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pacs2bids.engine import digest_of
 from pacs2bids.files import read_record, write_record
 from pacs2bids.model import HeaderError, PullError, Receipt, ReceivedInstance, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
 
 COMPLETE = "receipt.json"
 INCOMPLETE = "receipt.incomplete.json"
+_SOFTWARE, _LIBRARIES = ("files.py", "model.py", "pacs/*.py", "peers.py"), ("pydicom", "pynetdicom")
 _MOST_UIDS = 10
 _MOST_SERIES = 3
 
@@ -37,6 +39,11 @@ class Announcement:
 
     listed: Mapping[str, tuple[str, ...]]
     counted: Mapping[str, int]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """SeriesInstanceUID -> how many instances it has, by its list or its count."""
+        return {uid: max(len(uids), self.counted.get(uid, 0)) for uid, uids in self.listed.items()}
 
     def short(self, received: Mapping[str, int]) -> dict[str, int]:
         """SeriesInstanceUID -> count, where neither the list nor what was ``received`` comes up to it."""
@@ -61,8 +68,12 @@ def made_out(
     announced: Announcement,
     transfers: tuple[TransferStatus, ...] = (),
     stable: bool = True,
+    asked: int = 1,
 ) -> Receipt:
-    """The receipt for what an inbox holds. ``stable``: the source's last two answers announced the same."""
+    """The receipt for what an inbox holds.
+
+    ``stable``: the source's last two answers announced the same. ``asked``: how often it was asked.
+    """
     missing = tuple(uid for uids in announced.listed.values() for uid in uids if not inbox.holds(uid))
     return Receipt(
         study_instance_uid=inbox.study_instance_uid,
@@ -80,6 +91,8 @@ def made_out(
         foreign=inbox.foreign,
         transfers=transfers,
         counted=dict(announced.counted),
+        asked=asked,
+        software_version=digest_of(_SOFTWARE, _LIBRARIES),
     )
 
 

@@ -211,7 +211,8 @@ def test_query_and_pull_say_the_same_of_a_pacs_out_of_reach(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         port, receive_port = one.getsockname()[1], other.getsockname()[1]
-    pacs = f"{{kind: pacs, host: {host}, port: {port}, ae_title: X, receive_port: {receive_port}}}"
+    pacs = f"{{kind: pacs, host: {host}, port: {port}, ae_title: X, receive_port: {receive_port}"
+    pacs += ", courtesy: {retries: 0}}"
     config, studies = tmp_path / "config.yaml", tmp_path / "studies.tsv"
     config.write_text(
         f"heuristic: h.py\ndataset: {{name: Test}}\nsources: {{pacs: {pacs}}}\n"

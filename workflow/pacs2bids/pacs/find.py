@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
     StudyRootQueryRetrieveInformationModelFind,
 )
 
-from pacs2bids.model import QueryError
+from pacs2bids.model import QueryError, UnavailableError
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of
 from pacs2bids.pacs.tls import Trouble, client_context, speaks_tls, trouble_with
 from pacs2bids.peers import Attributes, PacsPeer
@@ -27,6 +27,8 @@ _ATTEMPTS = 3
 _AT_ONCE_S = 1.0
 _NEGOTIATION_TIMEOUT_S = 30.0
 _TLS_TIMEOUT_S = 3.0
+_TRANSIENT = 2  # result of a rejection
+_UNKNOWN_TITLES = ((1, 3), (1, 7))  # source and reason: the calling, the called AE title is not recognised
 _PENDING = (0xFF00, 0xFF01)  # the second: not every optional key is supported (PS3.4 table C.4-1)
 _MEANINGS = {
     0xA700: "out of resources",
@@ -135,41 +137,53 @@ def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
             f"Check ae_title ({peer.ae_title}), and that the PACS knows our calling_ae_title "
             f"({peer.calling_ae_title}) at this host's address"
         )
-        return QueryError(f"the association was rejected: {reason}", where=str(peer), hint=hint)
+        kind = UnavailableError if _is_passing(answer) else QueryError
+        return kind(f"the association was rejected: {reason}", where=str(peer), hint=hint)
     if association.rejected_contexts and not association.accepted_contexts:
         hint = "The PACS must allow query and retrieve (Study Root) to our AE title"
         return QueryError("the PACS offers no service that we asked for", where=str(peer), hint=hint)
     trouble = _why_not_connected(peer)
     if trouble is not None:
-        return QueryError(trouble.what, where=str(peer), hint=trouble.hint)
+        return trouble
+    # what listens there while a PACS starts accepts connections, and closes them
     hint = "Check that a DICOM server listens there, and that it allows our AE title"
-    return QueryError("the association was aborted or not answered", where=str(peer), hint=hint)
+    return UnavailableError("the association was aborted or not answered", where=str(peer), hint=hint)
 
 
-def _why_not_connected(peer: PacsPeer) -> Trouble | None:
+def _is_passing(rejection: Any) -> bool:
+    """Whether a rejection is one for now (PS3.8 table 9-21), as of a PACS with too many associations.
+
+    Some say so of AE titles that they do not know, too.
+    """
+    if rejection is None or rejection.result != _TRANSIENT:
+        return False
+    return (rejection.result_source, rejection.diagnostic) not in _UNKNOWN_TITLES
+
+
+def _why_not_connected(peer: PacsPeer) -> QueryError | None:
     """Connect once more to learn the reason, which pynetdicom keeps to itself."""
+    trouble = None
     try:
         with socket.create_connection((peer.host, peer.port), timeout=_CONNECT_TIMEOUT_S):
             pass
         if peer.tls is not None:
-            return trouble_with(peer.host, peer.port, peer.tls, timeout_s=_CONNECT_TIMEOUT_S)
-    except TimeoutError:
-        what = f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
-    except OSError as error:
-        what = f"no connection: {error.strerror or error}"
-    else:
-        if speaks_tls(peer.host, peer.port, timeout_s=_TLS_TIMEOUT_S):
+            trouble = trouble_with(peer.host, peer.port, peer.tls, timeout_s=_CONNECT_TIMEOUT_S)
+        elif speaks_tls(peer.host, peer.port, timeout_s=_TLS_TIMEOUT_S):
             hint = "Set tls for this source in config.yaml"
-            return Trouble(what="the PACS speaks TLS there, and we do not", hint=hint)
-        return None
-    return Trouble(what=what, hint="Check host and port, and that no firewall is in between")
+            trouble = Trouble(what="the PACS speaks TLS there, and we do not", hint=hint)
+    except OSError as error:
+        late = isinstance(error, TimeoutError)
+        why = f" within {_CONNECT_TIMEOUT_S:.0f} s" if late else f": {error.strerror or error}"
+        hint = "Check host and port, and that no firewall is in between"
+        return UnavailableError(f"no connection{why}", where=str(peer), hint=hint)
+    return None if trouble is None else QueryError(trouble.what, where=str(peer), hint=trouble.hint)
 
 
 def _silent(peer: PacsPeer, silence_s: float, timeout_s: float) -> QueryError:
     """pynetdicom answers an abort, a lost connection and its own timeout alike; time tells them apart."""
     if silence_s < timeout_s:
         hint = "Look into the log of the PACS"
-        return QueryError("the connection was broken off during the query", where=str(peer), hint=hint)
+        return UnavailableError("the connection was broken off during the query", where=str(peer), hint=hint)
     hint = "The PACS may be busy: narrow the query, or try later"
     return QueryError(f"no answer to the query within {timeout_s:.0f} s", where=str(peer), hint=hint)
 

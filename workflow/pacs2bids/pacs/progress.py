@@ -8,6 +8,7 @@ from collections import Counter
 
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.receipt import Announcement, megabytes
+from pacs2bids.text import counted
 
 _LOOK_S = 1.0  # a look takes 5 ms for 7,000 instances
 _LINE_S = 10.0
@@ -62,7 +63,8 @@ class Progress:
         begun_s, here_bytes = self._begun.get(series, (self._looked_s, 0))
         spent_s = self._looked_s - begun_s
         speed = f" in {duration(spent_s)}, {_rate(size_bytes - here_bytes, spent_s)}" if spent_s else ""
-        log.info("%s is whole: %d instances, %s%s", self._named(series), count, megabytes(size_bytes), speed)
+        what = f"{counted(count, 'instance')}, {megabytes(size_bytes)}{speed}"
+        log.info("%s is whole: %s", self._named(series), what)
 
     def _say(self, now_s: float) -> None:
         spent_s, (counts, sizes) = now_s - self._said_s, self._said
@@ -80,7 +82,7 @@ class Progress:
         else:
             speed, under_way = f"nothing came for {duration(now_s - self._inbox.last_activity_s)}", ""
         size = megabytes(self._sizes.total())
-        log.info("%d of %d instances, %s, %s%s", here, total, size, speed, under_way)
+        log.info("%s of %s instances, %s, %s%s", f"{here:,}", f"{total:,}", size, speed, under_way)
 
     def _named(self, series: str) -> str:
         number = list(self._totals).index(series) + 1 if series in self._totals else 0

@@ -145,8 +145,9 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
 
 
 def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> None:
-    """One line a series, and one for all. ``kept``: instances that were there before."""
-    receipts.log_series(receipt)
+    """One line for all, and one a series if not all are whole. ``kept``: instances that were there before."""
+    if not receipt.complete:
+        receipts.log_series(receipt)
     size = sum(one.bytes for one in receipt.received)
     rate = "" if kept else f", {size / 1e6 / max(seconds, 1e-3):.1f} MB/s"
     log.info("%s in %.1f s%s", receipts.summary(receipt, folder), seconds, rate)

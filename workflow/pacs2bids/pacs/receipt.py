@@ -133,11 +133,13 @@ def megabytes(size_bytes: int) -> str:
 
 def log_series(receipt: Receipt) -> None:
     """One line a series in the log: received of announced, and how large."""
+    counts, sizes = Counter[str](), Counter[str]()
+    for one in receipt.received:
+        counts[one.series_instance_uid] += 1
+        sizes[one.series_instance_uid] += one.bytes
     for series, announced in receipt.announced.items():
-        here = [one for one in receipt.received if one.series_instance_uid == series]
-        size = megabytes(sum(one.bytes for one in here))
         total = max(len(announced), receipt.counted.get(series, 0))
-        log.info("series %s: %d of %d instances, %s", series, len(here), total, size)
+        log.info("series %s: %d of %d instances, %s", series, counts[series], total, megabytes(sizes[series]))
 
 
 def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> PullError:

@@ -1,0 +1,258 @@
+"""A pull spares its PACS: it heeds allowed hours, pauses, and comes again when the PACS was away or busy."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from pacs2bids.model import QueryError, TransferStatus, UnavailableError
+from pacs2bids.pacs.inbox import Identity, Inbox
+from pacs2bids.pacs.pull import Origin, Patience, pull_from, pull_from_pacs
+from pacs2bids.pacs.receipt import Announcement
+from pacs2bids.pacs.sender import Destination
+from pacs2bids.pacs.server import serving
+from pacs2bids.pacs.transport import Explanation, Request, Way
+from pacs2bids.peers import Courtesy, PacsPeer, Slot
+from peers.instances import STUDY, write_study
+
+QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.3)
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def peer_at(port: int, receive_port: int, courtesy: Courtesy, *, ae_title: str = "PACS") -> PacsPeer:
+    slot = Slot(ae_title="PACS2BIDS", port=receive_port)
+    return PacsPeer(
+        name="test",
+        host="127.0.0.1",
+        port=port,
+        ae_title=ae_title,
+        receive_host="127.0.0.1",
+        slots=(slot,),
+        courtesy=courtesy,
+    )
+
+
+@contextmanager
+def embedded(folder: Path, courtesy: Courtesy) -> Iterator[PacsPeer]:
+    receive_port = free_port()
+    destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=receive_port)}
+    with serving(folder, ae_title="PACS", destinations=destinations) as pacs:
+        yield peer_at(pacs.port, receive_port, courtesy)
+
+
+@contextmanager
+def served(folder: Path, port: int, receive_port: int) -> Iterator[subprocess.Popen[str]]:
+    """The embedded PACS in a process of its own, which can be killed."""
+    words = ["serve", str(folder), "--port", str(port), "--ae-title", "PACS"]
+    words += ["--destination", f"PACS2BIDS=127.0.0.1:{receive_port}"]
+    command = [sys.executable, "-m", "pacs2bids", *words]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def retries_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [text for text in (record.getMessage() for record in caplog.records) if "; again in" in text]
+
+
+def test_pacs_that_is_down_is_asked_again_and_then_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = peer_at(free_port(), free_port(), Courtesy(retries=2))
+    with pytest.raises(UnavailableError, match=r"no connection.*host and port"):
+        pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    first, second = retries_in(caplog)
+    assert first == f"{peer}: no connection: Connection refused; again in 0 s (1 of 2)"
+    assert "(2 of 2)" in second
+
+
+def test_pacs_that_comes_up_meanwhile(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_study(tmp_path / "pacs")
+    peer = peer_at(free_port(), free_port(), Courtesy(retries=8))
+    destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=peer.slots[0].port)}
+    done = threading.Event()
+
+    def come_up() -> None:
+        wait_for(lambda: bool(retries_in(caplog)))
+        with serving(tmp_path / "pacs", port=peer.port, ae_title="PACS", destinations=destinations):
+            done.wait(30)
+
+    thread = threading.Thread(target=come_up)
+    thread.start()
+    try:
+        assert pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK).complete
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_busy_pacs_is_asked_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """pynetdicom rejects one association too many as transient: local limit exceeded (PS3.8 table 9-21)."""
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(Verification)
+    entity.maximum_associations = 1
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    peer = peer_at(server.server_address[1], free_port(), Courtesy(retries=1))
+    guest = AE()
+    guest.add_requested_context(Verification)
+    association = guest.associate("127.0.0.1", peer.port)
+    assert association.is_established
+    try:
+        with pytest.raises(UnavailableError, match="rejected"):
+            pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    finally:
+        association.release()
+        server.shutdown()
+    assert len(retries_in(caplog)) == 1
+
+
+def test_pacs_that_does_not_know_us_is_not_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(Verification)
+    entity.require_called_aet = True
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    try:
+        peer = peer_at(server.server_address[1], free_port(), Courtesy(retries=5), ae_title="ELSE")
+        with pytest.raises(QueryError, match="rejected"):
+            pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    finally:
+        server.shutdown()
+    assert retries_in(caplog) == []
+
+
+def test_pacs_that_is_killed_in_the_midst_and_comes_back(tmp_path: Path) -> None:
+    """One pull goes through with it; what had come is not asked for again."""
+    write_study(tmp_path / "pacs", instances=150)
+    peer = peer_at(free_port(), free_port(), Courtesy(retries=8))
+    out, ports = tmp_path / "work", (peer.port, peer.slots[0].port)
+    finished = threading.Event()
+
+    def live_twice() -> None:
+        with served(tmp_path / "pacs", *ports):
+            wait_for(lambda: len(list(out.glob("dicom/*/*.dcm"))) > 20)
+        with served(tmp_path / "pacs", *ports):
+            finished.wait(60)
+
+    thread = threading.Thread(target=live_twice)
+    thread.start()
+    try:
+        receipt = pull_from_pacs(peer, STUDY, out, patience=QUICK)
+    finally:
+        finished.set()
+        thread.join()
+    assert receipt.complete
+    assert len(receipt.received) == 300
+    assert receipt.duplicates == ()
+    first, *others = receipt.transfers
+    assert (first.level, first.status) == ("STUDY", "")
+    assert {one.level for one in others} == {"IMAGE"}
+    assert sum(one.came or 0 for one in receipt.transfers) == 300
+
+
+class SlowWay:
+    """Takes a second for each request, and brings little of a whole study; notes when it is open."""
+
+    way = "move"
+    reached_us = True
+
+    def __init__(self) -> None:
+        self.openings: list[tuple[datetime, datetime]] = []
+
+    @contextmanager
+    def opening(self, inbox: Inbox) -> Iterator[SlowWay]:
+        begun, self.inbox = datetime.now(), inbox
+        try:
+            yield self
+        finally:
+            self.openings.append((begun, datetime.now()))
+
+    @contextmanager
+    def transferring(self, request: Request) -> Iterator[SlowWay]:
+        time.sleep(1)
+        for uid in request.sop_instance_uids or [f"{STUDY}.0.1"]:
+            identity = Identity(
+                study_instance_uid=STUDY,
+                series_instance_uid=uid.rpartition(".")[0],
+                sop_instance_uid=uid,
+                sop_class_uid="1.2",
+                transfer_syntax_uid="1.2",
+            )
+            self.inbox.write(identity, [b"content"])
+        self.status = TransferStatus(level=request.level, status="0000")
+        self.last_word_s, self.finished = time.monotonic(), True
+        yield self
+
+    def explanation(self, last: TransferStatus) -> Explanation:
+        raise AssertionError(last)
+
+
+def test_pull_that_is_overtaken_by_the_end_of_the_hours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ends the request under way, holds nothing, and goes on when the hours begin again."""
+    caplog.set_level(logging.INFO)
+    listed = {f"{STUDY}.{series}": (f"{STUDY}.{series}.1",) for series in range(3)}
+    way = SlowWay()
+    closing = datetime.now() + timedelta(seconds=0.6)
+    opening = closing + timedelta(seconds=1.5)
+    hours = Courtesy(hours=(opening.time(), closing.time()))  # open but for this second and a half of the day
+    origin = Origin(
+        source=peer_at(1, 1, hours),
+        kind="pacs",
+        announce=lambda _: Announcement(listed=listed, counted={}),
+        ways=[Way(name="move", opening=way.opening)],
+    )
+    receipt = pull_from(origin, STUDY, tmp_path / "work", patience=QUICK)
+    assert receipt.complete
+    (first, first_ends), (second, _) = way.openings
+    assert first < closing < first_ends < opening <= second
+    assert [one.came for one in receipt.transfers] == [1, 1, 1]
+    assert f"{origin.source}: pulls are allowed from" in caplog.text
+
+
+def test_next_study_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write_study(tmp_path / "pacs")
+    write_study(tmp_path / "pacs" / "b", study="1.2.3")
+    with embedded(tmp_path / "pacs", Courtesy(pause_s=1.5)) as peer:
+        pull_from_pacs(peer, STUDY, tmp_path / "a", patience=QUICK)
+        ended_s = time.monotonic()
+        pull_from_pacs(peer, STUDY, tmp_path / "a", patience=QUICK)  # all is here: asks for nothing
+        assert time.monotonic() - ended_s < 1.2
+        assert pull_from_pacs(peer, "1.2.3", tmp_path / "b", patience=QUICK).complete
+        assert time.monotonic() - ended_s > 1.5
+    assert "pausing for" in caplog.text

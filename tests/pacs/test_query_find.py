@@ -301,14 +301,15 @@ def test_listing_asks_what_the_queries_match(folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--list"], "there are several sources: name one. Allowed: pacs, disk"),
+        (["--list", "--match", "StudyDate=20260201-20260101"], "ends before it begins"),
         (["--list", "--source", "dsik"], "Did you mean 'disk'"),
         (["--list", "--source", "disk", "--match", "StudyDate"], "Write KEY=VALUE"),
         (["--list", "--source", "disk", "--match", "StudyDate=2026-01-12"], "Write YYYYMMDD"),
         (["--list", "--source", "disk", "--match", "StudyDat=2026"], "Did you mean 'StudyDate'"),
         (["--list", "--source", "disk", "--match", "Modality=MR"], "Use ModalitiesInStudy"),
         (["--list", "--source", "disk", "--match", "StudyDate=19000101"], "no study matches"),
-        (["--out", "t.tsv", "--identities"], "go with --list"),
+        (["--out", "t.tsv", "--identities"], "goes with --dry-run or --list"),
+        (["--out", "t.tsv", "--match", "StudyDate=20260101"], "go with --list"),
     ],
 )
 def test_a_wrong_listing_is_one_line(folder: Path, tmp_path: Path, words: list[str], told: str) -> None:

@@ -59,8 +59,8 @@ def test_everything_is_read(tmp_path: Path) -> None:
 def test_texts_stay_texts(tmp_path: Path) -> None:
     """YAML 1.1 reads 007 as 7 and no as false: the PACS would be asked for the wrong patient."""
     match = load_config(written(tmp_path, GOOD)).queries[0].match
-    assert match["PatientID"] == "007"
-    assert match["StudyDescription"] == "no"
+    assert match["PatientID"] == ("007",)
+    assert match["StudyDescription"] == ("no",)
 
 
 def test_calling_title_is_the_receiving_one_by_default(tmp_path: Path) -> None:
@@ -180,6 +180,20 @@ WRONG = {
         "'2026-01-12' is no date of DICOM. Write YYYYMMDD",
     ),
     "half a date": ("20260101-,", "202601,", "studies.query[0].match.StudyDate", "Write YYYYMMDD"),
+    "wildcard in a date": ("20260101-,", '"2026*",', "studies.query[0].match.StudyDate", "Write YYYYMMDD"),
+    "no day": ("20260101-,", "20260230-,", "studies.query[0].match.StudyDate", "is no date"),
+    "range backwards": ("20260101-,", "20260131-20260101,", "match.StudyDate", "ends before it begins"),
+    "no time": ("StudyDate: 20260101-,", "StudyTime: 2500-,", "match.StudyTime", "Write HHMM"),
+    "wildcard in a UID": ("StudyDate: 20260101-,", "StudyInstanceUID: [1.2, 1.*],", "UID", "no wildcards"),
+    "excluded by no keyword": (
+        "session:",
+        "exclude: [{PatientId: X}]\n      session:",
+        "studies.query[0].exclude[0]",
+        "Did you mean 'PatientID'?",
+    ),
+    "excluded by nothing": ("session:", "exclude: []\n      session:", "exclude", "must not be empty"),
+    "pattern and table": ("[0-9]+)$'", "[0-9]+)$', table: t.tsv", "studies.query[0].subject", "one of them"),
+    "unlabelled": ("session:", "unlabelled: ignore\n      session:", "unlabelled", "Allowed: fail, skip"),
     "indented too far": ("  disk:", "    disk:", "line 4", "Check the indentation"),
     "indented too little": ("  disk:", " disk:", "line 4", "Check the indentation"),
     "backslash in a pattern": (
@@ -256,7 +270,40 @@ def test_the_table_is_checked_before_anything_runs(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("value", ["20260131", "20260101-20260131", "20260101-", "-20260131", "''"])
 def test_dates_as_dicom_matches_them(tmp_path: Path, value: str) -> None:
     text = GOOD.replace("20260101-,", f"{value},")
-    assert load_config(written(tmp_path, text)).queries[0].match["StudyDate"] == value.strip("'")
+    assert load_config(written(tmp_path, text)).queries[0].match["StudyDate"] == (value.strip("'"),)
+
+
+@pytest.mark.parametrize("value", ["0800-1200", "08-", "-1759", "083000.5", "2359"])
+def test_times_as_dicom_matches_them(tmp_path: Path, value: str) -> None:
+    text = GOOD.replace("StudyDate: 20260101-,", f"StudyTime: '{value}',")
+    assert load_config(written(tmp_path, text)).queries[0].match["StudyTime"] == (value,)
+
+
+def test_alternatives_stand_in_a_list_or_between_backslashes(tmp_path: Path) -> None:
+    text = GOOD.replace("PatientID: 007", "PatientID: [007, 8], StudyInstanceUID: '1.2\\1.3'")
+    text = text.replace(
+        "session:", "exclude: [{StudyDescription: ['*test*', QA]}, {PatientID: P9}]\n      session:"
+    )
+    (query,) = load_config(written(tmp_path, text)).queries
+    assert query.match["PatientID"] == ("007", "8")
+    assert query.match["StudyInstanceUID"] == ("1.2", "1.3")
+    assert query.exclude == ({"StudyDescription": ("*test*", "QA")}, {"PatientID": ("P9",)})
+
+
+def test_tables_of_labels_are_looked_at_before_anything_runs(tmp_path: Path) -> None:
+    table, heuristic = tmp_path / "people.tsv", tmp_path / "h.py"
+    heuristic.touch()
+    text = GOOD.replace("pattern: '^P(?P<subject>[0-9]+)$'", f"table: {table}")
+    path = written(tmp_path, text.replace("heuristics/mine.py", str(heuristic)))
+    config = load_config(path)
+    assert config.queries[0].subject.table == table
+    with pytest.raises(ConfigError, match="cannot be read"):
+        require_files(config, path)
+    table.write_text("PatientID\tsubject\nP-1\t0 1\n")
+    with pytest.raises(ConfigError, match="line 2 has no PatientID, or no subject"):
+        require_files(config, path)
+    table.write_text("PatientID\tsubject\nP-1\t01\n")
+    require_files(config, path)
 
 
 SOURCES = "sources:\n  main: {kind: folder, path: x}\n"
@@ -274,7 +321,7 @@ def test_sources_are_read_of_an_unfinished_configuration(tmp_path: Path, rest: s
 
 def test_what_queries_match_is_read_without_their_labels(tmp_path: Path) -> None:
     rest = "studies: {query: [{match: {StudyDate: 20260101-}}]}\n"
-    assert load_sources(written(tmp_path, SOURCES + rest)).asked == (("main", {"StudyDate": "20260101-"}),)
+    assert load_sources(written(tmp_path, SOURCES + rest)).asked == (("main", {"StudyDate": ("20260101-",)}),)
 
 
 @pytest.mark.parametrize(

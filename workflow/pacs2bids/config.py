@@ -21,11 +21,13 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from pacs2bids.conditions import check_keyword, checked_conditions
 from pacs2bids.model import ConfigError
 from pacs2bids.peers import (
     GET,
     MOVE,
     WADO,
+    Conditions,
     Courtesy,
     FolderSource,
     PacsPeer,
@@ -35,9 +37,7 @@ from pacs2bids.peers import (
     Tls,
     WebPeer,
 )
-from pacs2bids.studies_table import read_table
-
-_DATES = re.compile(r"\d{8}(-(\d{8})?)?|-\d{8}", re.ASCII)  # PS3.4 section C.2.2.2.5
+from pacs2bids.studies_table import read_labels, read_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +45,30 @@ class LabelRule:
     """How a BIDS label follows from a DICOM attribute.
 
     ``attribute``: keyword. ``pattern``: regular expression, searched in the attribute's value, whose group
-    ``group`` is the label; None: the whole value is.
+    ``group`` is the label. ``table``: a file that gives each value its label, in its column ``group``.
+    With neither the whole value is the label.
     """
 
     attribute: str
     pattern: re.Pattern[str] | None
     group: str
+    table: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyQuery:
-    """One C-FIND at STUDY level: what must match (keyword -> value), and where the labels come from."""
+    """A question for studies: what must match, which of them are not meant, where the labels come from.
+
+    ``exclude``: a study that satisfies any of these is left out. ``skip_unlabelled``: so is one that gets no
+    label; else it is an error.
+    """
 
     source: str
-    match: dict[str, str]
+    match: Conditions
+    exclude: tuple[Conditions, ...]
     subject: LabelRule
     session: LabelRule | None
+    skip_unlabelled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +109,7 @@ class SourcesOnly:
     """The sources of a configuration that may be unfinished; ``asked``: source and match of its queries."""
 
     sources: dict[str, Source]
-    asked: tuple[tuple[str, dict[str, str]], ...]
+    asked: tuple[tuple[str, Conditions], ...]
 
 
 def load_config(path: Path) -> Config:
@@ -155,7 +163,7 @@ def load_sources(path: Path) -> SourcesOnly:
     for number, query in enumerate(content.get("studies", {}).get("query", ())):
         where = f"{path}: studies.query[{number}]"
         name = _source_name(query.get("source"), sources, f"{where}.source")
-        asked.append((name, checked_match(query.get("match", {}), f"{where}.match")))
+        asked.append((name, checked_conditions(query.get("match", {}), f"{where}.match")))
     return SourcesOnly(sources=sources, asked=tuple(asked))
 
 
@@ -173,6 +181,15 @@ def require_files(config: Config, path: Path) -> None:
         raise ConfigError(what, where=f"{path}: heuristic", hint="Start from heuristics/demo.py")
     if config.table is not None:
         read_table(config.table)
+    for rule in label_rules(config):
+        if rule.table is not None:
+            read_labels(rule.table, rule.attribute, rule.group)
+
+
+def label_rules(config: Config) -> list[LabelRule]:
+    """The rules of all queries."""
+    both = [rule for query in config.queries for rule in (query.subject, query.session)]
+    return [rule for rule in both if rule is not None]
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -440,9 +457,14 @@ def _courtesy(entry: Mapping[str, Any], where: str) -> Courtesy:
 def _query(entry: Mapping[str, Any], sources: Mapping[str, Source], where: str) -> StudyQuery:
     return StudyQuery(
         source=_source_name(entry.get("source"), sources, f"{where}.source"),
-        match=checked_match(entry["match"], f"{where}.match"),
+        match=checked_conditions(entry["match"], f"{where}.match"),
+        exclude=tuple(
+            checked_conditions(rule, f"{where}.exclude[{number}]")
+            for number, rule in enumerate(entry.get("exclude", ()))
+        ),
         subject=_label_rule(entry["subject"], "subject", f"{where}.subject"),
         session=_label_rule(entry["session"], "session", f"{where}.session") if "session" in entry else None,
+        skip_unlabelled=entry.get("unlabelled", "fail") == "skip",
     )
 
 
@@ -457,34 +479,13 @@ def _source_name(name: str | None, sources: Mapping[str, Source], where: str) ->
     return name
 
 
-def checked_match(entry: Mapping[str, object], where: str) -> dict[str, str]:
-    """Conditions on studies as texts, by DICOM keyword.
-
-    Raises ConfigError for what is no keyword, and for dates in another form than DICOM's: a PACS would answer
-    with no study.
-    """
-    match = {keyword: str(value) for keyword, value in entry.items()}
-    for keyword, value in match.items():
-        _check_keyword(keyword, where)
-        if keyword.endswith("Date") and value.strip() and not _DATES.fullmatch(value.strip()):
-            hint = "Write YYYYMMDD, or a range: YYYYMMDD-YYYYMMDD, YYYYMMDD- or -YYYYMMDD"
-            raise ConfigError(f"{value!r} is no date of DICOM", where=f"{where}.{keyword}", hint=hint)
-    return match
-
-
-def _check_keyword(keyword: str, where: str) -> None:
-    from pydicom.datadict import keyword_dict  # noqa: PLC0415 - only queries need it
-
-    if keyword not in keyword_dict:
-        close = difflib.get_close_matches(keyword, keyword_dict, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else "Write it as in PatientID or StudyDescription"
-        raise ConfigError(f"{keyword!r} is no DICOM keyword", where=where, hint=hint)
-
-
 def _label_rule(entry: Mapping[str, str], group: str, where: str) -> LabelRule:
-    _check_keyword(entry["from"], f"{where}.from")
+    check_keyword(entry["from"], f"{where}.from")
     if "pattern" not in entry:
-        return LabelRule(attribute=entry["from"], pattern=None, group=group)
+        table = Path(entry["table"]) if "table" in entry else None
+        return LabelRule(attribute=entry["from"], pattern=None, group=group, table=table)
+    if "table" in entry:
+        raise ConfigError("'pattern' stands beside 'table'", where=where, hint="Write one of them")
     try:
         pattern = re.compile(entry["pattern"])
     except re.error as error:

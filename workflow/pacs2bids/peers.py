@@ -12,6 +12,9 @@ from typing import TypeAlias
 # separated by a backslash, as DICOM stores them; "" means empty (in a question: "tell me").
 Attributes: TypeAlias = Mapping[str, str]
 
+# What studies must satisfy: DICOM keyword -> keys of C-FIND of which one must match. All keywords must.
+Conditions: TypeAlias = Mapping[str, tuple[str, ...]]
+
 MOVE, GET, WADO = "move", "get", "wado"  # the ways to retrieve: C-MOVE, C-GET, WADO-RS
 
 

@@ -1,6 +1,9 @@
-"""The table of studies that a person writes: StudyInstanceUID or AccessionNumber, subject, session, source.
+"""The tables that a person writes: of studies, and of labels.
 
-It is configuration: the workflow checks it before anything runs, and ``query`` reads the same.
+Studies: StudyInstanceUID or AccessionNumber, subject, session, source. Labels: values of a DICOM attribute,
+and the subject or session that each stands for.
+
+They are configuration: the workflow checks them before anything runs, and ``query`` reads the same.
 """
 
 from __future__ import annotations
@@ -67,6 +70,33 @@ def read_table(path: Path) -> list[TableRow]:
     return rows
 
 
+def read_labels(path: Path, attribute: str, column: str) -> dict[str, str]:
+    """Which label each value of a DICOM attribute stands for: two columns of a table, found by their names.
+
+    Messages name lines, not values, which may be patients' IDs. Raises ConfigError.
+    """
+    lines = [[_cell(cell) for cell in row] for row in csv.reader(_text(path).splitlines(), delimiter="\t")]
+    header = [name.casefold() for name in lines[0]] if lines else []
+    for name in (attribute, column):
+        if header.count(name.casefold()) != 1:
+            hint = f"Its first line names the columns, separated by tabs: {attribute}, {column}"
+            raise ConfigError(f"needs one column {name!r}", where=f"{path}, line 1", hint=hint)
+    key_at, label_at = header.index(attribute.casefold()), header.index(column.casefold())
+    labels: dict[str, str] = {}
+    problems = []
+    for line, cells in enumerate(lines[1:], start=2):
+        if not any(cells):
+            continue
+        key, label = (cells[at] if at < len(cells) else "" for at in (key_at, label_at))
+        if not key or not is_label(label):
+            problems.append(f"line {line} has no {attribute}, or no {column} of letters a-z and digits only")
+        elif labels.setdefault(key, label) != label:
+            problems.append(f"line {line} gives another {column} to a {attribute} of a line before")
+    if problems:
+        raise ConfigError(summed_up(problems), where=str(path))
+    return labels
+
+
 def is_label(text: str) -> bool:
     """Whether BIDS takes this as the label of a subject or session."""
     return _LABEL.fullmatch(text) is not None
@@ -87,7 +117,7 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        hint = "Write it, or name another file at studies.table in config.yaml"
+        hint = "Write it, or name another file in config.yaml"
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
     try:
         return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")

@@ -6,19 +6,31 @@ localrules:
     query,
 
 
+def tables():
+    """The tables by hand that say which studies, or whose."""
+    labels = {rule.table for rule in label_rules(CONFIG)}
+    return sorted(table for table in {CONFIG.table, *labels} if table is not None)
+
+
 checkpoint query:
     input:
-        CONFIG.table or [],
+        tables(),
     output:
-        WORK / "studies.tsv",
+        # a query goes on from the table that stands there: its rows keep their places
+        update(WORK / "studies.tsv"),
     log:
         LOGS / "query.log",
     params:
         # a function, as braces in a plain text (a pattern's "[0-9]{6}") would be wildcards
-        asked=lambda wildcards: repr((CONFIG.table, CONFIG.queries)),
+        asked=lambda wildcards: repr((CONFIG.table, CONFIG.queries, addresses())),
         config=CONFIG_FILE,
     shell:
         "{PACS2BIDS} query --config {params.config:q} --out {output:q} --log {log:q}"
+
+
+def addresses():
+    """Of the sources that are asked; another address may be another archive."""
+    return sorted({str(CONFIG.sources[query.source]) for query in CONFIG.queries})
 
 
 def study_rows():

@@ -7,8 +7,11 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
@@ -29,7 +32,8 @@ _NEGOTIATION_TIMEOUT_S = 30.0
 _TLS_TIMEOUT_S = 3.0
 _TRANSIENT = 2  # result of a rejection
 _UNKNOWN_TITLES = ((1, 3), (1, 7))  # source and reason: the calling, the called AE title is not recognised
-_PENDING = (0xFF00, 0xFF01)  # the second: not every optional key is supported (PS3.4 table C.4-1)
+_UNSUPPORTED_KEYS = 0xFF01  # go on: not every optional key is supported (PS3.4 table C.4-1)
+_PENDING = (0xFF00, _UNSUPPORTED_KEYS)
 _MEANINGS = {
     0xA700: "out of resources",
     0xA900: "the query does not match its information model",
@@ -52,24 +56,93 @@ def find(
     ``response_timeout_s`` bounds the silence before each answer, not the whole query.
     Raises QueryError that says what happened and what to do.
     """
-    try:
-        identifier = identifier_of(level, question)
-    except KeyError as error:
-        raise QueryError(f"{error} is no DICOM keyword", where=str(peer)) from None
-    model = StudyRootQueryRetrieveInformationModelFind
-    answers = []
-    heard = time.monotonic()
-    with associated(peer, [build_context(model)], response_timeout_s=response_timeout_s) as association:
-        for status, answer in association.send_c_find(identifier, model):
-            if "Status" not in status:
-                raise _silent(peer, time.monotonic() - heard, response_timeout_s)
-            heard = time.monotonic()
-            if status.Status in _PENDING and answer is not None:
-                answers.append(attributes_of(answer))
-            elif status.Status != 0x0000:
-                raise _failed(peer, level, status)
+    return find_all(peer, level, [question], response_timeout_s=response_timeout_s)
+
+
+def find_all(
+    peer: PacsPeer,
+    level: str,
+    questions: Sequence[Attributes],
+    *,
+    at_most: int | None = None,
+    response_timeout_s: float = 120.0,
+) -> list[dict[str, str]]:
+    """What the PACS answers to several questions, asked one after the other over one association.
+
+    Raises QueryError as ``find`` does, and as soon as there are more than ``at_most`` answers.
+    """
+    identifiers = [_identifier(peer, level, question) for question in questions]
+    answers: list[dict[str, str]] = []
+    with _finding(peer, level, response_timeout_s) as finding:
+        for answer in chain.from_iterable(map(finding.answers, identifiers)):
+            answers.append(answer)
+            if at_most is not None and len(answers) > at_most:
+                hint = "Narrow the question, with a range of StudyDate for example"
+                raise QueryError(f"more than {at_most:,} answers", where=str(peer), hint=hint)
     log.info("%s: %d answers at level %s", peer, len(answers), level)
     return answers
+
+
+def find_some(
+    peer: PacsPeer, level: str, question: Attributes, *, at_most: int, response_timeout_s: float = 120.0
+) -> list[dict[str, str]]:
+    """The first answers to a question; the rest is not waited for. Raises QueryError as ``find`` does."""
+    identifier = _identifier(peer, level, question)
+    with _finding(peer, level, response_timeout_s) as finding:
+        return list(islice(finding.answers(identifier), at_most))
+
+
+def _identifier(peer: PacsPeer, level: str, question: Attributes) -> Dataset:
+    try:
+        return identifier_of(level, question)
+    except KeyError as error:
+        raise QueryError(f"{error} is no DICOM keyword", where=str(peer)) from None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Finding:
+    """C-FINDs at one level over one association. ``pending``: the PACS has more to say."""
+
+    peer: PacsPeer
+    level: str
+    association: Association
+    response_timeout_s: float
+    pending: bool = False
+    unsupported: bool = False
+
+    def answers(self, identifier: Dataset) -> Iterator[dict[str, str]]:
+        """Ask one question."""
+        self.pending, heard = True, time.monotonic()
+        answers = self.association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind)
+        for status, answer in answers:
+            if "Status" not in status:
+                raise _silent(self.peer, time.monotonic() - heard, self.response_timeout_s)
+            heard = time.monotonic()
+            self.unsupported = self.unsupported or status.Status == _UNSUPPORTED_KEYS
+            self.pending = status.Status in _PENDING
+            if self.pending and answer is not None:
+                yield attributes_of(answer)
+            elif status.Status != 0x0000:
+                raise _failed(self.peer, self.level, status)
+
+
+@contextmanager
+def _finding(peer: PacsPeer, level: str, response_timeout_s: float) -> Iterator[_Finding]:
+    contexts = [build_context(StudyRootQueryRetrieveInformationModelFind)]
+    with associated(peer, contexts, response_timeout_s=response_timeout_s) as association:
+        finding = _Finding(
+            peer=peer, level=level, association=association, response_timeout_s=response_timeout_s
+        )
+        try:
+            yield finding
+        finally:
+            if finding.pending and association.is_established:
+                association.abort()  # a release would wait for all that the PACS still has to say
+    if finding.unsupported:
+        # counts that a PACS cannot give harm no pull; a condition that it does not heed may harm a query
+        loudness = logging.WARNING if level == "STUDY" else logging.INFO
+        what = "%s: does not support every key that it was asked for (status FF01)"
+        log.log(loudness, what, peer)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ may be a patient's name), and raises where an integer is none. A search needs ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, MutableSequence
+from contextlib import suppress
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import IGNORE
@@ -19,6 +21,8 @@ from pydicom.valuerep import PN_DELIMS, STR_VR, TEXT_VR_DELIMS
 from pacs2bids.peers import Attributes
 
 _NO_KEYS = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet", "TimezoneOffsetFromUTC", ""})
+_ASCII_ONLY = ("ISO_IR 6", "ISO 2022 IR 6")
+_ESCAPE = re.compile("\x1b[ -/]+[0-~]")  # ISO 2022: intermediate bytes and a final one
 
 
 def identifier_of(level: str, attributes: Attributes) -> Dataset:
@@ -58,10 +62,19 @@ def text_of(header: Dataset, keyword: str) -> str:
         return ""
     element = header.get_item(tag)
     if isinstance(element, RawDataElement) and (vr := dictionary_VR(tag)) in STR_VR:
-        encodings = convert_encodings(header.get("SpecificCharacterSet", "ISO_IR 6"))
-        text = decode_bytes(element.value or b"", encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS)
+        text = _decoded(element.value or b"", header.get("SpecificCharacterSet"), vr)
         return "\\".join(part.strip(" \0") for part in text.split("\\"))
     return _joined(header[tag].value)
+
+
+def _decoded(value: bytes, character_set: str | MutableSequence[str] | None, vr: str) -> str:
+    if not value.isascii() and (not character_set or character_set in _ASCII_ONLY):
+        # against PS3.5 section 6.1.2.5.4, and not rare; what is valid UTF-8 is hardly ever meant otherwise
+        with suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+    encodings = convert_encodings(character_set or "ISO_IR 6")
+    text = decode_bytes(value, encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS)
+    return _ESCAPE.sub("", text)  # pydicom leaves those of ISO 2022 IR 58 in the text
 
 
 def _joined(value: object) -> str:

@@ -1,14 +1,14 @@
-"""The studies that a source has, as a table for the eyes: dates, descriptions, counts.
+"""Studies as tables for the eyes: those that a source has, and those that a query would write down.
 
-Who a patient is stands in it only where that is asked for; nothing of it is logged or written to a file.
+Who a patient is stands in them only where that is asked for; nothing of it is logged or written to a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pacs2bids.model import QueryError
-from pacs2bids.pacs.query import Ask, check_match
+from pacs2bids.pacs.present import Change, Fate
+from pacs2bids.pacs.query import LeftOut
 from pacs2bids.peers import Attributes
 
 # keyword -> heading
@@ -23,27 +23,54 @@ COLUMNS = {
 IDENTITIES = {
     keyword: keyword for keyword in ("AccessionNumber", "PatientID", "PatientName", "PatientBirthDate")
 }
+_DESCRIBING = {keyword: keyword for keyword in ("StudyDate", "StudyDescription", "StudyInstanceUID")}
 
 
-def listed(questions: Iterable[tuple[str, Mapping[str, str]]], ask: Ask, *, identities: bool) -> str:
-    """A table of the studies that match any of ``questions`` (name of a source, match), in order of time.
+def listed(studies: Iterable[tuple[str, Attributes]], *, sources: bool, identities: bool) -> str:
+    """A table of studies (name of the source, what it answers), in order of time.
 
-    ``identities`` adds accession number and the patient's ID, name and birth date. "-": the PACS
-    does not tell. Raises ConfigError for keys that no study has, QueryError if no study matches.
+    ``sources`` adds the name of the source, ``identities`` accession number and the patient's ID, name and
+    birth date. "-": the source does not tell.
     """
     columns = COLUMNS | (IDENTITIES if identities else {})
-    studies: dict[str, Attributes] = {}
-    for source, match in questions:
-        check_match(match, f"the query of source {source!r}")
-        for answer in ask(source, {**dict.fromkeys(columns, ""), "StudyTime": "", **match}):
-            studies.setdefault(answer.get("StudyInstanceUID", ""), answer)
-    if not studies:
-        raise QueryError("no study matches", hint="Ask for less with --match KEY=VALUE")
-    ordered = sorted(
-        studies.values(),
-        key=lambda one: [one.get(key, "") for key in ("StudyDate", "StudyTime", "StudyInstanceUID")],
-    )
-    return _aligned([[*columns.values()], *([_cell(one, key) for key in columns] for one in ordered)])
+    ordered = sorted(studies, key=lambda one: (*_time(one[1]), one[0]))
+    table = [["source", *columns.values()]]
+    table += [[source, *(_cell(answer, key) for key in columns)] for source, answer in ordered]
+    return _aligned(table if sources else [cells[1:] for cells in table])
+
+
+def preview(
+    changes: Iterable[Change],
+    left_out: Iterable[LeftOut],
+    answers: Mapping[str, Attributes],
+    *,
+    identities: bool,
+) -> str:
+    """What a query does to each study, and why. ``answers``: StudyInstanceUID -> what its source says."""
+    columns = _DESCRIBING | (IDENTITIES if identities else {})
+    table = [["change", "subject", "session", *columns.values(), "why"]]
+    for change in changes:
+        row = change.row
+        answer = {"StudyInstanceUID": row.study_instance_uid, **answers.get(row.study_instance_uid, {})}
+        cells = [_cell(answer, key) for key in columns]
+        table.append([change.fate, row.subject, row.session or "-", *cells, _reason(change)])
+    for one in sorted(left_out, key=lambda one: (not one.excluded, *_time(one.answer))):
+        fate = "excluded" if one.excluded else "no label"
+        table.append([fate, "-", "-", *(_cell(one.answer, key) for key in columns), one.reason])
+    return _aligned(table)
+
+
+def _reason(change: Change) -> str:
+    if change.fate is Fate.CHANGED and change.before is not None:
+        before = change.before
+        if before.session_key != change.row.session_key:
+            return f"was {before.session_key}"
+        return f"was of source {before.source!r}"
+    return change.reason
+
+
+def _time(answer: Attributes) -> list[str]:
+    return [answer.get(key, "") for key in ("StudyDate", "StudyTime", "StudyInstanceUID")]
 
 
 def _cell(answer: Attributes, keyword: str) -> str:

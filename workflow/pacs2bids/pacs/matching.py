@@ -7,11 +7,13 @@ matches everything, ``*`` and ``?`` are wildcards in text, UIDs come in lists, d
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 
 from pydicom.datadict import dictionary_VR
 from pydicom.datadict import keyword_dict as _KEYWORDS  # noqa: N812 - a constant of pydicom
 
-from pacs2bids.peers import Attributes
+from pacs2bids.peers import Attributes, Conditions
 
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _TIME_DIGITS = 12  # HHMMSSFFFFFF
@@ -39,6 +41,28 @@ def value_matches(keyword: str, key: str, value: str) -> bool:
     return any(_single(vr, wanted.strip(), part) for wanted in key.split("\\") for part in stored)
 
 
+def satisfies(keyword: str, alternatives: Iterable[str], value: str) -> bool:
+    """Whether ``value``, as a source answered it, satisfies one of ``alternatives``; case does not count.
+
+    Sources differ in what they take for the same text (case, composed letters, wide letters): whoever looks
+    at their answers must not be stricter than they are.
+    """
+    folded = _folded(value)
+    return any(value_matches(keyword, _folded(one), folded) for one in alternatives)
+
+
+def is_met(conditions: Conditions, row: Attributes) -> bool:
+    """Whether ``row`` has every attribute of ``conditions``, and each satisfies its own."""
+    return all(
+        keyword in row and satisfies(keyword, alternatives, row[keyword])
+        for keyword, alternatives in conditions.items()
+    )
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def _single(vr: str, key: str, value: str) -> bool:
     if vr in ("DA", "TM"):
         return _in_range(vr, key, value)
@@ -52,6 +76,8 @@ def _single(vr: str, key: str, value: str) -> bool:
 
 
 def _text(key: str, value: str) -> bool:
+    # one letter may be one code point or two; macOS and some consoles write two
+    key, value = unicodedata.normalize("NFC", key), unicodedata.normalize("NFC", value)
     pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in key)
     return re.fullmatch(pattern, value, re.DOTALL) is not None
 

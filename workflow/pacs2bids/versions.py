@@ -24,6 +24,7 @@ NAMING_LIBRARIES = ("bidsschematools", "msgspec")
 # what decides the top-level files, the checks and the report
 DELIVERY = (
     "check.py",
+    "conditions.py",
     "config.py",
     "dataset.py",
     "files.py",

@@ -23,6 +23,7 @@ from nibabel.nicom import csareader
 from pacs2bids.frames import Frame, frames_of
 from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import Facts, HeaderError, Pacs2BidsError
+from pacs2bids.store import index_folder
 from pacs2bids.vendors import _csa, siemens, standard
 
 # folders of the corpus; canon_61 and philips_enh hold one scan twice, which dcm2niix would mix up
@@ -319,6 +320,13 @@ def _times_by_position(frames: list[Frame]) -> list[tuple[np.ndarray, float]] | 
         return None
     places = [np.array(frame.plane.position_lps) for frame in volume]
     return [(place, onset - min(known)) for place, onset in zip(places, known, strict=True)]
+
+
+def test_ge_delays_that_vary_are_told(corpus: Callable[[str], Path]) -> None:
+    """Series 5, "VariableDelays1s", alone; 2 has no delay, 3 one of 0.35 s after each volume."""
+    (index,) = index_folder(corpus("ge") / "SliceTimingMPh").indices
+    assert len(index.stacks) == 3
+    assert [one.stack_id for one in index.stacks if "waited" in str(one.warnings)] == ["005-1"]
 
 
 def _onset(frame: Frame) -> float | None:

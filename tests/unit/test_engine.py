@@ -366,6 +366,17 @@ def test_one_uid_for_two_pictures_of_two_series_spoils_both(tmp_path: Path, firs
     assert len(index.leftovers) == 6
 
 
+def test_a_repetition_time_that_some_pictures_lack_is_not_stated(tmp_path: Path) -> None:
+    def change(data: Dataset, volume: int, slice_: int) -> None:
+        if (volume, slice_) == (1, 1):
+            del data.RepetitionTime
+
+    write_with(Series(slices=2, volumes=2), tmp_path / "in", change)
+    (stack,) = only(tmp_path / "in").stacks
+    assert stack.repetition_time_s is None
+    assert "2 s, none" in stack.warnings[0]
+
+
 @pytest.mark.parametrize("scope", ["volume", "slice"])
 def test_repetition_times_that_differ_are_not_stated(tmp_path: Path, scope: str) -> None:
     def change(data: Dataset, volume: int, slice_: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pacs2bids import timing
@@ -88,13 +90,7 @@ def _affine_ras(arrangement: Arrangement) -> Floats:
 
 def _stack_warnings(part: Part, arrangement: Arrangement, repetition_time_s: float | None) -> tuple[str, ...]:
     found = [part.warning] if part.warning else []
-    pause = timing.pause(arrangement, repetition_time_s)
-    if pause:
-        found.append(pause)
-    times_s = [time for time in values_of("RepetitionTime", _per_volume(arrangement)) if time is not None]
-    if len(times_s) > 1:
-        some = ", ".join(f"{time:g} s" for time in times_s[:SHOWN]) + (" ..." if len(times_s) > SHOWN else "")
-        found.append(f"RepetitionTime is not the same throughout ({some}): it is left out")
+    found += _time_warnings(part, arrangement, repetition_time_s)
     if arrangement.incomplete:
         found.append(f"{len(arrangement.incomplete)} planes of incomplete volumes left out")
     if arrangement.gaps:
@@ -109,6 +105,23 @@ def _stack_warnings(part: Part, arrangement: Arrangement, repetition_time_s: flo
             "has no place in the patient: the pictures are captures without position and orientation"
         )
     return tuple(found)
+
+
+def _time_warnings(part: Part, arrangement: Arrangement, repetition_time_s: float | None) -> Iterator[str]:
+    times_s = values_of("RepetitionTime", _per_volume(arrangement))
+    if len(times_s) > 1:
+        some = ", ".join("none" if time is None else f"{time:g} s" for time in times_s[:SHOWN])
+        more = ", ..." if len(times_s) > SHOWN else ""
+        yield f"RepetitionTime is not the same throughout ({some}{more}): it is left out"
+    pause = timing.pause(arrangement, repetition_time_s)
+    if pause:
+        yield pause
+    vendor_s, volumes = part.template.facts.repetition_time_s, len(arrangement.grid)
+    if repetition_time_s is not None and vendor_s is None and volumes > 1:
+        yield (
+            "by its protocol the scanner waited for different times between the volumes: "
+            f"RepetitionTime ({repetition_time_s:g} s) is without these"
+        )
 
 
 def _placement(arrangement: Arrangement, images: list[ImageRef]) -> Placement:

@@ -152,8 +152,11 @@ def associated(
     *,
     response_timeout_s: float = 120.0,
     handlers: Sequence[Any] = (),
+    roles: Sequence[Any] = (),
 ) -> Iterator[Association]:
     """An association with a PACS, released at the end; ``handlers`` are pynetdicom's (event, function, args).
+
+    ``roles``: pynetdicom's items of role selection, for contexts of which we are the SCP.
 
     Raises QueryError if the PACS cannot be reached, rejects us, or takes none of ``contexts``; ConfigError if
     the files of ``peer.tls`` cannot be used.
@@ -164,7 +167,7 @@ def associated(
     handlers = [(evt.EVT_CONN_OPEN, without_delay), *handlers]
     for _ in range(_ATTEMPTS):
         begun = time.monotonic()
-        association = _associate(ae, peer, contexts, handlers)
+        association = _associate(ae, peer, contexts, handlers, roles)
         if not association.is_aborted or time.monotonic() - begun > _AT_ONCE_S:
             break
     if not association.is_established:
@@ -177,7 +180,11 @@ def associated(
 
 
 def _associate(
-    ae: AE, peer: PacsPeer, contexts: Sequence[PresentationContext], handlers: Sequence[Any]
+    ae: AE,
+    peer: PacsPeer,
+    contexts: Sequence[PresentationContext],
+    handlers: Sequence[Any],
+    roles: Sequence[Any],
 ) -> Association:
     try:
         return ae.associate(
@@ -188,6 +195,7 @@ def _associate(
             max_pdu=0,
             evt_handlers=list(handlers),
             tls_args=(client_context(peer.tls), peer.tls.server_name or peer.host) if peer.tls else None,
+            ext_neg=list(roles),
         )
     except (socket.gaierror, UnicodeError) as error:  # the latter: what cannot be a host name at all
         reason = error.strerror if isinstance(error, OSError) else "it is not well formed"

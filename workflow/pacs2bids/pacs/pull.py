@@ -32,11 +32,12 @@ from pacs2bids.model import Pacs2BidsError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
 from pacs2bids.pacs.courtesy import FIRST_PAUSE_S, Spacing, is_open, persistently, spaced, wait_until_open
+from pacs2bids.pacs.get import getting
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.move import moving
 from pacs2bids.pacs.progress import Progress
-from pacs2bids.pacs.transport import SPOKEN, Explanation, Request, Transfer, Transport, Way
-from pacs2bids.peers import MOVE, PacsPeer, WebPeer
+from pacs2bids.pacs.transport import SPOKEN, Explanation, Opening, Request, Transfer, Transport, Way
+from pacs2bids.peers import GET, MOVE, PacsPeer, WebPeer
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
@@ -89,7 +90,10 @@ def pull_from_pacs(
 ) -> Receipt:
     """Bring a study from a PACS into ``folder``; raises as ``pull_from``."""
     patience = patience or Patience()
-    openings = {MOVE: partial(moving, peer, turn_s=patience.turn_s)}
+    openings: dict[str, Opening] = {
+        GET: partial(getting, peer),
+        MOVE: partial(moving, peer, turn_s=patience.turn_s),
+    }
     origin = Origin(
         source=peer,
         kind="pacs",

@@ -86,7 +86,7 @@ def receiving(address: Address, inbox: Inbox) -> Iterator[Receiver]:
     Raises PullError if the port cannot be had, ConfigError if the files of ``tls`` cannot be used.
     """
     receiver = Receiver(port=address.port)
-    with _process_settings():
+    with process_settings():
         acceptor = _acceptor(address, inbox, receiver)
         receiver.port = acceptor.server_address[1]
         with acceptor.serving():
@@ -122,8 +122,8 @@ def _application_entity(address: Address) -> Entity:
 
 
 @contextmanager
-def _process_settings() -> Iterator[None]:
-    """Settings that pynetdicom and pydicom have for the whole process, for as long as we listen."""
+def process_settings() -> Iterator[None]:
+    """Settings that pynetdicom and pydicom have for the whole process, for as long as instances come."""
     before = _config.UNRESTRICTED_STORAGE_SERVICE, _config.LOG_HANDLER_LEVEL
     modes = settings.reading_validation_mode, settings.writing_validation_mode
     # private SOP classes too (Siemens CSA, 1.3.12.2.1107.5.9.1): one refused context ends an Orthanc move
@@ -158,7 +158,7 @@ def _handlers(address: Address, inbox: Inbox, receiver: Receiver) -> list[tuple[
         (evt.EVT_C_ECHO, lambda _: SUCCESS),
         (evt.EVT_C_STORE, _on_store, [inbox, receiver]),
         (evt.EVT_CONN_OPEN, _acknowledge_at_once),
-        (evt.EVT_DATA_RECV, _on_data, [inbox]),
+        (evt.EVT_DATA_RECV, on_data, [inbox]),
         (evt.EVT_REQUESTED, _prefer_explicit),
         (evt.EVT_ACCEPTED, _on_accepted, [receiver]),
         (evt.EVT_REJECTED, _on_rejected, [address, receiver]),
@@ -184,7 +184,8 @@ def _acknowledge_at_once(event: Any) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
-def _on_data(event: Any, inbox: Inbox) -> None:
+def on_data(event: Any, inbox: Inbox) -> None:
+    """Handler of EVT_DATA_RECV: the inbox learns that data are coming in, the sender that they came."""
     inbox.touch()
     _acknowledge_at_once(event)
 
@@ -224,10 +225,18 @@ class _RefusalError(Exception):
 
 
 def _on_store(event: Any, inbox: Inbox, receiver: Receiver) -> int:
+    try:
+        _check_originator(event.request, receiver)
+    except _RefusalError as refusal:
+        return _refuse(inbox, str(event.request.AffectedSOPInstanceUID), refusal)
+    return store(event, inbox)
+
+
+def store(event: Any, inbox: Inbox) -> int:
+    """Handler of EVT_C_STORE: keep an instance of the inbox's study, or refuse it; returns the status."""
     request = event.request
     uid = str(request.AffectedSOPInstanceUID)
     try:
-        _check_originator(request, receiver)
         identity = _identity(request, UID(event.context.transfer_syntax))
         _check_study(identity, inbox)
         kept = inbox.write(identity, [_file_head(identity), request.DataSet.getbuffer()])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pacs2bids.model import TransferStatus
 from pacs2bids.pacs.inbox import Inbox
@@ -81,15 +81,16 @@ class Transport(Protocol):
         """Why instances are missing after the transfer that ended with ``last``, and what to do."""
 
 
+# Makes a transport; raises PullError or QueryError if this way cannot be gone: a port is taken, a refusal
+Opening: TypeAlias = Callable[[Inbox], AbstractContextManager[Transport]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """A transport that is not open yet. ``opening`` makes it, as a context manager.
-
-    It raises PullError or QueryError if this way cannot be gone: a port that is taken, a refusal.
-    """
+    """A transport that is not open yet."""
 
     name: str
-    opening: Callable[[Inbox], AbstractContextManager[Transport]]
+    opening: Opening
 
 
 def explained(last: TransferStatus, who: str) -> Explanation:

@@ -38,8 +38,8 @@ def message_ids() -> Iterator[int]:
 
     Several threads may take from it.
     """
-    numbers = itertools.count(secrets.randbelow(_HIGHEST_MESSAGE_ID))
-    return map(lambda number: number % _HIGHEST_MESSAGE_ID + 1, numbers)
+    first = secrets.randbelow(_HIGHEST_MESSAGE_ID) + 1
+    return itertools.cycle(itertools.chain(range(first, _HIGHEST_MESSAGE_ID + 1), range(1, first)))
 
 
 def identifier_for(request: Request) -> Dataset:

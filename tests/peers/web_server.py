@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
+
+import pydicom
 
 BOUNDARY = "a-boundary"
 MULTIPART = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -89,3 +92,76 @@ def json_answer(elements: Sequence[Mapping[str, object]]) -> Answer:
     """An answer of QIDO-RS: the elements of each match by tag (PS3.18 annex F)."""
     body = json.dumps(elements).encode()
     return Answer(headers={"Content-Type": "application/dicom+json"}, body=[body], length=len(body))
+
+
+def multipart(contents: Iterable[bytes], *, counted: bool = True, closed: bool = True) -> list[bytes]:
+    """A body of ``contents``; ``counted``: parts say how long they are; ``closed``: with its end."""
+    pieces = []
+    for content in contents:
+        length = f"Content-Length: {len(content)}\r\n" if counted else ""
+        head = f"\r\n--{BOUNDARY}\r\nContent-Type: application/dicom\r\n{length}\r\n"
+        pieces += [head.encode(), content]
+    return [*pieces, f"\r\n--{BOUNDARY}--\r\n".encode()] if closed else pieces
+
+
+def instances(contents: Iterable[bytes], *, counted: bool = True, closed: bool = True) -> Answer:
+    """An answer of WADO-RS."""
+    return Answer(
+        headers={"Content-Type": MULTIPART}, body=multipart(contents, counted=counted, closed=closed)
+    )
+
+
+@dataclass(kw_only=True)
+class WebPacs:
+    """A script: a server that has some studies.
+
+    ``held``: StudyInstanceUID -> SeriesInstanceUID -> SOPInstanceUID -> file. ``retrieve``: how it answers
+    WADO-RS, to be changed by a test.
+    """
+
+    held: dict[str, dict[str, dict[str, bytes]]]
+    retrieve: Callable[[Asked, list[bytes]], Answer] = lambda _, contents: instances(contents)
+
+    def __call__(self, asked: Asked) -> Answer:
+        """Answer QIDO-RS or WADO-RS."""
+        words = asked.path.removeprefix("/dicom-web/").split("/")
+        level, uids = words[::2], words[1::2]
+        found = self.held.get(uids[0], {}) if uids else self.held
+        if len(level) > len(uids):
+            for uid in uids[1:]:
+                found = found.get(uid, {})  # type: ignore[assignment]
+            return self._search(asked, level[-1], found)
+        contents = [
+            content
+            for series, inside in found.items()
+            for uid, content in inside.items()
+            if uids[1:] in ([], [series], [series, uid])
+        ]
+        return self.retrieve(asked, contents) if contents else Answer(status=404, length=0)
+
+    def _search(self, asked: Asked, level: str, found: Mapping[str, object]) -> Answer:
+        key, count = {
+            "studies": ("0020000D", "00201208"),
+            "series": ("0020000E", "00201209"),
+            "instances": ("00080018", "00280008"),
+        }[level]
+        uids = sorted(found)[int(dict(asked.query)["offset"]) :]
+        return json_answer(
+            [
+                {
+                    key: {"vr": "UI", "Value": [uid]},
+                    count: {"vr": "IS", "Value": [len(found[uid])]},  # type: ignore[arg-type]
+                }
+                for uid in uids
+            ]
+        )
+
+
+def web_pacs(paths: Iterable[Path]) -> WebPacs:
+    """A server that has these files."""
+    held: dict[str, dict[str, dict[str, bytes]]] = {}
+    for path in paths:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        series = held.setdefault(header.StudyInstanceUID, {}).setdefault(header.SeriesInstanceUID, {})
+        series[header.SOPInstanceUID] = path.read_bytes()
+    return WebPacs(held=held)

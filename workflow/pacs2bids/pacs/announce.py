@@ -1,31 +1,34 @@
-"""What a PACS says it has of one study (C-FIND at SERIES and IMAGE level, PS3.4 section C.4.1)."""
+"""What a source says it has of one study (a search at SERIES and IMAGE level, PS3.4 section C.4.1)."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from pacs2bids.model import PullError
-from pacs2bids.pacs.find import find
 from pacs2bids.pacs.inbox import is_uid
 from pacs2bids.pacs.receipt import Announcement
-from pacs2bids.peers import Attributes, PacsPeer
+from pacs2bids.peers import Attributes
+
+# (level, question) -> answers, by C-FIND or QIDO-RS
+Find: TypeAlias = Callable[[str, Attributes], Sequence[Attributes]]
 
 log = logging.getLogger("pacs2bids.pull")
 
 
-def announce(peer: PacsPeer, study_instance_uid: str) -> Announcement:
+def announce(find: Find, called: str, study_instance_uid: str) -> Announcement:
     """Ask for the series of a study and their instances; of an unknown study nothing is listed.
 
-    Raises QueryError if it cannot be asked, PullError if its answer is not usable.
+    ``called``: the source, for messages. Raises QueryError if it cannot be asked, PullError if its answer is
+    not usable.
     """
     listed, counted = {}, {}
     study = {"StudyInstanceUID": study_instance_uid}
-    for series in find(
-        peer, "SERIES", study | {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
-    ):
-        uid = _uid(series, "SeriesInstanceUID", peer)
-        images = find(peer, "IMAGE", study | {"SeriesInstanceUID": uid, "SOPInstanceUID": ""})
-        uids = {_uid(image, "SOPInstanceUID", peer) for image in images}
+    for series in find("SERIES", study | {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}):
+        uid = _uid(series, "SeriesInstanceUID", called)
+        images = find("IMAGE", study | {"SeriesInstanceUID": uid, "SOPInstanceUID": ""})
+        uids = {_uid(image, "SOPInstanceUID", called) for image in images}
         count = series.get("NumberOfSeriesRelatedInstances", "")
         if count.isdecimal():
             counted[uid] = int(count)
@@ -39,8 +42,8 @@ def announce(peer: PacsPeer, study_instance_uid: str) -> Announcement:
     )
 
 
-def _uid(answer: Attributes, keyword: str, peer: PacsPeer) -> str:
+def _uid(answer: Attributes, keyword: str, called: str) -> str:
     uid = answer.get(keyword, "")
     if not is_uid(uid):
-        raise PullError(f"answers a query with {uid[:80]!r} for {keyword}, which is no UID", where=str(peer))
+        raise PullError(f"answers a query with {uid[:80]!r} for {keyword}, which is no UID", where=called)
     return uid

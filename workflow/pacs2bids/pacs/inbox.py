@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -87,22 +87,21 @@ class Inbox:
 
     # ------------------------------------------------------------------------------------------ coming in
 
-    def write(self, identity: Identity, content: Sequence[bytes | memoryview]) -> Kept:
-        """Keep an instance given as the pieces of its file.
+    def write(self, identity: Identity, content: Iterable[bytes | memoryview]) -> Kept:
+        """Keep an instance given as the pieces of its file, which may be on their way still.
 
-        Raises OSError if it cannot be written; nothing is left behind then.
+        Raises OSError if it cannot be written, and whatever ``content`` raises when it breaks off (which must
+        be no OSError); nothing is left behind then.
         """
-        digest = hashlib.sha256()
-        for piece in content:
-            digest.update(piece)
-        return self._keep(identity, digest.hexdigest(), lambda part: _write(part, content))
+        return self._keep(identity, lambda part: _write(part, content))
 
     def link(self, identity: Identity, source: Path) -> Kept:
         """Keep an instance that lies in a file: a hard link, or a copy across file systems.
 
         The source is not touched. Raises OSError as ``write``.
         """
-        return self._keep(identity, sha256(source), lambda part: _link(source, part))
+        digest = sha256(source)
+        return self._keep(identity, lambda part: _link(source, part, digest))
 
     def resume(self, earlier: Iterable[ReceivedInstance] = ()) -> int:
         """Take the whole files that an earlier attempt left in their places; returns how many.
@@ -139,17 +138,18 @@ class Inbox:
         """Note that data are coming in."""
         self.last_activity_s = time.monotonic()
 
-    def _keep(self, identity: Identity, digest: str, fill: Callable[[Path], None]) -> Kept:
+    def _keep(self, identity: Identity, fill: Callable[[Path], str]) -> Kept:
         path = self.dicom / identity.series_instance_uid / f"{identity.sop_instance_uid}.dcm"
         part = path.with_name(f".{path.name}.{next(self._numbers)}.part")
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            fill(part)
+            digest = fill(part)
             with self._changed:
                 kept = self._settle(identity, digest, part, path)
                 self._changed.notify_all()
-        except OSError as error:
-            self.disk_error = error
+        except BaseException as error:
+            if isinstance(error, OSError):
+                self.disk_error = error
             with suppress(OSError):
                 part.unlink()
             raise
@@ -240,21 +240,26 @@ class Inbox:
             return tuple(sorted(self._foreign))
 
 
-def _write(part: Path, content: Sequence[bytes | memoryview]) -> None:
+def _write(part: Path, content: Iterable[bytes | memoryview]) -> str:
+    """Fill a new file; returns its SHA-256."""
+    digest = hashlib.sha256()
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         for piece in content:
+            digest.update(piece)
             rest = memoryview(piece)
             while rest:
                 rest = rest[os.write(handle, rest) :]
         os.fsync(handle)  # before its name says that it is whole
     finally:
         os.close(handle)  # may be the first to say that the disk is full (NFS)
+    return digest.hexdigest()
 
 
-def _link(source: Path, part: Path) -> None:
+def _link(source: Path, part: Path, digest: str) -> str:
     whole = source.resolve(strict=True)
     try:
         part.hardlink_to(whole)
     except OSError:  # another file system, or one without links, or fs.protected_hardlinks
-        _write(part, [whole.read_bytes()])
+        return _write(part, [whole.read_bytes()])
+    return digest

@@ -32,12 +32,14 @@ from pacs2bids.model import Pacs2BidsError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
 from pacs2bids.pacs.courtesy import FIRST_PAUSE_S, Spacing, is_open, persistently, spaced, wait_until_open
+from pacs2bids.pacs.find import find
 from pacs2bids.pacs.get import getting
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.move import moving
 from pacs2bids.pacs.progress import Progress
 from pacs2bids.pacs.transport import SPOKEN, Explanation, Opening, Request, Transfer, Transport, Way
-from pacs2bids.peers import GET, MOVE, PacsPeer, WebPeer
+from pacs2bids.pacs.web_retrieve import retrieving
+from pacs2bids.peers import GET, MOVE, WADO, PacsPeer, WebPeer
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
@@ -94,10 +96,12 @@ def pull_from_pacs(
         GET: partial(getting, peer),
         MOVE: partial(moving, peer, turn_s=patience.turn_s),
     }
+    if peer.web is not None:
+        openings[WADO] = partial(retrieving, peer.web)
     origin = Origin(
         source=peer,
         kind="pacs",
-        announce=partial(announce, peer),
+        announce=partial(announce, partial(find, peer), str(peer)),
         ways=[Way(name=way, opening=openings[way]) for way in peer.retrieve],
     )
     return pull_from(origin, study_instance_uid, folder, patience=patience)

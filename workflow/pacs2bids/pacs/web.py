@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ProtocolError, SSLError
 
-from pacs2bids.model import QueryError
+from pacs2bids.model import QueryError, UnavailableError
 from pacs2bids.pacs.web_auth import authorization, place_of, tls_context, warn_of_exposure
 from pacs2bids.peers import WebPeer
 
@@ -83,7 +83,8 @@ class Client:
         """The answer to GET of ``path`` below the root, its body still unread; status 200 to 299.
 
         A busy server is asked again as it says, but ``courtesy.retries`` times at most. Raises AnswerError
-        for other answers, QueryError if there is none, ConfigError if the secret cannot be read.
+        for other answers, QueryError if there is none (UnavailableError if there may be one later),
+        ConfigError if the secret cannot be read.
         """
         target = f"{self._root.path}{path}" + (f"?{urlencode(query, safe=_UNESCAPED)}" if query else "")
         response = self._answered(target, accept)
@@ -122,7 +123,7 @@ class Client:
             except ProtocolError:
                 # a server may close a connection that it kept for us at the very moment of our next request
                 if attempt == 2:
-                    raise QueryError(
+                    raise UnavailableError(
                         "the connection was broken off before an answer",
                         where=str(self.web),
                         hint="Check host, port and scheme (http or https); look into the log of the server",
@@ -179,7 +180,8 @@ class Client:
             hint = "The server may be busy: narrow the query, or try later"
         else:
             what = f"cannot be asked: {type(error).__name__}"
-        return QueryError(what, where=str(self.web), hint=hint)
+        kind = QueryError if isinstance(error, SSLError | NameResolutionError) else UnavailableError
+        return kind(what, where=str(self.web), hint=hint)
 
     def _refusal(self, status: int) -> AnswerError:
         if status == 401:

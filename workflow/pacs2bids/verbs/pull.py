@@ -8,7 +8,7 @@ from pathlib import Path
 from pacs2bids.config import Config, load_config, suggest
 from pacs2bids.files import read_tsv
 from pacs2bids.model import ConfigError, Receipt
-from pacs2bids.peers import FolderSource, PacsPeer
+from pacs2bids.peers import FolderSource, WebPeer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +49,10 @@ def _pull(config: Config, name: str, study: str, out: Path) -> Receipt:
         from pacs2bids.pacs.sources import pull_from_folder  # noqa: PLC0415
 
         return pull_from_folder(source, study, out)
-    if not isinstance(source, PacsPeer):
-        raise ConfigError("a DICOMweb server cannot be pulled from yet", where=str(source))
+    if isinstance(source, WebPeer):
+        from pacs2bids.pacs.web_pull import pull_from_web  # noqa: PLC0415
+
+        return pull_from_web(source, study, out)
     from pacs2bids.pacs.pull import pull_from_pacs  # noqa: PLC0415
 
     return pull_from_pacs(source, study, out)

@@ -1,0 +1,244 @@
+"""WADO-RS: retrieving from a DICOMweb server (PS3.18 section 10.4), as a transport.
+
+A study is brought series by series, so that a stream that breaks costs no more than the rest of one series.
+Instances come as the server stores them (transfer-syntax=*) and are kept byte for byte as they flow by: of
+one, no more than its header and a chunk is in memory. What came whole before a break stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import urllib3
+from msgspec.structs import replace
+from urllib3.exceptions import HTTPError
+
+from pacs2bids.model import Pacs2BidsError, QueryError, TransferStatus
+from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.pacs.transport import Explanation, Request, explained
+from pacs2bids.pacs.web import AnswerError, Client
+from pacs2bids.pacs.web_find import searched
+from pacs2bids.pacs.web_keep import DICOM, Keeper
+from pacs2bids.pacs.web_multipart import BrokenError, Part, boundary_of, media_type, parts
+from pacs2bids.peers import WADO, WebPeer
+
+# in the order of trial: as stored; as the server likes; whatever it takes for the default
+_ACCEPT = (
+    f'multipart/related; type="{DICOM}"; transfer-syntax=*',
+    f'multipart/related; type="{DICOM}"',
+    "*/*",
+)
+_NOT_ACCEPTABLE = (400, 406, 415)  # the first: Orthanc's answer
+_MOST_IN_VAIN = 10  # questions
+_BROKEN = ""
+
+log = logging.getLogger("pacs2bids.pull")
+
+
+@contextmanager
+def retrieving(web: WebPeer, inbox: Inbox) -> Iterator[WadoTransport]:
+    """WADO-RS into ``inbox``. Raises ConfigError if secrets or certificates are of no use."""
+    yield WadoTransport(Client(web), inbox)
+
+
+class WadoTransport:
+    """WADO-RS; a ``Transport``."""
+
+    way = WADO
+
+    def __init__(self, client: Client, inbox: Inbox) -> None:
+        self.client, self.inbox = client, inbox
+        self.accept = 0  # number of the media type that the server gives
+        self.is_heard = False  # by the server, whatever it answers of what we ask for
+        self.has_given = False
+
+    @property
+    def reached_us(self) -> bool:
+        """Whether the server let us in and took our questions."""
+        return self.is_heard
+
+    @contextmanager
+    def transferring(self, request: Request) -> Iterator[Retrieval]:
+        """Ask for it; the answers are read in a thread. Raises QueryError if the first is no answer to us."""
+        retrieval = Retrieval(self, request)
+        try:
+            retrieval.wait_for_answer()
+            yield retrieval
+        finally:
+            retrieval.abandon()
+
+    def explanation(self, last: TransferStatus) -> Explanation:
+        """The server's last words."""
+        told = explained(last, "the server")
+        cause = f"{told.cause} ({last.comment})" if last.comment else told.cause
+        return Explanation(cause=cause, hint=told.hint)
+
+
+class Retrieval:
+    """Answers that are being read; a ``Transfer``.
+
+    Its ``status`` is of HTTP: "200" if all came whole, "" if an answer broke off, else the last refusal.
+    """
+
+    def __init__(self, transport: WadoTransport, request: Request) -> None:
+        self.status = TransferStatus(way=WADO, level=request.level, status=_BROKEN)
+        self.last_word_s = time.monotonic()
+        self._transport, self._client, self._inbox = transport, transport.client, transport.inbox
+        self._keeper = Keeper(transport.inbox)
+        self._answered = threading.Event()
+        self._abandoned = threading.Event()
+        self._error: Pacs2BidsError | None = None
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._thread = threading.Thread(target=self._run, args=(request,), name="WADO-RS", daemon=True)
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all answers are read."""
+        return not self._thread.is_alive()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until all answers are read."""
+        self._thread.join(timeout_s)
+
+    def wait_for_answer(self) -> None:
+        """Until the first answer begins. Raises QueryError if there is none, or would be none to anything."""
+        self._answered.wait()
+        if self._error is not None:
+            raise self._error
+
+    def abandon(self) -> None:
+        """Read no further."""
+        self._abandoned.set()
+        response = self._response
+        if not self.finished and response is not None:
+            with suppress(ValueError, RuntimeError, OSError):  # it was read to its end just now
+                response.shutdown()  # wakes the reader up
+        self.join(2.0)
+
+    # ------------------------------------------------------------------------------------------ in the thread
+
+    def _run(self, request: Request) -> None:
+        try:
+            troubles = self._troubles(request)
+            if not troubles:
+                self._conclude("200", "")
+            else:
+                last = troubles[-1]
+                of_http = str(last.status) if isinstance(last, AnswerError) else _BROKEN
+                self._conclude(of_http, _words_of(last), failed=len(troubles))
+        except Pacs2BidsError as error:
+            if not self._answered.is_set():
+                self._error = error
+            self._conclude(_BROKEN, _words_of(error))
+        except OSError as error:  # our disk: the inbox knows
+            self._conclude(_BROKEN, f"cannot be written: {error.strerror}")
+        finally:
+            self._answered.set()
+
+    def _conclude(self, status: str, comment: str, *, failed: int = 0) -> None:
+        completed = self._keeper.completed
+        self.status = replace(self.status, status=status, comment=comment, completed=completed, failed=failed)
+
+    def _troubles(self, request: Request) -> list[Exception]:
+        """Ask for everything; what went wrong with single series or instances."""
+        troubles: list[Exception] = []
+        try:
+            for path in self._paths(request):
+                try:
+                    self._retrieve(path)
+                except (AnswerError, BrokenError) as error:
+                    if isinstance(error, AnswerError) and _is_meant_for_all(error.status):
+                        raise
+                    log.info("WADO-RS %s: %s", path, _words_of(error))
+                    troubles.append(error)
+                    self._transport.is_heard = True
+                if self._abandoned.is_set() or self._is_in_vain(troubles):
+                    break
+        finally:
+            self._keeper.close()
+        return troubles
+
+    def _is_in_vain(self, troubles: Sequence[Exception]) -> bool:
+        """Whether to leave the server alone: it never gave anything."""
+        return len(troubles) >= _MOST_IN_VAIN and not self._transport.has_given
+
+    def _paths(self, request: Request) -> list[str]:
+        study = f"/studies/{request.study_instance_uid}"
+        series = f"{study}/series/{request.series_instance_uid}"
+        if request.sop_instance_uids:
+            return [f"{series}/instances/{uid}" for uid in request.sop_instance_uids]
+        if request.series_instance_uid:
+            return [series]
+        question = {"StudyInstanceUID": request.study_instance_uid, "SeriesInstanceUID": ""}
+        found = searched(self._client, "SERIES", question)
+        return [f"{study}/series/{one['SeriesInstanceUID']}" for one in found]
+
+    def _retrieve(self, path: str) -> None:
+        """Ask for one resource, and keep its instances."""
+        for number in range(self._transport.accept, len(_ACCEPT)):
+            try:
+                with self._client.get(path, accept=_ACCEPT[number]) as response:
+                    self._response = response
+                    self._transport.accept = number  # the next will be alike
+                    return self._read(response)
+            except AnswerError as error:
+                if error.status not in _NOT_ACCEPTABLE or number + 1 == len(_ACCEPT):
+                    raise
+                log.info("WADO-RS: the server does not give %s", _ACCEPT[number])
+            finally:
+                self._response = None
+        return None
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> None:
+        said = response.headers.get("Content-Type", "")
+        kind, boundary = media_type(said), boundary_of(said)
+        is_multipart = kind == "multipart/related" and boundary
+        if response.status == 204:
+            return
+        if kind != DICOM and not is_multipart:
+            what = f"the answer to WADO-RS calls itself {kind:.60}, which is no DICOM"
+            hint = "Check url in config.yaml; it may also be a page to log in: check token or password"
+            raise QueryError(what, where=str(self._client.web), hint=hint)
+        self.last_word_s = time.monotonic()
+        self._transport.is_heard = self._transport.has_given = True
+        self._answered.set()
+        if is_multipart:
+            for part in parts(lambda size: self._chunk(response, size), boundary):
+                self._keeper.keep(part)
+        else:
+            length = response.headers.get("Content-Length", "")
+            known = int(length) if length.isdecimal() else None
+            self._keeper.keep(Part(content_type=kind, length=known, content=self._single(response, known)))
+
+    def _chunk(self, response: urllib3.BaseHTTPResponse, size: int) -> bytes:
+        if self._abandoned.is_set():
+            raise BrokenError("abandoned")
+        try:
+            chunk = response.read1(size)
+        except HTTPError as error:
+            raise BrokenError(f"the connection broke ({type(error).__name__})") from None
+        self._inbox.touch()
+        return chunk
+
+    def _single(self, response: urllib3.BaseHTTPResponse, length: int | None) -> Iterator[bytes]:
+        """An instance that is the whole answer."""
+        size = 0
+        while chunk := self._chunk(response, 1 << 18):
+            size += len(chunk)
+            yield chunk
+        if length is not None and size != length:
+            raise BrokenError(f"it ends after {size:,} of {length:,} bytes")
+
+
+def _is_meant_for_all(status: int) -> bool:
+    """Whether what was answered to one question would be answered to the next: sent elsewhere, not let in."""
+    return 300 <= status < 400 or status in (401, 403, 429, 503)
+
+
+def _words_of(error: Exception) -> str:
+    return error.what if isinstance(error, Pacs2BidsError) else str(error)

@@ -13,19 +13,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from pacs2bids.header import Reader
 from pacs2bids.model import ConfigError, Reason
 from pacs2bids.pacs.contents import (
+    ARCHIVE_SUFFIXES,
     EMPTIED,
     IMAGE_KEYS,
     PATIENT_KEYS,
     SERIES_KEYS,
     SHARED_KEYS,
     STUDY_KEYS,
+    Entry,
     Head,
     Problem,
-    content_of,
+    contents_of,
 )
 from pacs2bids.pacs.matching import matches
 from pacs2bids.peers import Attributes
@@ -47,11 +50,13 @@ log = logging.getLogger("pacs2bids.catalogue")
 class Instance:
     """One DICOM file. UIDs are those of the data set.
 
-    ``path``: the whole path of the file, or of the archive in which it is the ``member``-th file.
+    ``path``: the whole path of the file, or of the archive in which it is the ``member``-th, called ``name``.
     """
 
     path: Path
-    member: int | None = None
+    member: int | None
+    name: str
+    size_bytes: int
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
@@ -90,9 +95,9 @@ class Study:
 class LeftOut:
     """A file that is not served, and why. ``path``: below the root, for people.
 
-    ``file``: where it is, and ``folder`` in which folder (or archive). UNREADABLE: it may be an instance that
-    is lost, of the study if that is known. DUPLICATE: a second file of ``sop_instance_uid``. Anything else is
-    harmless.
+    ``file``: the file, or the archive in which it is the ``member``-th; ``folder``: the folder or archive in
+    which it lies. UNREADABLE: it may be an instance that is lost, of the study if that is known. DUPLICATE: a
+    second file of ``sop_instance_uid``. Anything else is harmless.
     """
 
     path: str
@@ -102,6 +107,7 @@ class LeftOut:
     detail: str
     study_instance_uid: str = ""
     sop_instance_uid: str = ""
+    member: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,46 +157,84 @@ class Catalogue:
 
 # ------------------------------------------------------------------------------------------------ scanning
 
+Contents: TypeAlias = Callable[[Reader, Path], Iterable[Entry]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """An instance that was found. ``name``: its path below the root, for people."""
+    """An instance that was found. ``name``: its path below the root, for people; in an archive, a.zip!IM1."""
 
     path: Path
     name: str
+    entry: Entry
     head: Head
 
 
-def scan(folder: Path) -> Catalogue:
-    """Read the header of every file below ``folder``.
+class _Scan:
+    """Files as they are read, sorted into instances and the rest."""
 
-    Files that are no DICOM instance, and second copies of one, become leftovers; their number is logged.
-    Raises ConfigError if the folder does not exist.
-    """
-    if not folder.is_dir():
-        raise ConfigError("is no folder", where=str(folder), hint="Name a folder that holds DICOM files")
-    found: dict[str, _Found] = {}
-    leftovers = []
-    reader = Reader()
-    for name, error in _files(str(folder), "", frozenset([os.path.realpath(folder)])):
-        content = error or _content(reader, folder / name)
+    def __init__(self, root: Path, contents: Contents) -> None:
+        self.root = root
+        self.found: dict[str, _Found] = {}
+        self.left_out: list[LeftOut] = []
+        self._contents = contents
+        self._reader = Reader()
+
+    def add(self, name: str) -> None:
+        """Read one file."""
+        try:
+            entries = self._contents(self._reader, self.root / name)
+        except OSError as error:
+            self.add_unreadable(name, error)
+            return
+        for entry in entries:
+            self._add_entry(name, entry)
+
+    def add_unreadable(self, name: str, error: OSError) -> None:
+        """Note a file or folder that cannot be read."""
+        what = f"cannot be read: {error.strerror or type(error).__name__}"
+        self._add_entry(name, Entry(Problem(Reason.UNREADABLE, what), 0))
+
+    def _add_entry(self, name: str, entry: Entry) -> None:
+        path, content = self.root / name, entry.content
+        shown = f"{name}!{entry.name}" if entry.name else name
         if isinstance(content, Problem):
-            leftovers.append(_left_out(folder, name, content))
-            continue
-        one = _Found(path=folder / name, name=name, head=content)
-        first = found.setdefault(content.sop_instance_uid, one)
+            self.left_out.append(_left_out(path, shown, entry, content))
+            return
+        one = _Found(path=path, name=shown, entry=entry, head=content)
+        first = self.found.setdefault(content.sop_instance_uid, one)
         if first is not one:
-            leftovers.append(_duplicate(one, first))
-    leftovers = _judged(leftovers, found.values())
+            self.left_out.append(_duplicate(one, first))
+
+
+def scan(path: Path, contents: Contents = contents_of) -> Catalogue:
+    """Read the header of every file below the folder ``path``, also in archives; or in the archive ``path``.
+
+    ``contents`` says what one file holds. Files that are no DICOM instance, and second copies of one, become
+    leftovers; their number is logged.
+    Raises ConfigError if there is no such folder or archive.
+    """
+    found = _Scan(path if path.is_dir() else path.parent, contents)
+    if path.is_dir():
+        for name, error in _files(str(path), "", frozenset([os.path.realpath(path)])):
+            if error is None:
+                found.add(name)
+            else:
+                found.add_unreadable(name, error)
+    elif path.is_file():
+        found.add(path.name)
+    else:
+        raise ConfigError("is no folder and no archive", where=str(path), hint="Name what holds DICOM files")
+    leftovers = _judged(found.left_out, found.found.values())
     if leftovers:
         # a README or a .DS_Store beside the images is nothing to worry about; a damaged header is
         harmless = all(one.reason is Reason.NOT_DICOM for one in leftovers)
         level = logging.INFO if harmless else logging.WARNING
-        log.log(level, "%s: %d files are left out: %s", folder, len(leftovers), _summary(leftovers))
-    return Catalogue(root=folder, studies=_studies(found.values()), leftovers=tuple(leftovers))
+        log.log(level, "%s: %d files are left out: %s", path, len(leftovers), _summary(leftovers))
+    return Catalogue(root=found.root, studies=_studies(found.found.values()), leftovers=tuple(leftovers))
 
 
-def _files(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Problem | None]]:
+def _files(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, OSError | None]]:
     """Paths of all files below ``folder``, relative to it, in order, and of folders that cannot be read.
 
     Links are followed, but not to the folders that they lie in (``above``).
@@ -199,7 +243,7 @@ def _files(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[st
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=attrgetter("name"))
     except OSError as error:
-        yield prefix or ".", _unreadable(error)
+        yield prefix or ".", error
         return
     yield from ((prefix + entry.name, None) for entry in entries if not entry.is_dir())
     for entry in entries:
@@ -207,23 +251,12 @@ def _files(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[st
             yield from _files(entry.path, f"{prefix}{entry.name}/", above | {real})
 
 
-def _content(reader: Reader, path: Path) -> Head | Problem:
-    try:
-        return content_of(reader, path)
-    except OSError as error:
-        return _unreadable(error)
-
-
-def _unreadable(error: OSError) -> Problem:
-    return Problem(Reason.UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}")
-
-
-def _left_out(root: Path, name: str, problem: Problem) -> LeftOut:
-    path = root / name
+def _left_out(path: Path, shown: str, entry: Entry, problem: Problem) -> LeftOut:
+    is_place = entry.member is not None or path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES)
     return LeftOut(
-        path=name,
+        path=shown,
         file=path,
-        folder=path if path.is_dir() else path.parent,
+        folder=path if is_place else path.parent,
         reason=problem.reason,
         detail=problem.detail,
         study_instance_uid=problem.study_instance_uid,
@@ -239,20 +272,21 @@ def _duplicate(one: _Found, first: _Found) -> LeftOut:
         detail=f"the same SOPInstanceUID as {first.name}",
         study_instance_uid=first.head.study_instance_uid,
         sop_instance_uid=one.head.sop_instance_uid,
+        member=one.entry.member,
     )
 
 
 def _judged(leftovers: list[LeftOut], found: Iterable[_Found]) -> list[LeftOut]:
     """An empty file is a lost instance, unless it is hidden or called otherwise than all instances are."""
     suffixes = {_kind_of_name(one.name) for one in found} | {""}
-    harmless = {
-        one.path
-        for one in leftovers
-        if one.detail == EMPTIED
-        and (PurePosixPath(one.path).name.startswith(".") or _kind_of_name(one.path) not in suffixes)
-    }
+
+    def is_harmless(one: LeftOut) -> bool:
+        name = PurePosixPath(one.path.rpartition("!")[2]).name
+        is_called_otherwise = _kind_of_name(name) not in suffixes and not name.endswith(ARCHIVE_SUFFIXES)
+        return one.detail == EMPTIED and (name.startswith(".") or is_called_otherwise)
+
     return [
-        replace(one, reason=Reason.NOT_DICOM, detail="is empty") if one.path in harmless else one
+        replace(one, reason=Reason.NOT_DICOM, detail="is empty") if is_harmless(one) else one
         for one in leftovers
     ]
 
@@ -309,6 +343,9 @@ def _instance(one: _Found) -> Instance:
     syntax = one.head.transfer_syntax_uid
     return Instance(
         path=one.path,
+        member=one.entry.member,
+        name=one.entry.name,
+        size_bytes=one.entry.size_bytes,
         sop_instance_uid=attributes["SOPInstanceUID"],
         sop_class_uid=attributes["SOPClassUID"],
         transfer_syntax_uid=syntax,

@@ -1,4 +1,4 @@
-"""What one file holds: an instance with the attributes to search by, or the reason why it is none.
+"""What one file holds: an instance with the attributes to search by, or the reason why it is none; or many.
 
 The engine's reader reads the headers: of files that are alike it decodes only what differs, 20 times faster
 than pydicom reads each anew.
@@ -9,13 +9,24 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
 from pacs2bids.header import DEFLATED, Header, ParsedFile, Reader, Stream, recalled
 from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError, Reason
+from pacs2bids.pacs.archives import (
+    ArchiveError,
+    Member,
+    NoArchiveError,
+    Refusal,
+    is_archive,
+    members,
+)
 
 # Attributes kept at each level. More than the standard asks for: labels are mapped from them.
 PATIENT_KEYS = (
@@ -76,10 +87,16 @@ _UID = re.compile(r"[0-9.]{1,64}")  # leading zeros are wrong, but harmless and 
 _DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory: an index, not an instance
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # behind compressed pixels (PS3.5 annex A.4)
 _TAIL = 4096  # bytes in which that must be: little may follow
+_LONGEST_HEADER = 1 << 28  # bytes; those of 20,000 frames take 60 MB
+_LONGEST_ODD_HEADER = 1 << 22  # of those that pydicom reads: of nothing but empty elements in some 10 s
+_BLOCK = 512  # bytes that tell an archive
+_MOST_PROBLEMS = 1000  # that are told one by one, in each archive
+# the names of archives, and of files that hold one instance; by their content others are known, too
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".dcm.gz")
 _START = 1 << 16  # a file that begins with so many zeros, or has nothing else, was emptied
 
 
-class Head(Struct, frozen=True, array_like=True):
+class Head(Struct, frozen=True, array_like=True, tag="instance"):
     """The attributes of an instance: ``shared``, the values of SHARED_KEYS, and ``image``, of IMAGE_KEYS."""
 
     transfer_syntax_uid: str
@@ -107,7 +124,7 @@ class Head(Struct, frozen=True, array_like=True):
         return self.image[IMAGE_KEYS.index("SOPClassUID")]
 
 
-class Problem(Struct, frozen=True, array_like=True):
+class Problem(Struct, frozen=True, array_like=True, tag="none"):
     """Why a file is no instance.
 
     UNREADABLE: it may be one, or hold some, that are lost; of the study ``study_instance_uid`` if that is
@@ -119,22 +136,47 @@ class Problem(Struct, frozen=True, array_like=True):
     study_instance_uid: str = ""
 
 
-def content_of(reader: Reader, path: Path) -> Head | Problem:
-    """What a file holds. Raises OSError if it cannot be read."""
+class Entry(Struct, frozen=True, array_like=True):
+    """What a file holds, or one in it: the ``member``-th of an archive, which calls it ``name``."""
+
+    content: Head | Problem
+    size_bytes: int
+    member: int | None = None
+    name: str = ""
+
+
+def contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
+    """What a file holds: one entry, or those of an archive. Raises OSError if it cannot be read."""
+    content, size_bytes = _content_of(reader, path)
+    if isinstance(content, Problem) and content.reason is Reason.NOT_DICOM:
+        with suppress(NoArchiveError):
+            return tuple(_members(reader, path, size_bytes))
+        if _is_called_an_archive(path.name):
+            content = Problem(Reason.UNREADABLE, "is no archive, though it is called so: a copy that failed?")
+    return (Entry(content, size_bytes),)
+
+
+def plain_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
+    """As ``contents_of``; archives are not looked into."""
+    return (Entry(*_content_of(reader, path)),)
+
+
+def _content_of(reader: Reader, path: Path) -> tuple[Head | Problem, int]:
     # a pipe would block for ever
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return Problem(Reason.UNSUPPORTED, "is no file but a pipe or a device")
-        return head_of(reader, stream, status.st_size, lambda size: _tail(descriptor, status.st_size, size))
+            return Problem(Reason.UNSUPPORTED, "is no file but a pipe or a device"), 0
+        size_bytes = status.st_size
+        return _head_of(reader, stream, size_bytes, partial(_tail, descriptor, size_bytes)), size_bytes
 
 
 def _tail(descriptor: int, size_bytes: int, wanted: int) -> bytes:
     return os.pread(descriptor, wanted, max(0, size_bytes - wanted))
 
 
-def head_of(
+def _head_of(
     reader: Reader, stream: Stream, size_bytes: int, tail: Callable[[int], bytes] | None = None
 ) -> Head | Problem:
     """What a stream of ``size_bytes`` holds; it is read up to the pixels.
@@ -199,3 +241,90 @@ def _without_identity(head: Head) -> str | None:
     if wrong := [key for key in _UIDS if not _UID.fullmatch(uids[key])]:
         return f"{', '.join(wrong)} is no UID"
     return None
+
+
+# ------------------------------------------------------------------------------------------------ archives
+
+
+def _members(reader: Reader, path: Path, size_bytes: int) -> Iterator[Entry]:
+    """What an archive holds: a single problem if nothing in it has to do with DICOM."""
+    entries: list[Entry] = []
+    problems = Counter[Reason]()
+    try:
+        for member in members(path):
+            content = _member_content(reader, member)
+            if isinstance(content, Problem):
+                problems[content.reason] += 1
+                if problems.total() > _MOST_PROBLEMS:
+                    continue
+            entries.append(Entry(content, member.size_bytes, member.number, member.name))
+    except NoArchiveError:
+        raise
+    except ArchiveError as error:
+        entries.append(Entry(Problem(Reason.UNREADABLE, error.what), size_bytes))
+        problems[Reason.UNREADABLE] += 1
+    if problems.total() > _MOST_PROBLEMS:
+        reason = Reason.UNREADABLE if problems[Reason.UNREADABLE] else Reason.NOT_DICOM
+        what = f"has {problems.total() - _MOST_PROBLEMS:,} more files that are no instances"
+        entries.append(Entry(Problem(reason, what), size_bytes))
+    if all(_is_harmless(one.content) for one in entries):
+        yield Entry(Problem(Reason.NOT_DICOM, "is an archive without DICOM files"), size_bytes)
+    else:
+        yield from entries
+
+
+def _is_harmless(content: Head | Problem) -> bool:
+    return isinstance(content, Problem) and content.reason is Reason.NOT_DICOM
+
+
+def _member_content(reader: Reader, member: Member) -> Head | Problem:
+    """Raises ArchiveError if the archive cannot be read on."""
+    if member.refusal is not None:
+        is_lost = member.refusal not in (Refusal.LINK, Refusal.DEVICE)
+        return Problem(Reason.UNREADABLE if is_lost else Reason.UNSUPPORTED, member.refusal.value)
+    stream = _Kept(member)
+    content = _head_of(reader, stream, member.size_bytes)
+    if _is_harmless(content) and _is_called_an_archive(member.name):
+        stream.seek(0)
+        if is_archive(stream.read(_BLOCK)):
+            return Problem(
+                Reason.UNREADABLE, "is an archive inside of an archive, which is not read: unpack it"
+            )
+    return content
+
+
+def _is_called_an_archive(name: str) -> bool:
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+class _Kept:
+    """The beginning of a member, kept so that it can be read again."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._bytes = bytearray()
+        self._at = 0
+        self._most_bytes = _LONGEST_HEADER
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See ``Stream``. Raises HeaderError where a header is absurdly long."""
+        end = self._member.size_bytes if size < 0 else min(self._at + size, self._member.size_bytes)
+        if end > self._most_bytes:
+            raise HeaderError("has a header longer than any: a bomb?")
+        if end > len(self._bytes):
+            self._bytes += self._member.read(end - len(self._bytes))
+        piece = bytes(self._bytes[self._at : end])
+        self._at += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """See ``Stream``."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._member.size_bytes}[whence]
+        self._at = max(0, start + offset)
+        if self._at == 0:  # to be read anew, by pydicom
+            self._most_bytes = _LONGEST_ODD_HEADER
+        return self._at
+
+    def tell(self) -> int:
+        """See ``Stream``."""
+        return self._at

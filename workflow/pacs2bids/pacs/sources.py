@@ -1,30 +1,30 @@
-"""A plain folder as a source: its files are hard-linked into the study's folder, and never changed."""
+"""A folder, or an archive, as a source: it is read, and never changed."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from pacs2bids.files import sha256
 from pacs2bids.model import ConfigError, PullError, Reason, Receipt
 from pacs2bids.pacs import receipt as receipts
-from pacs2bids.pacs.catalogue import Catalogue, Instance, LeftOut, Study, scan
-from pacs2bids.pacs.inbox import Identity, Inbox, Kept, is_uid
+from pacs2bids.pacs.catalogue import Catalogue, LeftOut, Study, scan
+from pacs2bids.pacs.delivery import Delivery, Item
+from pacs2bids.pacs.inbox import Identity, Inbox
 from pacs2bids.pacs.owners import Owners
 from pacs2bids.peers import FolderSource
 
 _MOST_NAMED = 3  # files, in an error
 
-log = logging.getLogger("pacs2bids.pull")
-
 
 def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path) -> Receipt:
-    """Link the instances of one study into ``folder``, and write their receipt.
+    """Bring the instances of one study into ``folder``, and write their receipt.
 
-    The receipt announces what the source holds. A second file of an instance becomes a duplicate, or a
-    conflict if its content differs. Files that cannot be read stand in it as refused; the study is not
-    complete if they may be instances of it. Raises PullError if the source does not hold the study or not all
-    of it can be brought over; ConfigError if ``folder`` lies in the source or there is no such source.
+    Files are linked, members of archives unpacked. The receipt announces what the source holds. A second file
+    of an instance becomes a duplicate, or a conflict if its content differs. Files that cannot be read stand
+    in it as refused; the study is not complete if they may be instances of it. Raises PullError if the source
+    does not hold the study or not all of it can be brought over; ConfigError if ``folder`` lies in the source
+    or there is no such source.
     """
     if folder.resolve().is_relative_to(source.path.resolve()):
         hint = "Give workdir a place outside it, so that it is not searched for studies"
@@ -34,9 +34,10 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
     study = _study(catalogue, study_instance_uid, source)
     inbox = Inbox(folder, study_instance_uid)
     inbox.resume(receipts.earlier(folder))
-    for series in study.series:
-        for instance in series.instances:
-            _bring(inbox, _identity(study, series.series_instance_uid, instance), instance.path)
+    delivery = Delivery(inbox, catalogue.root)
+    items = _items(study)
+    delivery.bring(items)
+    delivery.bring_again(_items_again(catalogue, items))
     lost = _note_leftovers(inbox, catalogue, study)
     receipt = receipts.made_out(
         inbox,
@@ -82,43 +83,44 @@ def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) 
     raise PullError("holds no such study", where=f"study {study_instance_uid} in {source}", hint=hint)
 
 
-def _identity(study: Study, series_instance_uid: str, instance: Instance) -> Identity:
-    return Identity(
-        study_instance_uid=study.study_instance_uid,
-        series_instance_uid=series_instance_uid,
-        sop_instance_uid=instance.sop_instance_uid,
-        sop_class_uid=instance.sop_class_uid,
-        transfer_syntax_uid=instance.transfer_syntax_uid,
-    )
+def _items(study: Study) -> list[Item]:
+    return [
+        Item(
+            path=instance.path,
+            member=instance.member,
+            name=instance.name,
+            size_bytes=instance.size_bytes,
+            identity=Identity(
+                study_instance_uid=study.study_instance_uid,
+                series_instance_uid=series.series_instance_uid,
+                sop_instance_uid=instance.sop_instance_uid,
+                sop_class_uid=instance.sop_class_uid,
+                transfer_syntax_uid=instance.transfer_syntax_uid,
+            ),
+        )
+        for series in study.series
+        for instance in series.instances
+    ]
 
 
-def _bring(inbox: Inbox, identity: Identity, path: Path) -> None:
-    uid = identity.sop_instance_uid
-    if not is_uid(uid) or not is_uid(identity.series_instance_uid):
-        inbox.refuse(uid, f"{path}: its UIDs are not valid, so they cannot name a file")
-        return
-    try:
-        if not inbox.holds(uid, sha256(path)):  # as an earlier attempt left it
-            inbox.link(identity, path)
-    except OSError as error:
-        where = error.filename or path
-        hint = "Make room or give permission, then run again"
-        raise PullError(f"cannot be brought over: {error.strerror}", where=str(where), hint=hint) from error
+def _items_again(catalogue: Catalogue, items: Iterable[Item]) -> list[Item]:
+    """Further files of the same instances."""
+    known = {item.identity.sop_instance_uid: item for item in items}
+    return [
+        replace(
+            known[one.sop_instance_uid], path=one.file, member=one.member, name=one.path.partition("!")[2]
+        )
+        for one in catalogue.leftovers
+        if one.reason is Reason.DUPLICATE and one.sop_instance_uid in known
+    ]
 
 
 def _note_leftovers(inbox: Inbox, catalogue: Catalogue, study: Study) -> list[LeftOut]:
     """Note what the catalogue leaves out, each file in a receipt; returns what may be lost of the study."""
-    known = {
-        instance.sop_instance_uid: _identity(study, series.series_instance_uid, instance)
-        for series in study.series
-        for instance in series.instances
-    }
     owners = Owners(catalogue)
     lost = []
     for leftover in catalogue.leftovers:
         if leftover.reason is Reason.DUPLICATE:
-            if leftover.sop_instance_uid in known:
-                _bring_again(inbox, known[leftover.sop_instance_uid], leftover.file)
             continue
         is_lost = study.study_instance_uid in owners.that_lost(leftover)
         if is_lost:
@@ -126,13 +128,3 @@ def _note_leftovers(inbox: Inbox, catalogue: Catalogue, study: Study) -> list[Le
         if is_lost or study.study_instance_uid == owners.told(leftover):
             inbox.refuse("", f"{leftover.path}: {leftover.detail}")
     return lost
-
-
-def _bring_again(inbox: Inbox, identity: Identity, path: Path) -> None:
-    try:
-        kept = inbox.link(identity, path)
-    except OSError as error:
-        inbox.refuse("", f"{path}: cannot be read: {error.strerror}")
-        return
-    if kept is Kept.CONFLICTING:
-        log.warning("%s: another content under the same SOPInstanceUID; see quarantine", path)

@@ -22,6 +22,7 @@ from pacs2bids.model import Pacs2BidsError
 
 VERBS = {
     "query": "list the studies to convert (by hand or by C-FIND) as studies.tsv",
+    "ping": "try whether the sources work for us, and say what is wrong if not",
     "pull": "retrieve one study whole, and write its receipt",
     "index": "read every header of a study; sort instances into series and stacks",
     "reconstruct": "turn the stacks of a study into NIfTI volumes with sidecars",

@@ -75,6 +75,10 @@ class UnavailableError(QueryError):
     """The source cannot be reached or is busy: the same attempt may succeed later."""
 
 
+class UnansweredError(UnavailableError):
+    """Something accepts connections there, and does not answer as a PACS does."""
+
+
 class PullError(Pacs2BidsError):
     """A study could not be retrieved whole."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -19,7 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
     StudyRootQueryRetrieveInformationModelFind,
 )
 
-from pacs2bids.model import QueryError, UnavailableError
+from pacs2bids.model import QueryError, UnansweredError, UnavailableError
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of
 from pacs2bids.pacs.tls import Trouble, client_context, speaks_tls, trouble_with
 from pacs2bids.peers import Attributes, PacsPeer
@@ -31,7 +31,16 @@ _AT_ONCE_S = 1.0
 _NEGOTIATION_TIMEOUT_S = 30.0
 _TLS_TIMEOUT_S = 3.0
 _TRANSIENT = 2  # result of a rejection
-_UNKNOWN_TITLES = ((1, 3), (1, 7))  # source and reason: the calling, the called AE title is not recognised
+# source and reason of a rejection (PS3.8 table 9-21): the calling, the called AE title is not recognised
+_TITLE_HINTS: Mapping[tuple[int | None, int | None], str] = {
+    (1, 3): "The PACS does not know us: have our calling_ae_title ({calling}) registered there, with this "
+    "machine's address. Some say so of their own title, too: check ae_title ({called})",
+    (1, 7): "Check ae_title ({called}): ask for the PACS's own AE title",
+}
+_ANY_TITLE_HINT = (
+    "Check ae_title ({called}), and that the PACS knows our calling_ae_title ({calling}) at this host's "
+    "address"
+)
 _UNSUPPORTED_KEYS = 0xFF01  # go on: not every optional key is supported (PS3.4 table C.4-1)
 _PENDING = (0xFF00, _UNSUPPORTED_KEYS)
 _MEANINGS = {
@@ -214,10 +223,10 @@ def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
     if association.is_rejected:
         answer = association.acceptor.primitive
         reason = answer.reason_str if answer is not None else "no reason given"
-        hint = (
-            f"Check ae_title ({peer.ae_title}), and that the PACS knows our calling_ae_title "
-            f"({peer.calling_ae_title}) at this host's address"
+        hint = _TITLE_HINTS.get(
+            (answer.result_source, answer.diagnostic) if answer else (0, 0), _ANY_TITLE_HINT
         )
+        hint = hint.format(called=peer.ae_title, calling=peer.calling_ae_title)
         kind = UnavailableError if _is_passing(answer) else QueryError
         return kind(f"the association was rejected: {reason}", where=str(peer), hint=hint)
     if association.rejected_contexts and not association.accepted_contexts:
@@ -228,7 +237,7 @@ def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
         return trouble
     # what listens there while a PACS starts accepts connections, and closes them
     hint = "Check that a DICOM server listens there, and that it allows our AE title"
-    return UnavailableError("the association was aborted or not answered", where=str(peer), hint=hint)
+    return UnansweredError("the association was aborted or not answered", where=str(peer), hint=hint)
 
 
 def _is_passing(rejection: Any) -> bool:
@@ -238,7 +247,7 @@ def _is_passing(rejection: Any) -> bool:
     """
     if rejection is None or rejection.result != _TRANSIENT:
         return False
-    return (rejection.result_source, rejection.diagnostic) not in _UNKNOWN_TITLES
+    return (rejection.result_source, rejection.diagnostic) not in _TITLE_HINTS
 
 
 def _why_not_connected(peer: PacsPeer) -> QueryError | None:

@@ -60,6 +60,11 @@ class MoveTransport:
         """Whether the PACS called us."""
         return self._receiver.associations > 0
 
+    @property
+    def callers(self) -> set[str]:
+        """Who called us, as "PACS at 192.0.2.1"."""
+        return self._receiver.callers
+
     @contextmanager
     def transferring(self, request: Request) -> Iterator[DimseTransfer]:
         """Ask the PACS to send to our slot. Raises QueryError if it does not talk to us."""

@@ -68,12 +68,13 @@ class Address:
 class Receiver:
     """A receiver that listens. ``associations``: how many were accepted. ``rejected``: who was turned away.
 
-    ``insecure``: why calls were not let in that failed to become encrypted. ``moves``: those that we asked
-    for, as (our AE title, message ID).
+    ``callers``: who was let in, as "PACS at 192.0.2.1". ``insecure``: why calls were not let in that failed
+    to become encrypted. ``moves``: those that we asked for, as (our AE title, message ID).
     """
 
     port: int
     associations: int = 0
+    callers: set[str] = field(default_factory=set)
     rejected: set[str] = field(default_factory=set)
     insecure: set[str] = field(default_factory=set)
     moves: set[tuple[str, int]] = field(default_factory=set)
@@ -190,8 +191,10 @@ def on_data(event: Any, inbox: Inbox) -> None:
     _acknowledge_at_once(event)
 
 
-def _on_accepted(_: Any, receiver: Receiver) -> None:
+def _on_accepted(event: Any, receiver: Receiver) -> None:
     receiver.associations += 1
+    requestor = event.assoc.requestor
+    receiver.callers.add(f"{requestor.primitive.calling_ae_title} at {requestor.address}")
 
 
 def _on_rejected(event: Any, address: Address, receiver: Receiver) -> None:

@@ -40,6 +40,15 @@ def find(web: WebPeer, level: str, question: Attributes) -> list[dict[str, str]]
     return searched(Client(web), level, question)
 
 
+def find_some(web: WebPeer, level: str, question: Attributes, *, at_most: int) -> list[dict[str, str]]:
+    """The first answers, of one page; raises as ``find``."""
+    client = Client(web)
+    tags = {keyword: _tag(keyword, client) for keyword in question}
+    path, given, query = _resource(level, question)
+    page = _page(client, path, [*query, ("limit", str(at_most))])
+    return [given | _attributes(one, tags) for one in page[:at_most]]
+
+
 def searched(client: Client, level: str, question: Attributes) -> list[dict[str, str]]:
     """As ``find``, by a client that is there already."""
     tags = {keyword: _tag(keyword, client) for keyword in (*question, _KEYS[level])}

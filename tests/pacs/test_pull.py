@@ -80,7 +80,7 @@ def test_whole_study(tmp_path: Path) -> None:
     }
     assert read_record(out / "receipt.json", Receipt) == receipt
     expected = sorted(f"dicom/{STUDY}.{s}/{STUDY}.{s}.{n}.dcm" for s in (1, 2) for n in range(1, 6))
-    assert files_below(out) == [*expected, "receipt.json"]
+    assert files_below(out) == [".receipt.json", *expected, "receipt.json"]
     for source, one in zip(sorted(sources), receipt.received, strict=True):
         assert data_set_bytes(out / "dicom" / one.path) == data_set_bytes(source)
     assert stat.S_IMODE(out.stat().st_mode) == 0o700

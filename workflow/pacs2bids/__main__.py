@@ -24,6 +24,7 @@ VERBS = {
     "query": "list the studies to convert (by hand or by C-FIND) as studies.tsv",
     "ping": "try whether the sources work for us, and say what is wrong if not",
     "pull": "retrieve one study whole, and write its receipt",
+    "verify": "prove again that a study is whole: against the disk, or also against its source",
     "index": "read every header of a study; sort instances into series and stacks",
     "reconstruct": "turn the stacks of a study into NIfTI volumes with sidecars",
     "opinion": "compare the volumes of a study with those that dcm2niix makes of the same files",

@@ -22,6 +22,7 @@ from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import HeaderError, ReceivedInstance
 
 THREADS = 4  # digests of large files use the cores; of small ones on a file server they hide its delay
+_IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # such a value ends with a delimiter (PS3.5 table 7.5-3, annex A.4)
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -58,17 +59,15 @@ def _unknown(reader: Reader, path: Path, study_instance_uid: str, digest: str) -
     except HeaderError as error:
         log.info("%s", error)
         return "is not the instance that its name says"
-    texts = {key: parsed.header.text(key) for key in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID")}
-    named = (study_instance_uid, path.parent.name, path.stem)
-    found = (texts["StudyInstanceUID"], texts["SeriesInstanceUID"], parsed.header.text("SOPInstanceUID"))
-    if found != named:
+    study, series, instance, sop_class = (parsed.header.text(key) for key in _IDENTITY)
+    if (study, series, instance) != (study_instance_uid, path.parent.name, path.stem) or not sop_class:
         return "is not the instance that its name says"
     size_bytes = path.stat().st_size
     if not _is_whole(path, parsed, size_bytes):
         return "does not end where its last element does"
     return ReceivedInstance(
         sop_instance_uid=path.stem,
-        sop_class_uid=texts["SOPClassUID"] or "",
+        sop_class_uid=sop_class,
         series_instance_uid=path.parent.name,
         transfer_syntax_uid=parsed.transfer_syntax_uid,
         path=f"{path.parent.name}/{path.name}",

@@ -22,8 +22,8 @@ class Progress:
     ``look`` may be called as often as one likes.
     """
 
-    def __init__(self, inbox: Inbox, *, line_s: float = _LINE_S) -> None:
-        self._inbox, self._line_s = inbox, line_s
+    def __init__(self, inbox: Inbox, *, line_s: float = _LINE_S, look_s: float = _LOOK_S) -> None:
+        self._inbox, self._line_s, self._look_s = inbox, line_s, look_s
         self._totals: dict[str, int] = {}
         self._whole: set[str] = set()
         self._looked_s = self._said_s = time.monotonic()
@@ -35,13 +35,15 @@ class Progress:
 
     def announced(self, announced: Announcement) -> None:
         """Note what there is to come."""
+        if not self._totals:
+            self._looked_s = self._said_s = time.monotonic()
         self._totals = announced.totals
         self._whole = {one for one, total in self._totals.items() if self._counts[one] >= total}
 
     def look(self) -> None:
         """Say what is due."""
         now_s = time.monotonic()
-        if now_s - self._looked_s < _LOOK_S:
+        if now_s - self._looked_s < self._look_s:
             return
         self.finish()
         if now_s - self._said_s >= self._line_s:

@@ -36,10 +36,11 @@ from pacs2bids.pacs.find import find
 from pacs2bids.pacs.get import getting
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.move import moving
-from pacs2bids.pacs.progress import Progress
+from pacs2bids.pacs.progress import Progress, duration
 from pacs2bids.pacs.transport import SPOKEN, Explanation, Opening, Request, Transfer, Transport, Way
 from pacs2bids.pacs.web_retrieve import retrieving
 from pacs2bids.peers import GET, MOVE, WADO, PacsPeer, WebPeer
+from pacs2bids.text import counted
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
@@ -118,7 +119,8 @@ def pull_from(origin: Origin, study_instance_uid: str, folder: Path, *, patience
     inbox = Inbox(folder, study_instance_uid)
     kept = inbox.resume(receipts.earlier(folder))
     if kept:
-        log.info("study %s: %d instances are here from an earlier attempt", study_instance_uid, kept)
+        here = counted(kept, "instance")
+        log.info("study %s: here from an earlier attempt: %s", study_instance_uid, here)
     with spaced(origin.source) as spacing:
         talk = _Talk(origin, inbox, patience, spacing)
         talk.run()
@@ -241,6 +243,7 @@ class _Talk:
         pause_s = self._asked_s + self.patience.settle_s - time.monotonic()
         if self.announced.listed and pause_s > 0:
             time.sleep(pause_s)
+        self._progress.finish()
         before, self.announced = self.announced, self._persistently(lambda: self.origin.announce(study))
         self._asked_s = time.monotonic()
         self.asked += 1
@@ -251,12 +254,11 @@ class _Talk:
             )
         self.stable = before == self.announced
         self._progress.announced(self.announced)
-        totals = self.announced.totals
-        total, series = sum(totals.values()), len(totals)
+        instances = counted(sum(self.announced.totals.values()), "instance")
         if not before.listed:
-            log.info("study %s: %d instances in %d series announced", study, total, series)
+            log.info("study %s: %s in %d series announced", study, instances, len(self.announced.totals))
         elif not self.stable:
-            log.warning("study %s: grows at its source; %d instances announced now", study, total)
+            log.warning("study %s: changes at its source; %s announced now", study, instances)
 
     def _persistently(self, attempt: Callable[[], Result]) -> Result:
         return persistently(attempt, self.courtesy, first_pause_s=self.patience.retry_s)
@@ -306,7 +308,9 @@ class _Talk:
         status = replace(transfer.status, begun=begun, duration_s=spent_s)
         self.transfers.append(status)
         self._credit()
-        log.info("%s: final status %s", _spoken(status), status.status or "none")
+        last_word = f"status {status.status}" if status.status else "no final status"
+        came = counted(self.transfers[-1].came or 0, "instance")
+        log.info("%s: %s, %s in %s", _spoken(status), last_word, came, duration(spent_s))
         return status
 
     def _credit(self) -> None:

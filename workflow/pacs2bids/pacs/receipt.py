@@ -2,7 +2,9 @@
 
 ``receipt.json`` stands in the study's folder only if the study is complete. One that is not leaves
 ``receipt.incomplete.json`` instead, of the same shape: no stage takes half a study for a whole one, and
-Snakemake, which removes the outputs of a job that failed, does not remove the list of what is missing.
+Snakemake, which removes the outputs of a job that failed, does not remove the list of what is missing. It
+removes them before a job runs again, too: so the last receipt has a second name, ``.receipt.json``, by which
+a file that was damaged since then is known.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pacs2bids.engine import digest_of
-from pacs2bids.files import read_record, write_record
+from pacs2bids.files import link_or_copy, read_record, write_record
 from pacs2bids.model import HeaderError, PullError, Receipt, ReceivedInstance, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
 
 COMPLETE = "receipt.json"
 INCOMPLETE = "receipt.incomplete.json"
+LAST = ".receipt.json"
 _SOFTWARE, _LIBRARIES = ("files.py", "model.py", "pacs/*.py", "peers.py"), ("pydicom", "pynetdicom")
 _MOST_UIDS = 10
 _MOST_SERIES = 3
@@ -101,12 +104,13 @@ def put(receipt: Receipt, folder: Path) -> Path:
     name, other = (COMPLETE, INCOMPLETE) if receipt.complete else (INCOMPLETE, COMPLETE)
     write_record(folder / name, receipt)
     (folder / other).unlink(missing_ok=True)
+    link_or_copy(folder / name, folder / LAST)
     return folder / name
 
 
 def earlier(folder: Path) -> tuple[ReceivedInstance, ...]:
     """The files that an earlier attempt received, as its receipt says; none if there is no receipt."""
-    for path in (folder / COMPLETE, folder / INCOMPLETE):
+    for path in (folder / COMPLETE, folder / INCOMPLETE, folder / LAST):
         if path.exists():
             try:
                 return read_record(path, Receipt).received
@@ -149,7 +153,7 @@ def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> Pu
     """
     total = sum(map(len, receipt.announced.values()))
     short = _short(receipt)
-    what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {_first(receipt.missing)}"
+    what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {named(receipt.missing)}"
     if not receipt.missing:
         what = f"all {total:,} listed instances came"
         what += "" if short else ", but the PACS announces more with each answer"
@@ -176,6 +180,7 @@ def _short(receipt: Receipt) -> list[str]:
     ]
 
 
-def _first(uids: tuple[str, ...]) -> str:
-    named = ", ".join(uids[:_MOST_UIDS])
-    return f"{named} and {len(uids) - _MOST_UIDS:,} more" if len(uids) > _MOST_UIDS else named
+def named(uids: tuple[str, ...]) -> str:
+    """The first ten of them, for a person."""
+    first = ", ".join(uids[:_MOST_UIDS])
+    return f"{first} and {len(uids) - _MOST_UIDS:,} more" if len(uids) > _MOST_UIDS else first

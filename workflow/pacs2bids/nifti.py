@@ -56,6 +56,7 @@ def header(
     if has_qform:
         handedness, quaternion = quaternion_of(affine_ras[:3, :3] / zooms)
         offset = affine_ras[:3, 3]
+    rows = affine_ras[:3].ravel() * has_sform
     is_series = len(shape) > 3
     padding = [1] * (7 - len(shape))
     datatype = RGB24 if is_rgb else DATATYPES[dtype.str[1:]]
@@ -66,14 +67,7 @@ def header(
         *(len(shape), *shape, *padding, 0, 0, 0, 0, datatype, bits, 0),
         *(handedness, *steps, 352, slope, intercept, 0, 0, MM_AND_S if is_series else MM),
         *(0, 0, 0, 0, 0, 0),
-        *(
-            int(has_qform),
-            int(has_sform),
-            *quaternion,
-            *offset,
-            *(affine_ras[:3].ravel() * has_sform),
-            b"n+1",
-        ),
+        *(int(has_qform), int(has_sform), *quaternion, *offset, *rows, b"n+1"),
     ) + bytes(4)
 
 

@@ -366,6 +366,18 @@ def test_one_uid_for_two_pictures_of_two_series_spoils_both(tmp_path: Path, firs
     assert len(index.leftovers) == 6
 
 
+def test_a_refusal_says_what_helps_against_it(tmp_path: Path) -> None:
+    """No copy of the file would help: it is whole."""
+
+    def mosaic(data: Dataset, _volume: int, _slice: int) -> None:
+        data.ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+
+    write_with(Series(slices=2), tmp_path / "in", mosaic)
+    (refused,) = only(tmp_path / "in").refused
+    assert "Manufacturer and private elements" in refused.error
+    assert "get it again" not in refused.error
+
+
 def test_a_repetition_time_that_some_pictures_lack_is_not_stated(tmp_path: Path) -> None:
     def change(data: Dataset, volume: int, slice_: int) -> None:
         if (volume, slice_) == (1, 1):

@@ -91,6 +91,7 @@ class Indexer(Struct):
     same_picture: SamePicture = _nobody_knows
     _series: dict[str, Series] = field(default_factory=dict)
     _seen: dict[str, _Known] = field(default_factory=dict)
+    _hints: dict[str, str] = field(default_factory=dict)
     _clashes: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     _leftovers: list[Leftover] = field(default_factory=list)
     _misfits: dict[str, set[str]] = field(default_factory=dict)
@@ -157,6 +158,7 @@ class Indexer(Struct):
             return
         except HeaderError as error:
             self._leave(path, Reason.UNREADABLE, error.what, header)
+            self._hints[path] = error.hint or AGAIN
             return
         if frames[0].plane.placed:
             series.kinds.add(recall(kind_of, header))
@@ -253,7 +255,8 @@ class Indexer(Struct):
         damaged = {}
         for uid, leftovers in sorted(files.items()):
             more = f", and {counted(len(leftovers) - 1, 'more file')}" if len(leftovers) > 1 else ""
-            error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. {AGAIN}"
+            hint = self._hints.get(leftovers[0].path, AGAIN)
+            error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. {hint}"
             damaged[uid] = FailedStack(stack_id=keys.get(uid, uid or "unknown"), error=error)
         return damaged
 

@@ -77,6 +77,30 @@ def test_a_study_series_by_series(pacs: WebPacs, tmp_path: Path) -> None:
     assert (transfer.way, transfer.status, transfer.completed, transfer.came) == ("wado", "200", 10, 10)
 
 
+@pytest.mark.parametrize("moves", [1, 2])
+def test_as_many_series_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int) -> None:
+    pacs = web_pacs(write_study(tmp_path / "pacs", series=5))
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def noting(_: Asked, contents: list[bytes]) -> Answer:
+        def body() -> Iterator[bytes]:
+            nonlocal at_once, most
+            with lock:
+                at_once += 1
+                most = max(most, at_once)
+            time.sleep(0.1)
+            yield from multipart(contents)
+            with lock:
+                at_once -= 1
+
+        return Answer(headers=instances([]).headers, body=body())
+
+    pacs.retrieve = noting
+    receipt = pull(pacs, tmp_path / "out", courtesy=Courtesy(moves=moves))
+    assert_complete(receipt, pacs, tmp_path / "out")
+    assert most == moves
+
+
 def test_parts_that_do_not_say_how_long_they_are(pacs: WebPacs, tmp_path: Path) -> None:
     pacs.retrieve = lambda _, contents: instances(contents, counted=False)
     assert_complete(pull(pacs, tmp_path / "out"), pacs, tmp_path / "out")

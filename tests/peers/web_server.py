@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,8 +53,8 @@ class WebServer:
 
 
 @contextmanager
-def web_server(script: Script) -> Iterator[WebServer]:
-    """Listen on a free port of loopback until the block ends."""
+def web_server(script: Script, context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """Listen on a free port of loopback until the block ends; ``context``: by https."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 20
@@ -78,7 +79,12 @@ def web_server(script: Script) -> Iterator[WebServer]:
             """Silent."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        server = WebServer(url=f"http://127.0.0.1:{listener.server_address[1]}/dicom-web")
+        if context is not None:
+            listener.socket = context.wrap_socket(
+                listener.socket, server_side=True, do_handshake_on_connect=False
+            )
+        scheme = "http" if context is None else "https"
+        server = WebServer(url=f"{scheme}://127.0.0.1:{listener.server_address[1]}/dicom-web")
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from pacs2bids.model import ConfigError, Pacs2BidsError, QueryError
 from pacs2bids.pacs import web as web_module
 from pacs2bids.pacs.web import Client
 from pacs2bids.pacs.web_find import find, searched
-from pacs2bids.peers import Courtesy, Secret, WebPeer
+from pacs2bids.peers import Courtesy, Secret, Tls, WebPeer
+from peers.certificates import Authority
 from peers.web_server import Answer, Asked, json_answer, web_server
 
 STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
@@ -289,6 +291,57 @@ def test_a_host_that_speaks_no_tls() -> None:
     with web_server(lambda _: json_answer([])) as server, pytest.raises(QueryError) as error:
         find(peer(server.url.replace("http:", "https:")), "STUDY", {"StudyInstanceUID": ""})
     assert "no secure connection" in str(error.value)
+
+
+def https(house: Authority, *, wants: bool = False, bears: str = "IP:127.0.0.1") -> ssl.SSLContext:
+    """What a server goes by that shows a certificate of the house; ``wants``: one of ours, too."""
+    tls = house.tls("SERVER", bears=bears)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
+    context.load_cert_chain(str(tls.certificate), str(tls.key))
+    context.verify_mode = ssl.CERT_REQUIRED if wants else ssl.CERT_NONE
+    return context
+
+
+def test_certificates_of_both_sides_are_shown_and_checked(house: Authority) -> None:
+    with web_server(lambda _: json_answer([]), https(house, wants=True)) as server:
+        assert find(peer(server.url, tls=house.tls("US")), "STUDY", {"StudyInstanceUID": ""}) == []
+
+
+def test_a_certificate_may_bear_another_name_that_is_expected(house: Authority) -> None:
+    with web_server(lambda _: json_answer([]), https(house, bears="DNS:pacs.example")) as server:
+        tls = Tls(ca=house.ca, server_name="pacs.example")
+        assert find(peer(server.url, tls=tls), "STUDY", {"StudyInstanceUID": ""}) == []
+
+
+@pytest.mark.parametrize(
+    ("tls", "wants", "bears", "told"),
+    [
+        (lambda _, stranger: Tls(ca=stranger.ca), False, "IP:127.0.0.1", "was issued by none of tls.ca"),
+        (lambda _, __: Tls(), False, "IP:127.0.0.1", "was issued by none of tls.ca"),
+        (
+            lambda house, _: Tls(ca=house.ca),
+            False,
+            "DNS:pacs.example",
+            "made out to pacs.example, not to 127",
+        ),
+        (lambda house, _: Tls(ca=house.ca), True, "IP:127.0.0.1", "it wants a certificate of ours"),
+    ],
+)
+def test_no_server_is_asked_that_cannot_be_trusted(
+    request: pytest.FixtureRequest,
+    tls: Callable[[Authority, Authority], Tls],
+    wants: bool,
+    bears: str,
+    told: str,
+) -> None:
+    house, stranger = request.getfixturevalue("house"), request.getfixturevalue("stranger")
+    with web_server(lambda _: json_answer([]), https(house, wants=wants, bears=bears)) as server:
+        one = peer(server.url, tls=tls(house, stranger))
+        with pytest.raises(QueryError) as error:
+            find(one, "STUDY", {"StudyInstanceUID": ""})
+        assert not server.asked
+    assert "no secure connection: it" in str(error.value)
+    assert told in str(error.value)
 
 
 def test_a_busy_server_is_given_the_time_it_asks_for() -> None:

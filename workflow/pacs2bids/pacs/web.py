@@ -7,10 +7,9 @@ never what was asked for (it may name a patient) and never a secret.
 from __future__ import annotations
 
 import logging
-import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -20,7 +19,8 @@ import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ProtocolError, SSLError
 
 from pacs2bids.model import QueryError, UnavailableError
-from pacs2bids.pacs.web_auth import authorization, place_of, tls_context, warn_of_exposure
+from pacs2bids.pacs.tls import client_context, trouble_with
+from pacs2bids.pacs.web_auth import authorization, place_of, warn_of_exposure
 from pacs2bids.peers import WebPeer
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -28,6 +28,7 @@ _SILENCE_S = 120.0  # before an answer, and between two of its pieces
 _LONGEST_WAIT_S = 120.0  # that a server may ask of us; for more, come back another time
 _FIRST_WAIT_S = 1.0
 _MOST_REDIRECTS = 5
+_HTTPS_PORT = 443
 _BUSY = (429, 503)  # RFC 6585 section 4, RFC 9110 section 15.6.4
 _REDIRECTS = (301, 302, 303, 307, 308)
 # of wildcards and lists; all may stand in a query (RFC 3986 section 3.4), and Orthanc 1.10 decodes no escapes
@@ -66,9 +67,13 @@ class Client:
         host, port, most = self._root.hostname or "", self._root.port, max(1, web.courtesy.moves)
         self._pool: urllib3.HTTPConnectionPool
         if self._root.scheme == "https":
-            context = tls_context(web.tls, str(web))
             self._pool = urllib3.HTTPSConnectionPool(
-                host, port, timeout=timeout, maxsize=most, ssl_context=context
+                host,
+                port,
+                timeout=timeout,
+                maxsize=most,
+                ssl_context=client_context(web.tls),
+                server_hostname=web.tls.server_name or None,
             )
         else:
             self._pool = urllib3.HTTPConnectionPool(host, port, timeout=timeout, maxsize=most)
@@ -120,16 +125,10 @@ class Client:
                 return self._pool.urlopen(
                     "GET", target, headers=headers, preload_content=False, redirect=False, retries=False
                 )
-            except ProtocolError:
-                # a server may close a connection that it kept for us at the very moment of our next request
-                if attempt == 2:
-                    raise UnavailableError(
-                        "the connection was broken off before an answer",
-                        where=str(self.web),
-                        hint="Check host, port and scheme (http or https); look into the log of the server",
-                    ) from None
             except HTTPError as error:
-                raise self._unreached(error) from None
+                # a server may close a connection that it kept for us at the very moment of our next request
+                if attempt == 2 or not isinstance(error, ProtocolError):
+                    raise self._unsafe(error) or self._unreached(error) from None
         raise AssertionError("unreachable")
 
     # ------------------------------------------------------------------------------------------ what to do
@@ -171,8 +170,9 @@ class Client:
         elif isinstance(error, NewConnectionError):
             cause = error.__cause__
             what = f"no connection: {getattr(cause, 'strerror', None) or 'refused'}"
-        elif isinstance(error, SSLError):
-            what, hint = _unsafe(error)
+        elif isinstance(error, ProtocolError):
+            what = "the connection was broken off before an answer"
+            hint = "Check host, port and scheme (http or https); look into the log of the server"
         elif isinstance(error, urllib3.exceptions.ConnectTimeoutError):
             what = f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
         elif isinstance(error, urllib3.exceptions.ReadTimeoutError):
@@ -180,8 +180,26 @@ class Client:
             hint = "The server may be busy: narrow the query, or try later"
         else:
             what = f"cannot be asked: {type(error).__name__}"
-        kind = QueryError if isinstance(error, SSLError | NameResolutionError) else UnavailableError
+        kind = QueryError if isinstance(error, NameResolutionError) else UnavailableError
         return kind(what, where=str(self.web), hint=hint)
+
+    def _unsafe(self, error: HTTPError) -> QueryError | None:
+        """What is wrong with the encryption, if it is that."""
+        reason = str(getattr(error.args[0] if error.args else None, "reason", None) or "")
+        # in TLS 1.3 a server may just hang up on whoever shows no certificate
+        may_be = isinstance(error, SSLError | ProtocolError) and "WRONG_VERSION" not in reason
+        if self._root.scheme == "https" and may_be:
+            with suppress(OSError):
+                host, port = self._root.hostname or "", self._root.port or _HTTPS_PORT
+                trouble = trouble_with(host, port, self.web.tls, timeout_s=_CONNECT_TIMEOUT_S)
+                if trouble is not None:
+                    what = f"no secure connection: {trouble.what}"
+                    return QueryError(what, where=str(self.web), hint=trouble.hint)
+        if not isinstance(error, SSLError):
+            return None
+        what = f"no secure connection: {reason.lower().replace('_', ' ') or 'no TLS there'}"
+        hint = "Check scheme (http or https) and port of url in config.yaml"
+        return QueryError(what, where=str(self.web), hint=hint)
 
     def _refusal(self, status: int) -> AnswerError:
         if status == 401:
@@ -201,19 +219,9 @@ class Client:
         return "the server does not accept the token: it may have expired", f"Renew it in {place}"
 
 
-def _unsafe(error: SSLError) -> tuple[str, str]:
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        what = f"the certificate of the server is not to be trusted: {cause.verify_message}"
-        return what, "Name the file of those who vouch for it as tls.ca; check the host name in url"
-    reason = str(getattr(cause, "reason", None) or "no TLS there").lower().replace("_", " ")
-    hint = "Check that the server speaks https at this port, and whether it wants a certificate of ours (tls)"
-    return f"no secure connection: {reason}", hint
-
-
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    port = parts.port or {"http": 80, "https": _HTTPS_PORT}.get(parts.scheme)
     return parts.scheme, parts.hostname, port
 
 

@@ -1,17 +1,16 @@
-"""Who we are to a DICOMweb server: secrets, read when they are needed and nowhere kept, and certificates."""
+"""Who we are to a DICOMweb server: secrets, read when they are needed and nowhere kept."""
 
 from __future__ import annotations
 
 import base64
 import logging
 import os
-import ssl
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from pacs2bids.model import ConfigError
-from pacs2bids.peers import Secret, Tls, WebPeer
+from pacs2bids.peers import Secret, WebPeer
 
 log = logging.getLogger("pacs2bids.web")
 
@@ -84,28 +83,3 @@ def _variable(name: str, environment: Mapping[str, str], web: WebPeer) -> str:
         hint = f"Set it where pacs2bids runs: read -rs {name} && export {name}"
         raise ConfigError(f"the environment variable {name} is not set", where=str(web), hint=hint)
     return text
-
-
-def tls_context(tls: Tls, where: str) -> ssl.SSLContext:
-    """Who vouches for the server, and our certificate if it wants one; the server is always verified.
-
-    Raises ConfigError naming the file that is of no use.
-    """
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-    except OSError as error:
-        what = f"{tls.ca} holds no certificates: {_why(error)}"
-        raise ConfigError(what, where=where, hint="tls.ca must be a PEM file") from None
-    if tls.certificate is not None:
-        try:
-            # the password: else OpenSSL asks on the terminal for that of a protected key
-            context.load_cert_chain(tls.certificate, tls.key, password="")
-        except OSError as error:
-            what = f"{tls.certificate} and {tls.key} cannot be used: {_why(error)}"
-            hint = "They must be PEM files that belong together, the key without a pass phrase"
-            raise ConfigError(what, where=where, hint=hint) from None
-    return context
-
-
-def _why(error: OSError) -> str:
-    return str(getattr(error, "reason", None) or error.strerror or error).lower().replace("_", " ")

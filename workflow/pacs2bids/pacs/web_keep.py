@@ -28,12 +28,11 @@ log = logging.getLogger("pacs2bids.pull")
 
 
 class Keeper:
-    """Takes parts into an inbox. ``keep`` is for one thread; ``completed``: instances that were written."""
+    """Takes parts into an inbox, from any thread. ``completed``: instances that were written."""
 
     def __init__(self, inbox: Inbox) -> None:
         self.completed = 0
         self._inbox = inbox
-        self._reader = Reader()
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="WADO-RS disk")
         self._room = threading.Semaphore(_WAITING)
         self._writing: dict[str, Future[None]] = {}  # SOPInstanceUID -> its last writing
@@ -43,8 +42,8 @@ class Keeper:
         """Wait until everything is written."""
         self._pool.shutdown()
 
-    def keep(self, part: Part) -> None:
-        """Keep the instance in a part, or note why it is refused.
+    def keep(self, part: Part, reader: Reader) -> None:
+        """Keep the instance in a part, or note why it is refused. ``reader``: of headers of its series.
 
         Raises OSError if the disk fails (maybe for an earlier one), BrokenError if the part breaks off.
         """
@@ -55,7 +54,7 @@ class Keeper:
             return
         uid = ""
         try:
-            instance = Instance(part, self._reader)
+            instance = Instance(part, reader)
             uid = instance.identity.sop_instance_uid
             study = instance.identity.study_instance_uid
             if study == self._inbox.study_instance_uid:

@@ -1,6 +1,7 @@
 """WADO-RS: retrieving from a DICOMweb server (PS3.18 section 10.4), as a transport.
 
-A study is brought series by series, so that a stream that breaks costs no more than the rest of one series.
+A study is brought series by series, so that a stream that breaks costs no more than the rest of one series;
+one at a time, or as many as ``courtesy.moves`` allows.
 Instances come as the server stores them (transfer-syntax=*) and are kept byte for byte as they flow by: of
 one, no more than its header and a chunk is in memory. What came whole before a break stays.
 """
@@ -10,13 +11,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import urllib3
 from msgspec.structs import replace
 from urllib3.exceptions import HTTPError
 
+from pacs2bids.header import Reader
 from pacs2bids.model import Pacs2BidsError, QueryError, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.transport import Explanation, Request, explained
@@ -79,7 +82,7 @@ class WadoTransport:
 
 
 class Retrieval:
-    """Answers that are being read; a ``Transfer``.
+    """Answers that are being read, ``courtesy.moves`` at a time; a ``Transfer``.
 
     Its ``status`` is of HTTP: "200" if all came whole, "" if an answer broke off, else the last refusal.
     """
@@ -89,10 +92,10 @@ class Retrieval:
         self.last_word_s = time.monotonic()
         self._transport, self._client, self._inbox = transport, transport.client, transport.inbox
         self._keeper = Keeper(transport.inbox)
-        self._answered = threading.Event()
-        self._abandoned = threading.Event()
+        self._answered, self._stopped = threading.Event(), threading.Event()
         self._error: Pacs2BidsError | None = None
-        self._response: urllib3.BaseHTTPResponse | None = None
+        self._troubles: list[AnswerError | BrokenError] = []  # with single series or instances
+        self._responses: set[urllib3.BaseHTTPResponse] = set()
         self._thread = threading.Thread(target=self._run, args=(request,), name="WADO-RS", daemon=True)
         self._thread.start()
 
@@ -113,9 +116,8 @@ class Retrieval:
 
     def abandon(self) -> None:
         """Read no further."""
-        self._abandoned.set()
-        response = self._response
-        if not self.finished and response is not None:
+        self._stopped.set()
+        for response in tuple(self._responses):
             with suppress(ValueError, RuntimeError, OSError):  # it was read to its end just now
                 response.shutdown()  # wakes the reader up
         self.join(2.0)
@@ -124,48 +126,57 @@ class Retrieval:
 
     def _run(self, request: Request) -> None:
         try:
-            troubles = self._troubles(request)
-            if not troubles:
-                self._conclude("200", "")
-            else:
-                last = troubles[-1]
-                of_http = str(last.status) if isinstance(last, AnswerError) else _BROKEN
-                self._conclude(of_http, _words_of(last), failed=len(troubles))
+            self._ask_for_all(request)
+            self._conclude()
         except Pacs2BidsError as error:
             if not self._answered.is_set():
                 self._error = error
-            self._conclude(_BROKEN, _words_of(error))
+            self._conclude(error)
         except OSError as error:  # our disk: the inbox knows
-            self._conclude(_BROKEN, f"cannot be written: {error.strerror}")
+            self._conclude(error)
         finally:
             self._answered.set()
 
-    def _conclude(self, status: str, comment: str, *, failed: int = 0) -> None:
-        completed = self._keeper.completed
-        self.status = replace(self.status, status=status, comment=comment, completed=completed, failed=failed)
-
-    def _troubles(self, request: Request) -> list[Exception]:
-        """Ask for everything; what went wrong with single series or instances."""
-        troubles: list[Exception] = []
+    def _ask_for_all(self, request: Request) -> None:
         try:
-            for path in self._paths(request):
-                try:
-                    self._retrieve(path)
-                except (AnswerError, BrokenError) as error:
-                    if isinstance(error, AnswerError) and _is_meant_for_all(error.status):
-                        raise
-                    log.info("WADO-RS %s: %s", path, _words_of(error))
-                    troubles.append(error)
-                    self._transport.is_heard = True
-                if self._abandoned.is_set() or self._is_in_vain(troubles):
-                    break
+            paths = self._paths(request)
+            with ThreadPoolExecutor(max(1, self._client.web.courtesy.moves)) as pool:
+                for _ in pool.map(self._try, paths):
+                    pass
         finally:
             self._keeper.close()
-        return troubles
 
-    def _is_in_vain(self, troubles: Sequence[Exception]) -> bool:
-        """Whether to leave the server alone: it never gave anything."""
-        return len(troubles) >= _MOST_IN_VAIN and not self._transport.has_given
+    def _conclude(self, error: Exception | None = None) -> None:
+        last = error or (self._troubles[-1] if self._troubles else None)
+        if last is None and self._stopped.is_set():
+            last = BrokenError("abandoned")
+        of_http = str(last.status) if isinstance(last, AnswerError) else _BROKEN
+        self.status = replace(
+            self.status,
+            status="200" if last is None else of_http,
+            completed=self._keeper.completed,
+            failed=len(self._troubles),
+            comment="" if last is None else _words_of(last),
+        )
+
+    def _try(self, path: str) -> None:
+        """Ask for one resource; what cannot be had is noted, what bodes ill for all others is raised."""
+        if self._stopped.is_set():
+            return
+        try:
+            self._retrieve(path)
+        except (AnswerError, BrokenError) as error:
+            if isinstance(error, AnswerError) and _is_meant_for_all(error.status):
+                self._stopped.set()
+                raise
+            log.info("WADO-RS %s: %s", path, _words_of(error))
+            self._troubles.append(error)
+            self._transport.is_heard = True
+            if len(self._troubles) >= _MOST_IN_VAIN and not self._transport.has_given:
+                self._stopped.set()  # leave it alone
+        except BaseException:
+            self._stopped.set()
+            raise
 
     def _paths(self, request: Request) -> list[str]:
         study = f"/studies/{request.study_instance_uid}"
@@ -179,19 +190,19 @@ class Retrieval:
         return [f"{study}/series/{one['SeriesInstanceUID']}" for one in found]
 
     def _retrieve(self, path: str) -> None:
-        """Ask for one resource, and keep its instances."""
         for number in range(self._transport.accept, len(_ACCEPT)):
             try:
                 with self._client.get(path, accept=_ACCEPT[number]) as response:
-                    self._response = response
                     self._transport.accept = number  # the next will be alike
-                    return self._read(response)
+                    self._responses.add(response)
+                    try:
+                        return self._read(response)
+                    finally:
+                        self._responses.discard(response)
             except AnswerError as error:
                 if error.status not in _NOT_ACCEPTABLE or number + 1 == len(_ACCEPT):
                     raise
                 log.info("WADO-RS: the server does not give %s", _ACCEPT[number])
-            finally:
-                self._response = None
         return None
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> None:
@@ -207,16 +218,18 @@ class Retrieval:
         self.last_word_s = time.monotonic()
         self._transport.is_heard = self._transport.has_given = True
         self._answered.set()
+        reader = Reader()
         if is_multipart:
             for part in parts(lambda size: self._chunk(response, size), boundary):
-                self._keeper.keep(part)
+                self._keeper.keep(part, reader)
         else:
             length = response.headers.get("Content-Length", "")
             known = int(length) if length.isdecimal() else None
-            self._keeper.keep(Part(content_type=kind, length=known, content=self._single(response, known)))
+            content = self._single(response, known)
+            self._keeper.keep(Part(content_type=kind, length=known, content=content), reader)
 
     def _chunk(self, response: urllib3.BaseHTTPResponse, size: int) -> bytes:
-        if self._abandoned.is_set():
+        if self._stopped.is_set():
             raise BrokenError("abandoned")
         try:
             chunk = response.read1(size)
@@ -241,4 +254,6 @@ def _is_meant_for_all(status: int) -> bool:
 
 
 def _words_of(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be written: {error.strerror}"
     return error.what if isinstance(error, Pacs2BidsError) else str(error)

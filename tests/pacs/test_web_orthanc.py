@@ -13,18 +13,19 @@ from pacs2bids.files import read_record, sha256
 from pacs2bids.model import Receipt
 from peers.available import unavailable
 from peers.instances import STUDY, instance
-from peers.orthanc import DICOMWEB_PLUGIN, HTTP_PORT, Orthanc, is_dicom, running_orthanc
+from peers.orthanc import AE_TITLE, DICOM_PORT, DICOMWEB_PLUGIN, HTTP_PORT, Orthanc, is_dicom, running_orthanc
 
 pytest_plugins = ["peers.orthanc"]
 
 # a study root of its own: the Orthanc is shared with other tests
 ROOT = f"{STUDY}.78"
 URL = f"http://127.0.0.1:{HTTP_PORT}/dicom-web"
+SOURCE = f"kind: dicomweb, url: {URL}"
 CONFIG = f"""
 heuristic: heuristics/none.py
 dataset: {{name: Test}}
 sources:
-  web: {{kind: dicomweb, url: {URL}}}
+  web: {{{SOURCE}}}
 studies: %s
 """
 QUERY = """
@@ -90,8 +91,8 @@ def test_a_list(filled: Orthanc, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- pull
 
 
-def pull(orthanc: Orthanc, study: str, folder: Path, url: str = URL) -> tuple[int, str, str]:
-    (folder / "config.yaml").write_text((CONFIG % "{table: none.tsv}").replace(URL, url))
+def pull(orthanc: Orthanc, study: str, folder: Path, source: str = SOURCE) -> tuple[int, str, str]:
+    (folder / "config.yaml").write_text((CONFIG % "{table: none.tsv}").replace(SOURCE, source))
     (folder / "studies.tsv").write_text(f"study_instance_uid\tsubject\tsession\tsource\n{study}\t01\t\tweb\n")
     options = ["--config", folder / "config.yaml", "--studies", folder / "studies.tsv"]
     done = orthanc.pacs2bids("pull", *options, "--study", study, "--out", folder / study)
@@ -151,11 +152,25 @@ def test_an_instance_of_300_mb_in_little_memory(orthanc: Orthanc, tmp_path: Path
     assert sha256(came) == sha256(tmp_path / "pacs" / "1.dcm")
 
 
+def test_a_pacs_that_has_dicomweb_too(
+    orthanc: Orthanc, corpus: Callable[[str], Path], tmp_path: Path
+) -> None:
+    orthanc.load(corpus("ts"))
+    dicom = f"kind: pacs, host: 127.0.0.1, port: {DICOM_PORT}, ae_title: {AE_TITLE}, retrieve: auto"
+    for study, files in held(corpus("ts")).items():
+        code, _, errors = pull(orthanc, study, tmp_path, source=f"{dicom}, dicomweb: {{url: {URL}}}")
+        assert (code, errors) == (0, "")
+        receipt = read_record(tmp_path / study / "receipt.json", Receipt)
+        assert receipt.complete
+        assert [one.way for one in receipt.transfers] == ["wado"]
+        assert {one.sop_instance_uid: one.sha256 for one in receipt.received} == files
+
+
 def test_an_unknown_study_and_a_wrong_root(orthanc: Orthanc, tmp_path: Path) -> None:
     code, _, errors = pull(orthanc, "1.2.3.4", tmp_path)
     assert code == 1
     assert "knows no such study" in errors
-    code, _, errors = pull(orthanc, "1.2.3.4", tmp_path, url=URL.replace("dicom-web", "web"))
+    code, _, errors = pull(orthanc, "1.2.3.4", tmp_path, source=SOURCE.replace("dicom-web", "web"))
     assert code == 1
     assert "url in config.yaml: it must be the DICOMweb root" in errors
     assert len(errors.splitlines()) == 1
@@ -166,10 +181,10 @@ def test_a_server_that_wants_a_password(tmp_path: Path) -> None:
         password = tmp_path / "password"
         password.write_text("wrong\n")
         password.chmod(0o600)
-        url = f"{URL}, user: lab, password: {{file: {password}}}"
-        code, _, errors = pull(locked, "1.2.3.4", tmp_path, url=url)
+        source = f"{SOURCE}, user: lab, password: {{file: {password}}}"
+        code, _, errors = pull(locked, "1.2.3.4", tmp_path, source=source)
         assert code == 1
         assert f"Check user, and the file {password}" in errors
         password.write_text("sesame\n")
-        code, _, errors = pull(locked, "1.2.3.4", tmp_path, url=url)
+        code, _, errors = pull(locked, "1.2.3.4", tmp_path, source=source)
         assert "knows no such study" in errors

@@ -215,6 +215,15 @@ def test_what_came_whole_before_a_break_is_not_asked_for_again(pacs: WebPacs, tm
     assert not receipt.duplicates
 
 
+def test_series_of_which_nothing_came_are_asked_for_as_a_whole(pacs: WebPacs, tmp_path: Path) -> None:
+    second = pacs.held[STUDY].pop(f"{STUDY}.2")
+    pull(pacs, tmp_path / "out")
+    pacs.held[STUDY][f"{STUDY}.2"] = second
+    receipt = pull(pacs, tmp_path / "out")
+    assert_complete(receipt, pacs, tmp_path / "out")
+    assert [(one.level, one.came) for one in receipt.transfers] == [("SERIES", 5)]
+
+
 def test_a_part_that_is_cut_but_well_enclosed_is_refused(tmp_path: Path) -> None:
     dataset = instance(1)
     dataset.Rows = dataset.Columns = 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pydicom
@@ -12,7 +13,9 @@ from pydicom.uid import UID
 from tests.benchmarks.synthetic_ge import SESSION, one_series, write_session
 
 MOSAICS = 300
+VOLUMES = 300
 MOSAIC = "dcm_qa_mosaic/ep2d_Asc_2"
+ENHANCED = "dcm_qa_xa30/7_func-bold_task-fa_run-1"
 
 
 class Unavailable(Exception):  # noqa: N818 - no error: the workload is skipped
@@ -88,6 +91,29 @@ def _mosaics(places: Places, folder: Path) -> None:
         data.save_as(folder / f"{volume + 1:04d}.dcm")
 
 
+def _enhanced_run(places: Places, folder: Path) -> None:
+    """A real enhanced file, one volume, over and over, as a long run: its frames' times go on, too."""
+    first = min(real(ENHANCED)(places).iterdir())
+    data = pydicom.dcmread(first)
+    uid = data.SOPInstanceUID
+    frames = [group.FrameContentSequence[0] for group in data.PerFrameFunctionalGroupsSequence]
+    began = [(frame, frame.FrameAcquisitionDateTime) for frame in frames]
+    for volume in range(VOLUMES):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID(f"{uid[:50]}.{volume + 1}")
+        data.InstanceNumber = data.AcquisitionNumber = volume + 1
+        data.AcquisitionDateTime = _later(began[0][1], 2 * volume)
+        for frame, moment in began:
+            frame.FrameAcquisitionDateTime = frame.FrameReferenceDateTime = _later(moment, 2 * volume)
+            frame.FrameAcquisitionNumber = volume + 1
+        data.save_as(folder / f"{volume + 1:04d}.dcm")
+
+
+def _later(moment: str, seconds: int) -> str:
+    """A DICOM date and time, later."""
+    later = datetime.strptime(moment, "%Y%m%d%H%M%S.%f") + timedelta(seconds=seconds)
+    return later.strftime("%Y%m%d%H%M%S.%f")
+
+
 WORKLOADS = (
     Workload(name="session", what="12,000 synthetic GE files, 9 series", folder=made("session", _session)),
     Workload(name="series-1000", what="one synthetic series", folder=made("series-1000", _series(1000))),
@@ -98,5 +124,10 @@ WORKLOADS = (
     Workload(name="mosaic", what=f"{MOSAICS} Siemens mosaics", folder=made("mosaic", _mosaics)),
     Workload(name="enhanced-siemens", what="enhanced, Siemens XA30", folder=real("dcm_qa_xa30")),
     Workload(name="enhanced-canon", what="enhanced, 1,040 frames", folder=real("dcm_qa_canon_61/enh")),
+    Workload(
+        name="enhanced-run",
+        what=f"{VOLUMES} enhanced volumes, 9,900 frames",
+        folder=made("enhanced-run", _enhanced_run),
+    ),
     Workload(name="ct", what="CT", folder=real("dcm_qa_ct")),
 )

@@ -9,6 +9,8 @@ Warnings and errors go to standard error, everything to ``--log``. Exit codes: 0
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import importlib
 import logging
 import os
@@ -50,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # numpy's library of linear algebra starts a thread a core, which spin at first: nothing here multiplies
     # matrices larger than 4x4, and 0.1 s of CPU is a third of a start
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # at its end Python looks for cycles in all that is left, for 0.05 s; the system takes it back anyway
+    atexit.register(gc.freeze)
     # libraries warn of odd values of headers, with the values: what matters of it we say ourselves
     warnings.simplefilter("ignore")
     try:

@@ -122,6 +122,19 @@ def test_all_is_well_at_every_slot(folder: Path, tmp_path: Path, ping: Ping) -> 
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
 
 
+def test_every_way_that_is_configured_is_tried(folder: Path, ping: Ping) -> None:
+    ways = f", retrieve: [get, move], receive_port: {free_port()}"
+    with serving(folder) as pacs:
+        code, text = ping(at(pacs.port, rest=ways))
+    assert code == 1
+    assert re.search(r"ok +C-GET: an instance came after", text)
+    assert "FAIL  C-MOVE to PACS2BIDS" in text
+    with scripted([(evt.EVT_C_FIND, one_study)]) as port:
+        code, text = ping(at(port, "SCRIPTED", ", retrieve: get"))
+    assert code == 1
+    assert "FAIL  C-GET: the PACS does not offer it to us" in text
+
+
 def test_what_came_is_thrown_away(folder: Path, tmp_path: Path, ping: Ping, monkeypatch: Any) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -163,8 +176,9 @@ def test_a_dicomweb_server(ping: Ping) -> None:
     with web_server(lambda _: json_answer([study])) as server:
         code, text = ping(f"kind: dicomweb, url: '{server.url}'")
         assert all(int(dict(asked.query)["limit"]) <= 20 for asked in server.asked)
-    assert code == 0, text
+    assert code == 1, text
     assert "ok    QIDO-RS: answers" in text
+    assert "FAIL  WADO-RS: not tried: there is no instance" in text
     code, text = ping(f"kind: dicomweb, url: 'http://127.0.0.1:{free_port()}'")
     assert code == 1
     assert "FAIL  QIDO-RS" in text

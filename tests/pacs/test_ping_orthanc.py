@@ -1,4 +1,4 @@
-"""``pacs2bids ping`` to a real Orthanc: one that knows us, and one that does not."""
+"""``pacs2bids ping`` to a real Orthanc, one that knows us and one that does not, and to dcmqrscp."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from peers import dcmqrscp
+from peers.dcmqrscp import running_dcmqrscp
 from peers.instances import write_study
 from peers.orthanc import AE_TITLE, DICOM_PORT, HTTP_PORT, OUR_PORT, Orthanc, running_orthanc
 
@@ -43,6 +45,19 @@ def test_all_is_well(filled: Orthanc, tmp_path: Path) -> None:
     assert "Explicit VR Little Endian" in text
 
 
+def test_all_ways_and_dicomweb(filled: Orthanc, tmp_path: Path) -> None:
+    web = f"'http://127.0.0.1:{HTTP_PORT}/dicom-web'"
+    path = config(tmp_path)
+    path.write_text(
+        path.read_text().replace("}\n", f", retrieve: auto, dicomweb: {{url: {web}}}}}\n")
+        + f"  web: {{kind: dicomweb, url: {web}}}\n"
+    )
+    done = filled.pacs2bids("ping", "--config", path, "--study", STUDY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for way, times in (("WADO-RS", 2), ("C-GET", 1), ("C-MOVE to PACS2BIDS", 1)):
+        assert done.stdout.count(f"ok    {way}") == times, done.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -66,3 +81,23 @@ def test_an_orthanc_that_does_not_know_us(tmp_path: Path) -> None:
     assert code == 1
     assert "ok    C-ECHO" in text
     assert "FAIL  C-FIND" in text, text
+
+
+def test_dcmqrscp(tmp_path: Path) -> None:
+    files = write_study(tmp_path / "files", series=1, instances=2, study=STUDY)
+    path = tmp_path / "config.yaml"
+    source = f"kind: pacs, host: 127.0.0.1, port: {dcmqrscp.DICOM_PORT}, retrieve: [get, move]"
+    path.write_text(
+        "sources:\n"
+        f"  good: {{{source}, ae_title: {dcmqrscp.AE_TITLE}}}\n"
+        f"  title: {{{source}, ae_title: WRONG}}\n"
+        f"  destination: {{{source}, ae_title: {dcmqrscp.AE_TITLE}, receive_ae_title: NOBODY}}\n"
+    )
+    with running_dcmqrscp(files, tmp_path / "pacs") as pacs:
+        done = pacs.pacs2bids("ping", "--config", path)
+    assert done.returncode == 1
+    *_, good, title, destination = done.stdout.splitlines()
+    assert good.split() == ["good", "ok"], done.stdout
+    assert title.startswith("title        C-ECHO: the association was rejected"), done.stdout
+    assert "C-MOVE to NOBODY" in destination
+    assert "the PACS does not know this move destination (A801)" in destination, done.stdout

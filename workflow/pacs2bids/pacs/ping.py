@@ -24,17 +24,21 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom makes these names at run time
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
 
 from pacs2bids.model import Pacs2BidsError, TransferStatus, UnansweredError
+from pacs2bids.pacs import web_find
 from pacs2bids.pacs.catalogue import scan
 from pacs2bids.pacs.find import associated, find_some
+from pacs2bids.pacs.get import getting
 from pacs2bids.pacs.inbox import Inbox, is_uid
 from pacs2bids.pacs.move import MoveTransport, moving
-from pacs2bids.pacs.transport import Request, Transport, Way
-from pacs2bids.peers import MOVE, Attributes, FolderSource, PacsPeer, Source, WebPeer
+from pacs2bids.pacs.transport import SPOKEN, Request, Transport, Way
+from pacs2bids.pacs.web_retrieve import retrieving
+from pacs2bids.peers import GET, MOVE, WADO, Attributes, FolderSource, PacsPeer, Source, WebPeer
 from pacs2bids.text import counted
 
 # (level, question, how many answers) -> the first answers
@@ -105,12 +109,11 @@ def _ping_folder(source: FolderSource) -> Iterator[Step]:
 
 
 def _ping_web(web: WebPeer, sample: Sample) -> Iterator[Step]:
-    from pacs2bids.pacs import web_find  # noqa: PLC0415 - most sources are none
-
     def find(level: str, question: Attributes, at_most: int) -> Sequence[Mapping[str, str]]:
         return web_find.find_some(web, level, question, at_most=at_most)
 
-    yield from _query_and_retrieve("QIDO-RS", find, (), sample)
+    ways = [(SPOKEN[WADO], Way(name=WADO, opening=partial(retrieving, web)))]
+    yield from _query_and_retrieve("QIDO-RS", find, ways, sample)
 
 
 def _ping_pacs(peer: PacsPeer, sample: Sample) -> Iterator[Step]:
@@ -123,13 +126,21 @@ def _ping_pacs(peer: PacsPeer, sample: Sample) -> Iterator[Step]:
         return find_some(peer, level, question, at_most=at_most)
 
     ways = [
-        (
-            f"C-MOVE to {slot}",
-            Way(name=MOVE, opening=partial(moving, replace(peer, slots=(slot,)), turn_s=0.0)),
-        )
-        for slot in (peer.slots if MOVE in peer.retrieve and "C-MOVE" in services else ())
+        one for way in peer.retrieve for one in _ways(peer, way) if way == WADO or SPOKEN[way] in services
     ]
     yield from _query_and_retrieve("C-FIND", find, ways, sample)
+
+
+def _ways(peer: PacsPeer, name: str) -> Iterator[tuple[str, Way]]:
+    """A way to retrieve, of C-MOVE one to each slot; and what to call it."""
+    if name == MOVE:
+        for slot in peer.slots:
+            opening = partial(moving, replace(peer, slots=(slot,)), turn_s=0.0)
+            yield f"{SPOKEN[MOVE]} to {slot}", Way(name=MOVE, opening=opening)
+    elif name == GET:
+        yield SPOKEN[GET], Way(name=GET, opening=partial(getting, peer))
+    elif peer.web is not None:
+        yield SPOKEN[WADO], Way(name=WADO, opening=partial(retrieving, peer.web))
 
 
 # ------------------------------------------------------------------------------------------------ the call
@@ -140,8 +151,10 @@ def _call(peer: PacsPeer, services: set[str]) -> Iterator[Step]:
     wanted = {
         Verification: "C-ECHO",
         StudyRootQueryRetrieveInformationModelFind: "C-FIND",
-        StudyRootQueryRetrieveInformationModelMove: "C-MOVE",
+        StudyRootQueryRetrieveInformationModelMove: SPOKEN[MOVE],
+        StudyRootQueryRetrieveInformationModelGet: SPOKEN[GET],
     }
+    needed = ["C-FIND", *(SPOKEN[way] for way in peer.retrieve if way != WADO)]
     started_s = time.monotonic()
     try:
         with associated(peer, [build_context(one) for one in wanted], response_timeout_s=30.0) as association:
@@ -151,10 +164,9 @@ def _call(peer: PacsPeer, services: set[str]) -> Iterator[Step]:
         yield _what_listens(peer, error) or _failed("C-ECHO", error)
         return
     yield _echoed(peer, status, services, time.monotonic() - started_s)
-    for service in ("C-FIND", "C-MOVE"):
-        if service not in services and (service == "C-FIND" or MOVE in peer.retrieve):
-            hint = f"Ask those who run the PACS to allow Study Root {service} to {peer.calling_ae_title}"
-            yield Step(name=service, ok=False, said="the PACS does not offer it to us", hint=hint)
+    for service in (one for one in needed if one not in services):
+        hint = f"Ask those who run the PACS to allow Study Root {service} to {peer.calling_ae_title}"
+        yield Step(name=service, ok=False, said="the PACS does not offer it to us", hint=hint)
 
 
 def _echo(association: Association) -> int | None:

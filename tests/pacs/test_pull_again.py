@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from pacs2bids.__main__ import main
 from pacs2bids.files import read_record
 from pacs2bids.model import Receipt
 from peers.instances import write_study
@@ -97,3 +98,16 @@ def test_folder_that_gained_files_is_pulled_again_on_demand(folder: Folder) -> N
     assert folder.pulled("--forcerun", "pull") == set(STUDIES)
     assert [len(folder.receipt(study).received) for study in STUDIES] == [3, 2]
     assert there == {path: path.stat().st_ino for path in there}
+
+
+def test_damaged_file_is_brought_again_as_verify_says(folder: Folder) -> None:
+    """Well-formed, of the same length: its receipt alone tells, which Snakemake removes before the job."""
+    study = folder.path / "work/studies/1.2.1"
+    file, *_ = sorted(study.rglob("*.dcm"))
+    content = file.read_bytes()
+    file.unlink()  # it is a link to the source's
+    file.write_bytes(content.replace(b"1/1", b"1/7"))
+    assert main(["verify", str(study)]) == 1
+    assert folder.pulled("--forcerun", "work/studies/1.2.1/receipt.json") == {"1.2.1"}
+    assert file.read_bytes() == content
+    assert main(["verify", str(study)]) == 0

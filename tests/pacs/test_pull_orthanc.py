@@ -15,11 +15,10 @@ import pydicom
 import pytest
 from pydicom.filereader import read_file_meta_info, read_partial
 
-from pacs2bids.files import read_record
-from pacs2bids.model import Receipt
 from peers.available import unavailable
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance
 from peers.orthanc import AE_TITLE, DICOM_PORT, OUR_PORT, Orthanc, is_dicom
+from peers.receipts import read_fitting
 
 pytest_plugins = ["peers.orthanc"]
 
@@ -73,7 +72,7 @@ def test_whole_studies(
     for study, files in held(corpus(name)).items():
         code, line, errors = pull(orthanc, study)
         assert (code, errors) == (0, "")
-        receipt = read_record(tmp_path / study / "receipt.json", Receipt)
+        receipt = read_fitting(tmp_path / study / "receipt.json")
         assert receipt.complete
         assert {one.sop_instance_uid for one in receipt.received} == files.keys()
         assert line.startswith(f"{len(files):,} instances in {len(receipt.announced)} series, ")
@@ -113,7 +112,7 @@ def test_orthanc_that_says_done_before_it_sends(
     code, line, errors = pull(hasty_orthanc, study)
     assert (code, errors) == (0, "")
     assert f"{len(files)} instances in" in line
-    receipt = read_record(tmp_path / study / "receipt.json", Receipt)
+    receipt = read_fitting(tmp_path / study / "receipt.json")
     assert {one.sop_instance_uid for one in receipt.received} == files.keys()
 
 
@@ -125,7 +124,7 @@ def test_private_sop_class(orthanc: Orthanc, pull: Pull, tmp_path: Path) -> None
         pydicom.dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
     assert orthanc.load(folder) == {"Success": 2}
     assert pull(orthanc, STUDY)[0] == 0
-    receipt = read_record(tmp_path / STUDY / "receipt.json", Receipt)
+    receipt = read_fitting(tmp_path / STUDY / "receipt.json")
     assert {one.sop_class_uid for one in receipt.received} == {CSA_NON_IMAGE, pydicom.uid.MRImageStorage}
 
 

@@ -18,8 +18,11 @@ from pacs2bids.pacs.pull import Patience, pull_from_pacs
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.sources import pull_from_folder
-from pacs2bids.peers import FolderSource, PacsPeer, Slot
+from pacs2bids.pacs.web_pull import pull_from_web
+from pacs2bids.peers import FolderSource, PacsPeer, Slot, WebPeer
 from peers.instances import STUDY, write_study
+from peers.receipts import read_fitting
+from peers.web_server import web_pacs, web_server
 
 QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.1)
 
@@ -218,3 +221,13 @@ def test_against_a_folder(pulled: Path, capsys: pytest.CaptureFixture[str]) -> N
         )
         assert main(words) == 2
         assert "no source is called 'x'" in capsys.readouterr().err
+
+
+def test_against_a_dicomweb_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / STUDY
+    with web_server(web_pacs(write_study(tmp_path / "pacs"))) as server:
+        pull_from_web(WebPeer(name="main", url=server.url), STUDY, out, patience=QUICK)
+        assert {one.way for one in read_fitting(out / "receipt.json").transfers} == {"wado"}
+        config = str(config_of(tmp_path, f"{{kind: dicomweb, url: '{server.url}'}}"))
+        assert main(["verify", str(out), "--pacs", "--config", config]) == 0
+        assert capsys.readouterr().out.endswith(", and main has the same\n")

@@ -98,9 +98,26 @@ def test_error_names_ten_and_counts_the_rest(tmp_path: Path) -> None:
     error = receipts.missing_error(receipt, where=Path("w/receipt"), cause="the PACS slept", hint="Wake it")
     named = ", ".join(f"1.2.1.{number}" for number in range(1, 11))
     assert str(error) == (
-        f"study 1.2: 1,012 of 1,013 announced instances are missing: {named} and 1,002 more; "
-        "refused: belongs to study 9.9; the PACS slept. Wake it. The whole list: w/receipt"
+        f"study 1.2: 1,012 of 1,013 announced instances are missing: {named} and 1,002 more of "
+        "series 1.2.1; refused: belongs to study 9.9; the PACS slept. Wake it. The whole list: w/receipt"
     )
+
+
+def test_error_names_some_of_each_series(tmp_path: Path) -> None:
+    listed = {f"1.2.{series}": tuple(f"1.2.{series}.{n}" for n in range(5)) for series in (1, 2, 3, 4, 5)}
+    receipt = receipts.made_out(
+        inbox_with(tmp_path, 0, 1),
+        source="s",
+        kind="pacs",
+        started=receipts.now(),
+        announced=receipts.Announcement(listed=listed, counted={}),
+    )
+    told = str(receipts.missing_error(receipt, where=Path("w"), cause="", hint="Ask"))
+    assert told.startswith(
+        "study 1.2: 23 of 25 announced instances are missing: 1.2.1.2, 1.2.1.3, 1.2.1.4 of "
+    )
+    assert "series 1.2.1; 1.2.2.0, 1.2.2.1, 1.2.2.2 and 2 more of series 1.2.2; " in told
+    assert told.endswith("and 2 more of series 1.2.3; some of 2 more series. Ask. The whole list: w")
 
 
 @pytest.mark.parametrize("size", [0, 10, 999_999, 9_940_000, 10_000_000, 1_234_567_890])

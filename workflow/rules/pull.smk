@@ -1,4 +1,5 @@
-# Brings one study whole. On this host, which the PACS knows; `--resources pacs=N` studies at a time.
+# Brings one study whole. On this host, which the PACS knows; `--resources pacs=N` studies at a time. Where
+# `courtesy.hours` are over, the job waits for them.
 
 
 localrules:

@@ -147,13 +147,13 @@ def log_series(receipt: Receipt) -> None:
 
 
 def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> PullError:
-    """The error for a study that is not complete: what is missing (the first ten by name), why, what to do.
+    """The error for a study that is not complete: what is missing (the first by name), why, what to do.
 
     ``where``: the receipt.
     """
     total = sum(map(len, receipt.announced.values()))
     short = _short(receipt)
-    what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {named(receipt.missing)}"
+    what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {_by_series(receipt)}"
     if not receipt.missing:
         what = f"all {total:,} listed instances came"
         what += "" if short else ", but the PACS announces more with each answer"
@@ -180,7 +180,20 @@ def _short(receipt: Receipt) -> list[str]:
     ]
 
 
-def named(uids: tuple[str, ...]) -> str:
-    """The first ten of them, for a person."""
-    first = ", ".join(uids[:_MOST_UIDS])
-    return f"{first} and {len(uids) - _MOST_UIDS:,} more" if len(uids) > _MOST_UIDS else first
+def _by_series(receipt: Receipt) -> str:
+    """The first of what is missing, series by series."""
+    missing = set(receipt.missing)
+    lacking = []
+    for series, announced in receipt.announced.items():
+        if uids := tuple(uid for uid in announced if uid in missing):
+            lacking.append((series, uids))
+    most = _MOST_UIDS // min(max(len(lacking), 1), _MOST_SERIES)
+    told = [f"{named(uids, most)} of series {series}" for series, uids in lacking[:_MOST_SERIES]]
+    more = len(lacking) - _MOST_SERIES
+    return "; ".join(told) + (f"; some of {more:,} more series" if more > 0 else "")
+
+
+def named(uids: tuple[str, ...], most: int = _MOST_UIDS) -> str:
+    """The first of them, for a person."""
+    first = ", ".join(uids[:most])
+    return f"{first} and {len(uids) - most:,} more" if len(uids) > most else first

@@ -61,7 +61,9 @@ def run(arguments: argparse.Namespace) -> str:
 def _folder_of(study: str, workdir: Path) -> Path:
     for folder in (Path(study), workdir / "studies" / study):
         if folder.is_dir():
-            return folder
+            # as Snakemake calls it, for the hint
+            whole, here = folder.resolve(), Path.cwd()
+            return whole.relative_to(here) if whole.is_relative_to(here) else folder
     hint = "Give the folder of a study, or a UID and --workdir"
     raise ConfigError("is no study that was pulled", where=study, hint=hint)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,7 @@ from pacs2bids.pacs.contents import (
     Problem,
     contents_of,
 )
+from pacs2bids.pacs.dicomdir import Listed
 from pacs2bids.pacs.matching import matches
 from pacs2bids.peers import Attributes
 
@@ -96,8 +98,8 @@ class LeftOut:
     """A file that is not served, and why. ``path``: below the root, for people.
 
     ``file``: the file, or the archive in which it is the ``member``-th; ``folder``: the folder or archive in
-    which it lies. UNREADABLE: it may be an instance that is lost, of the study if that is known. DUPLICATE: a
-    second file of ``sop_instance_uid``. Anything else is harmless.
+    which it lies. UNREADABLE: it may be an instance that is lost; its UIDs, if its header or a DICOMDIR tells
+    them. DUPLICATE: a second file of ``sop_instance_uid``. Anything else is harmless.
     """
 
     path: str
@@ -106,6 +108,7 @@ class LeftOut:
     reason: Reason
     detail: str
     study_instance_uid: str = ""
+    series_instance_uid: str = ""
     sop_instance_uid: str = ""
     member: int | None = None
 
@@ -177,6 +180,7 @@ class _Scan:
         self.root = root
         self.found: dict[str, _Found] = {}
         self.left_out: list[LeftOut] = []
+        self.listed: list[tuple[str, Listed]] = []  # by DICOMDIRs; with their paths below the root
         self._contents = contents
         self._reader = Reader()
 
@@ -198,6 +202,8 @@ class _Scan:
     def _add_entry(self, name: str, entry: Entry) -> None:
         path, content = self.root / name, entry.content
         shown = f"{name}!{entry.name}" if entry.name else name
+        here = shown[: 1 + max(shown.rfind("/"), shown.rfind("!"))]
+        self.listed += [(f"{here}{one.file}", one) for one in entry.listed]
         if isinstance(content, Problem):
             self.left_out.append(_left_out(path, shown, entry, content))
             return
@@ -225,7 +231,7 @@ def scan(path: Path, contents: Contents = contents_of) -> Catalogue:
         found.add(path.name)
     else:
         raise ConfigError("is no folder and no archive", where=str(path), hint="Name what holds DICOM files")
-    leftovers = _judged(found.left_out, found.found.values())
+    leftovers = _judged(found)
     if leftovers:
         # a README or a .DS_Store beside the images is nothing to worry about; a damaged header is
         harmless = all(one.reason is Reason.NOT_DICOM for one in leftovers)
@@ -276,19 +282,62 @@ def _duplicate(one: _Found, first: _Found) -> LeftOut:
     )
 
 
-def _judged(leftovers: list[LeftOut], found: Iterable[_Found]) -> list[LeftOut]:
-    """An empty file is a lost instance, unless it is hidden or called otherwise than all instances are."""
+def _judged(scanned: _Scan) -> list[LeftOut]:
+    """What is left out, and what is not even there; judged by all that is."""
+    found = scanned.found.values()
     suffixes = {_kind_of_name(one.name) for one in found} | {""}
+    here = {_plain_name(one.name) for one in found}
+    here |= {_plain_name(one.path) for one in scanned.left_out if one.reason is Reason.DUPLICATE}
+    listed = {
+        _plain_name(name): (name, one)
+        for name, one in scanned.listed
+        if _plain_name(name) not in here and one.sop_instance_uid not in scanned.found
+    }
+    judged = []
+    for one in scanned.left_out:
+        if (there := listed.pop(_plain_name(one.path), None)) is not None:
+            judged.append(_identified(one, there[1]))
+        elif _is_harmless(one, suffixes):
+            judged.append(replace(one, reason=Reason.NOT_DICOM, detail="is empty"))
+        else:
+            judged.append(one)
+    judged += [_missing(scanned.root, name, one) for name, one in listed.values()]
+    return judged
 
-    def is_harmless(one: LeftOut) -> bool:
-        name = PurePosixPath(one.path.rpartition("!")[2]).name
-        is_called_otherwise = _kind_of_name(name) not in suffixes and not name.endswith(ARCHIVE_SUFFIXES)
-        return one.detail == EMPTIED and (name.startswith(".") or is_called_otherwise)
 
-    return [
-        replace(one, reason=Reason.NOT_DICOM, detail="is empty") if is_harmless(one) else one
-        for one in leftovers
-    ]
+def _is_harmless(one: LeftOut, suffixes: Collection[str]) -> bool:
+    """An empty file is a lost instance, unless it is hidden or called otherwise than all instances are."""
+    name = PurePosixPath(one.path.rpartition("!")[2]).name
+    is_called_otherwise = _kind_of_name(name) not in suffixes and not name.endswith(ARCHIVE_SUFFIXES)
+    return one.detail == EMPTIED and (name.startswith(".") or is_called_otherwise)
+
+
+def _identified(one: LeftOut, listed: Listed) -> LeftOut:
+    """A file that is no instance, though a DICOMDIR lists it."""
+    return replace(
+        one,
+        reason=Reason.UNREADABLE,
+        study_instance_uid=listed.study_instance_uid,
+        series_instance_uid=listed.series_instance_uid,
+        sop_instance_uid=listed.sop_instance_uid,
+    )
+
+
+def _missing(root: Path, name: str, listed: Listed) -> LeftOut:
+    """A file that a DICOMDIR lists, and that is not there."""
+    there = LeftOut(
+        path=name,
+        file=root,
+        folder=root,
+        reason=Reason.UNREADABLE,
+        detail="is listed in the DICOMDIR, but is not there",
+    )
+    return _identified(there, listed)
+
+
+def _plain_name(name: str) -> str:
+    """A path as file systems of media may have changed it: case, and a version (ISO 9660 section 7.5)."""
+    return re.sub(r"(\.?;[0-9]+|\.)$", "", name).lower()
 
 
 def _kind_of_name(name: str) -> str:

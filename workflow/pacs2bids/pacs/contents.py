@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
@@ -27,6 +27,7 @@ from pacs2bids.pacs.archives import (
     is_archive,
     members,
 )
+from pacs2bids.pacs.dicomdir import Listed, listed_in
 
 # Attributes kept at each level. More than the standard asks for: labels are mapped from them.
 PATIENT_KEYS = (
@@ -89,6 +90,7 @@ _SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # behind compressed pixels (PS3.5 a
 _TAIL = 4096  # bytes in which that must be: little may follow
 _LONGEST_HEADER = 1 << 28  # bytes; those of 20,000 frames take 60 MB
 _LONGEST_ODD_HEADER = 1 << 22  # of those that pydicom reads: of nothing but empty elements in some 10 s
+_LONGEST_DIRECTORY = 1 << 24  # of 40,000 files
 _BLOCK = 512  # bytes that tell an archive
 _MOST_PROBLEMS = 1000  # that are told one by one, in each archive
 # the names of archives, and of files that hold one instance; by their content others are known, too
@@ -137,39 +139,61 @@ class Problem(Struct, frozen=True, array_like=True, tag="none"):
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """What a file holds, or one in it: the ``member``-th of an archive, which calls it ``name``."""
+    """What a file holds, or one in it: the ``member``-th of an archive, which calls it ``name``.
+
+    ``listed``: what it lists, if it is a DICOMDIR.
+    """
 
     content: Head | Problem
     size_bytes: int
     member: int | None = None
     name: str = ""
+    listed: tuple[Listed, ...] = ()
 
 
 def contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
     """What a file holds: one entry, or those of an archive. Raises OSError if it cannot be read."""
-    content, size_bytes = _content_of(reader, path)
-    if isinstance(content, Problem) and content.reason is Reason.NOT_DICOM:
-        with suppress(NoArchiveError):
-            return tuple(_members(reader, path, size_bytes))
-        if _is_called_an_archive(path.name):
-            content = Problem(Reason.UNREADABLE, "is no archive, though it is called so: a copy that failed?")
-    return (Entry(content, size_bytes),)
+    (entry,) = plain_contents_of(reader, path)
+    if not _is_harmless(entry.content):
+        return (entry,)
+    with suppress(NoArchiveError):
+        return tuple(_members(reader, path, entry.size_bytes))
+    if _is_called_an_archive(path.name):
+        what = "is no archive, though it is called so: a copy that failed?"
+        return (Entry(Problem(Reason.UNREADABLE, what), entry.size_bytes),)
+    return (entry,)
 
 
 def plain_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
     """As ``contents_of``; archives are not looked into."""
-    return (Entry(*_content_of(reader, path)),)
-
-
-def _content_of(reader: Reader, path: Path) -> tuple[Head | Problem, int]:
     # a pipe would block for ever
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return Problem(Reason.UNSUPPORTED, "is no file but a pipe or a device"), 0
+            return (Entry(Problem(Reason.UNSUPPORTED, "is no file but a pipe or a device"), 0),)
         size_bytes = status.st_size
-        return _head_of(reader, stream, size_bytes, partial(_tail, descriptor, size_bytes)), size_bytes
+        return (
+            _entry(
+                _head_of(reader, stream, size_bytes, partial(_tail, descriptor, size_bytes)),
+                stream,
+                size_bytes,
+            ),
+        )
+
+
+def _entry(content: Head | Problem, stream: Stream, size_bytes: int, member: Member | None = None) -> Entry:
+    """With what it lists, if it is a DICOMDIR."""
+    listed: tuple[Listed, ...] = ()
+    if isinstance(content, Problem) and content.detail == DICOMDIR:
+        stream.seek(0)
+        try:
+            listed = listed_in(stream)
+        except ValueError as error:
+            content = Problem(Reason.UNREADABLE, str(error))
+    if member is None:
+        return Entry(content, size_bytes, listed=listed)
+    return Entry(content, size_bytes, member.number, member.name, listed)
 
 
 def _tail(descriptor: int, size_bytes: int, wanted: int) -> bytes:
@@ -252,12 +276,12 @@ def _members(reader: Reader, path: Path, size_bytes: int) -> Iterator[Entry]:
     problems = Counter[Reason]()
     try:
         for member in members(path):
-            content = _member_content(reader, member)
-            if isinstance(content, Problem):
-                problems[content.reason] += 1
+            entry = _member_entry(reader, member)
+            if isinstance(entry.content, Problem):
+                problems[entry.content.reason] += 1
                 if problems.total() > _MOST_PROBLEMS:
                     continue
-            entries.append(Entry(content, member.size_bytes, member.number, member.name))
+            entries.append(entry)
     except NoArchiveError:
         raise
     except ArchiveError as error:
@@ -277,20 +301,20 @@ def _is_harmless(content: Head | Problem) -> bool:
     return isinstance(content, Problem) and content.reason is Reason.NOT_DICOM
 
 
-def _member_content(reader: Reader, member: Member) -> Head | Problem:
+def _member_entry(reader: Reader, member: Member) -> Entry:
     """Raises ArchiveError if the archive cannot be read on."""
+    stream = _Kept(member)
     if member.refusal is not None:
         is_lost = member.refusal not in (Refusal.LINK, Refusal.DEVICE)
-        return Problem(Reason.UNREADABLE if is_lost else Reason.UNSUPPORTED, member.refusal.value)
-    stream = _Kept(member)
+        problem = Problem(Reason.UNREADABLE if is_lost else Reason.UNSUPPORTED, member.refusal.value)
+        return _entry(problem, stream, member.size_bytes, member)
     content = _head_of(reader, stream, member.size_bytes)
     if _is_harmless(content) and _is_called_an_archive(member.name):
         stream.seek(0)
         if is_archive(stream.read(_BLOCK)):
-            return Problem(
-                Reason.UNREADABLE, "is an archive inside of an archive, which is not read: unpack it"
-            )
-    return content
+            what = "is an archive inside of an archive, which is not read: unpack it"
+            content = Problem(Reason.UNREADABLE, what)
+    return _entry(content, stream, member.size_bytes, member)
 
 
 def _is_called_an_archive(name: str) -> bool:
@@ -322,7 +346,8 @@ class _Kept:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._member.size_bytes}[whence]
         self._at = max(0, start + offset)
         if self._at == 0:  # to be read anew, by pydicom
-            self._most_bytes = _LONGEST_ODD_HEADER
+            is_directory = PurePosixPath(self._member.name).name.upper().startswith("DICOMDIR")
+            self._most_bytes = _LONGEST_DIRECTORY if is_directory else _LONGEST_ODD_HEADER
         return self._at
 
     def tell(self) -> int:

@@ -18,7 +18,6 @@ class Owners:
     """The studies of a catalogue, by folder. An archive counts as a folder."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._known = {study.study_instance_uid for study in catalogue.studies}
         # folder -> study -> the names in that folder under which it has files; "" for files of its own
         self._below: dict[Path, dict[str, set[str]]] = {}
         for study in catalogue.studies:
@@ -33,7 +32,7 @@ class Owners:
 
     def told(self, leftover: LeftOut) -> str:
         """The one study whose receipt tells of a file, so that all are told of."""
-        if leftover.study_instance_uid in self._known:
+        if leftover.study_instance_uid:
             return leftover.study_instance_uid
         return next(iter(self._near(leftover)[1]), "")
 

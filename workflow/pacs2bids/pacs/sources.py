@@ -15,6 +15,10 @@ from pacs2bids.pacs.owners import Owners
 from pacs2bids.peers import FolderSource
 
 _MOST_NAMED = 3  # files, in an error
+_HINT = (
+    "Copy those files into the source again, or take them (and a DICOMDIR that lists them) out of it if they \
+are no loss; then run again"
+)
 
 
 def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path) -> Receipt:
@@ -44,7 +48,7 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
         source=source.name,
         kind="folder",
         started=started,
-        announced=_announcement(study),
+        announced=_announcement(study, lost),
         stable=not lost,  # there may be more than is announced
     )
     receipts.log_series(receipt)
@@ -55,32 +59,41 @@ def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path
 
 
 def _not_whole(receipt: Receipt, lost: list[LeftOut], path: Path) -> PullError:
-    hint = (
-        "Copy those files into the source again, or take them out of it if they are no loss; then run again"
-    )
     if receipt.missing:
-        return receipts.missing_error(receipt, where=path, cause="", hint=hint)
-    named = "; ".join(f"{one.path} {one.detail}" for one in lost[:_MOST_NAMED])
-    more = f"; and {len(lost) - _MOST_NAMED:,} more" if len(lost) > _MOST_NAMED else ""
-    what = f"instances of it may be lost: {named}{more}"
-    where = f"study {receipt.study_instance_uid}"
-    return PullError(what, where=where, hint=f"{hint}. The whole list: {path}")
+        return receipts.missing_error(receipt, where=path, cause="", hint=_HINT)
+    where, hint = f"study {receipt.study_instance_uid}", f"{_HINT}. The whole list: {path}"
+    return PullError(f"instances of it may be lost: {_named(lost)}", where=where, hint=hint)
 
 
-def _announcement(study: Study) -> receipts.Announcement:
+def _announcement(study: Study, lost: Iterable[LeftOut]) -> receipts.Announcement:
+    """What is there, and what should be: a DICOMDIR may list more."""
     listed = {
-        series.series_instance_uid: tuple(sorted(one.sop_instance_uid for one in series.instances))
+        series.series_instance_uid: {one.sop_instance_uid for one in series.instances}
         for series in study.series
     }
-    return receipts.Announcement(listed=listed, counted={})
+    for one in lost:
+        if one.series_instance_uid and one.sop_instance_uid:
+            listed.setdefault(one.series_instance_uid, set()).add(one.sop_instance_uid)
+    return receipts.Announcement(
+        listed={uid: tuple(sorted(uids)) for uid, uids in listed.items()}, counted={}
+    )
 
 
 def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) -> Study:
     for study in catalogue.studies:
         if study.study_instance_uid == study_instance_uid:
             return study
+    where = f"study {study_instance_uid} in {source}"
+    lost = [one for one in catalogue.leftovers if one.study_instance_uid == study_instance_uid]
+    if lost:
+        raise PullError(f"all of its files are lost: {_named(lost)}", where=where, hint=_HINT)
     hint = f"It holds {len(catalogue.studies)} studies; 'pacs2bids query --list' shows them"
-    raise PullError("holds no such study", where=f"study {study_instance_uid} in {source}", hint=hint)
+    raise PullError("holds no such study", where=where, hint=hint)
+
+
+def _named(lost: list[LeftOut]) -> str:
+    named = "; ".join(f"{one.path} {one.detail}" for one in lost[:_MOST_NAMED])
+    return f"{named}; and {len(lost) - _MOST_NAMED:,} more" if len(lost) > _MOST_NAMED else named
 
 
 def _items(study: Study) -> list[Item]:
@@ -126,5 +139,5 @@ def _note_leftovers(inbox: Inbox, catalogue: Catalogue, study: Study) -> list[Le
         if is_lost:
             lost.append(leftover)
         if is_lost or study.study_instance_uid == owners.told(leftover):
-            inbox.refuse("", f"{leftover.path}: {leftover.detail}")
+            inbox.refuse(leftover.sop_instance_uid, f"{leftover.path}: {leftover.detail}")
     return lost

@@ -103,6 +103,10 @@ class Config:
     on_broken_series: str
     second_opinion: str
 
+    def memory(self, source: str) -> Path:
+        """Where it is recorded what the files of a source held when they were read last."""
+        return self.workdir / "sources" / f"{source}.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcesOnly:

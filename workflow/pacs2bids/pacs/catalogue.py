@@ -201,6 +201,7 @@ class _Scan:
 
     def _add_entry(self, name: str, entry: Entry) -> None:
         path, content = self.root / name, entry.content
+        name = os.fsencode(name).decode(errors="replace")  # it need not be Unicode, what we write must
         shown = f"{name}!{entry.name}" if entry.name else name
         here = shown[: 1 + max(shown.rfind("/"), shown.rfind("!"))]
         self.listed += [(f"{here}{one.file}", one) for one in entry.listed]

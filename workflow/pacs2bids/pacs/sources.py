@@ -12,6 +12,7 @@ from pacs2bids.pacs.catalogue import Catalogue, LeftOut, Study, scan
 from pacs2bids.pacs.delivery import Delivery, Item
 from pacs2bids.pacs.inbox import Identity, Inbox
 from pacs2bids.pacs.owners import Owners
+from pacs2bids.pacs.remembered import Remembered
 from pacs2bids.peers import FolderSource
 
 _MOST_NAMED = 3  # files, in an error
@@ -21,20 +22,35 @@ are no loss; then run again"
 )
 
 
-def pull_from_folder(source: FolderSource, study_instance_uid: str, folder: Path) -> Receipt:
+def catalogue_of(source: FolderSource, memory: Path | None) -> Catalogue:
+    """What a source holds. ``memory``: the record of what was read of it before; None: all is read.
+
+    Raises ConfigError if there is no such folder or archive.
+    """
+    if memory is None:
+        return scan(source.path)
+    remembered = Remembered(memory)
+    catalogue = scan(source.path, remembered)
+    remembered.save()
+    return catalogue
+
+
+def pull_from_folder(
+    source: FolderSource, study_instance_uid: str, folder: Path, memory: Path | None = None
+) -> Receipt:
     """Bring the instances of one study into ``folder``, and write their receipt.
 
     Files are linked, members of archives unpacked. The receipt announces what the source holds. A second file
     of an instance becomes a duplicate, or a conflict if its content differs. Files that cannot be read stand
     in it as refused; the study is not complete if they may be instances of it. Raises PullError if the source
     does not hold the study or not all of it can be brought over; ConfigError if ``folder`` lies in the source
-    or there is no such source.
+    or there is no such source. ``memory``: as of ``catalogue_of``.
     """
     if folder.resolve().is_relative_to(source.path.resolve()):
         hint = "Give workdir a place outside it, so that it is not searched for studies"
         raise ConfigError(f"lies inside the source {source.path}", where=str(folder), hint=hint)
     started = receipts.now()
-    catalogue = scan(source.path)
+    catalogue = catalogue_of(source, memory)
     study = _study(catalogue, study_instance_uid, source)
     inbox = Inbox(folder, study_instance_uid)
     inbox.resume(receipts.earlier(folder))

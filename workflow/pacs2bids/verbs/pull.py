@@ -48,7 +48,7 @@ def _pull(config: Config, name: str, study: str, out: Path) -> Receipt:
     if isinstance(source, FolderSource):
         from pacs2bids.pacs.sources import pull_from_folder  # noqa: PLC0415
 
-        return pull_from_folder(source, study, out)
+        return pull_from_folder(source, study, out, config.memory(name))
     if isinstance(source, WebPeer):
         from pacs2bids.pacs.web_pull import pull_from_web  # noqa: PLC0415
 

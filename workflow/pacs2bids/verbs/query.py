@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.identities and not arguments.dry_run:
         raise ConfigError("--identities goes with --dry-run or --list")
     config = load_config(arguments.config)
-    sources = _Sources(config.sources)
+    sources = _Sources(config.sources, config.memory)
     from pacs2bids.pacs.listing import IDENTITIES  # noqa: PLC0415 - a wrong config is told before pydicom loads
 
     answer = _asked(config, arguments.config, sources.ask, IDENTITIES if arguments.identities else ())
@@ -292,10 +292,12 @@ def _questions(config: SourcesOnly, source: str | None, match: Sequence[str]) ->
 
 
 class _Sources:
-    """Asks the sources of a configuration; a folder is read once."""
+    """Asks the sources of a configuration; a folder is read once. ``memory``: where that is recorded."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self._sources = sources
+    def __init__(
+        self, sources: Mapping[str, Source], memory: Callable[[str], Path | None] = lambda _: None
+    ) -> None:
+        self._sources, self._memory = sources, memory
         self._catalogues: dict[str, Catalogue] = {}
 
     def ask(self, name: str, questions: Sequence[Attributes]) -> Sequence[Attributes]:
@@ -309,8 +311,8 @@ class _Sources:
 
             return [one for question in questions for one in web_find.find(source, "STUDY", question)]
         if name not in self._catalogues:
-            from pacs2bids.pacs.catalogue import scan  # noqa: PLC0415
+            from pacs2bids.pacs.sources import catalogue_of  # noqa: PLC0415
 
-            self._catalogues[name] = scan(source.path)
+            self._catalogues[name] = catalogue_of(source, self._memory(name))
         found = self._catalogues[name].find
         return [answer for question in questions for answer in found("STUDY", question)]

@@ -224,14 +224,24 @@ def test_series_of_which_nothing_came_are_asked_for_as_a_whole(pacs: WebPacs, tm
     assert [(one.level, one.came) for one in receipt.transfers] == [("SERIES", 5)]
 
 
-def test_a_part_that_is_cut_but_well_enclosed_is_refused(tmp_path: Path) -> None:
+def enclosed(_: Asked, contents: list[bytes]) -> Answer:
+    return instances([contents[0][:-20]], counted=False)
+
+
+def broken_off(_: Asked, contents: list[bytes]) -> Answer:
+    return Answer(headers=instances([]).headers, body=[b"".join(multipart(contents))[:-100]])
+
+
+# the second is too large to be held in memory: what of it is on the disk must go again
+@pytest.mark.parametrize("size", [128, 9_000_000])
+@pytest.mark.parametrize("break_it", [enclosed, broken_off])
+def test_pixels_that_are_cut(tmp_path: Path, size: int, break_it: Retrieve) -> None:
     dataset = instance(1)
-    dataset.Rows = dataset.Columns = 8
-    dataset.BitsAllocated, dataset.PixelData = 16, bytes(128)
+    dataset.BitsAllocated, dataset.PixelData = 16, bytes(size)
     dataset["PixelData"].VR = "OW"
     pydicom.dcmwrite(tmp_path / "1.dcm", dataset, enforce_file_format=True)
     pacs = web_pacs([tmp_path / "1.dcm"])
-    pacs.retrieve = once(lambda _, contents: instances([contents[0][:-20]], counted=False))
+    pacs.retrieve = once(break_it)
     receipt = pull(pacs, tmp_path / "out")
     assert_complete(receipt, pacs, tmp_path / "out")
     assert receipt.transfers[0].completed == 0

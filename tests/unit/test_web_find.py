@@ -287,6 +287,12 @@ def test_a_server_that_is_not_there() -> None:
         find(peer(server.url), "STUDY", {"StudyInstanceUID": ""})
 
 
+@pytest.mark.parametrize("url", ["https://pacs.example:port/rs", "http:///rs", "https://[1.2.3.4/rs"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigError, match="url is no address of a server"):
+        find(peer(url), "STUDY", {"StudyInstanceUID": ""})
+
+
 def test_a_host_that_speaks_no_tls() -> None:
     with web_server(lambda _: json_answer([])) as server, pytest.raises(QueryError) as error:
         find(peer(server.url.replace("http:", "https:")), "STUDY", {"StudyInstanceUID": ""})

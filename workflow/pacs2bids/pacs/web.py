@@ -18,13 +18,14 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ProtocolError, SSLError
 
-from pacs2bids.model import QueryError, UnavailableError
+from pacs2bids.model import ConfigError, QueryError, UnavailableError
 from pacs2bids.pacs.tls import client_context, trouble_with
 from pacs2bids.pacs.web_auth import authorization, place_of, warn_of_exposure
 from pacs2bids.peers import WebPeer
 
 _CONNECT_TIMEOUT_S = 10.0
-_SILENCE_S = 120.0  # before an answer, and between two of its pieces
+# before an answer, and between two of its pieces; Orthanc reads each file for a page of 1000 instances
+_SILENCE_S = 300.0
 _LONGEST_WAIT_S = 120.0  # that a server may ask of us; for more, come back another time
 _FIRST_WAIT_S = 1.0
 _MOST_REDIRECTS = 5
@@ -56,29 +57,17 @@ class AnswerError(QueryError):
 class Client:
     """Asks one DICOMweb server; may be used by several threads.
 
-    ``sleep``: how to wait, in seconds. Raises ConfigError if a file of ``web.tls`` is of no use.
+    ``sleep``: how to wait, in seconds. Raises ConfigError if the address or a file of ``web.tls`` is of no
+    use.
     """
 
     def __init__(self, web: WebPeer, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.web = web
         self._sleep = sleep
+        self._pool = _pool(web)
         self._root = urlsplit(web.url)
-        timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_S)
-        host, port, most = self._root.hostname or "", self._root.port, max(1, web.courtesy.moves)
-        self._pool: urllib3.HTTPConnectionPool
-        if self._root.scheme == "https":
-            self._pool = urllib3.HTTPSConnectionPool(
-                host,
-                port,
-                timeout=timeout,
-                maxsize=most,
-                ssl_context=client_context(web.tls),
-                server_hostname=web.tls.server_name or None,
-            )
-        else:
-            self._pool = urllib3.HTTPConnectionPool(host, port, timeout=timeout, maxsize=most)
         warn_of_exposure(web)
-        if place_of(web) and self._root.scheme == "http" and not _is_loopback(host):
+        if place_of(web) and self._root.scheme == "http" and not _is_loopback(self._root.hostname or ""):
             log.warning("%s: the secret travels unencrypted; use https", web)
 
     @contextmanager
@@ -217,6 +206,28 @@ class Client:
         if self.web.token is None:
             return "the server does not accept user and password", f"Check user, and {place}"
         return "the server does not accept the token: it may have expired", f"Renew it in {place}"
+
+
+def _pool(web: WebPeer) -> urllib3.HTTPConnectionPool:
+    """Connections to the one host. Raises ConfigError if the address is none."""
+    timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_S)
+    most = max(1, web.courtesy.moves)
+    try:
+        root = urlsplit(web.url)
+        host, port = root.hostname or "", root.port
+        if root.scheme == "http":
+            return urllib3.HTTPConnectionPool(host, port, timeout=timeout, maxsize=most)
+        return urllib3.HTTPSConnectionPool(
+            host,
+            port,
+            timeout=timeout,
+            maxsize=most,
+            ssl_context=client_context(web.tls),
+            server_hostname=web.tls.server_name or None,
+        )
+    except (ValueError, HTTPError):  # a port that is no number, a host that is no name
+        hint = "Write it as https://host/path or https://host:port/path"
+        raise ConfigError("url is no address of a server", where=str(web), hint=hint) from None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

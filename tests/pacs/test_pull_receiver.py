@@ -34,6 +34,7 @@ from pacs2bids.pacs.receiver import Address, Receiver, receiving
 from pacs2bids.pacs.sender import Destination, Originator, Sender
 from peers.available import unavailable
 from peers.instances import CSA_NON_IMAGE, SERIES, STUDY, data_set_bytes, first_of, instance
+from peers.requestor import parked
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def associated(receiver: Receiver, *, calling: str = "PACS", called: str = "US")
     entity = AE(ae_title=calling)
     for sop_class in (MRImageStorage, CSA_NON_IMAGE):
         entity.add_requested_context(sop_class, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
-    association = entity.associate("127.0.0.1", receiver.port, ae_title=called)
+    association = parked(entity.associate("127.0.0.1", receiver.port, ae_title=called))
     try:
         yield association
     finally:
@@ -148,6 +149,9 @@ def test_deflated_data_set_that_cannot_be_inflated_is_refused_with_the_reason(tm
     path.write_bytes(path.read_bytes()[:length] + b"\xff" * 100)
     broken = Instance(
         path=path,
+        member=None,
+        name=path.name,
+        size_bytes=path.stat().st_size,
         sop_instance_uid=dataset.SOPInstanceUID,
         sop_class_uid=MRImageStorage,
         transfer_syntax_uid=DeflatedExplicitVRLittleEndian,

@@ -97,5 +97,8 @@ class Acceptor(ThreadedAssociationServer):
             if call.dul.socket is not None and call.dul.socket.socket is not None:
                 with suppress(OSError):
                     call.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+            if not call.is_established:
+                waiting: Any = call.dul.to_user_queue
+                waiting.put(None)  # what it gets when it has waited long enough for a request
         for call in calls:
             call.join(_END_S)

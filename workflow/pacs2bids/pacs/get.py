@@ -29,7 +29,8 @@ from pacs2bids.pacs.dimse import (
 )
 from pacs2bids.pacs.find import associated, find
 from pacs2bids.pacs.inbox import Inbox, is_uid
-from pacs2bids.pacs.receiver import on_data, process_settings, store
+from pacs2bids.pacs.receiver import process_settings
+from pacs2bids.pacs.storing import store_into
 from pacs2bids.pacs.transport import Explanation, Request, explained
 from pacs2bids.peers import GET, PacsPeer
 
@@ -88,7 +89,10 @@ log = logging.getLogger("pacs2bids.pull")
 def getting(peer: PacsPeer, inbox: Inbox) -> Iterator[GetTransport]:
     """C-GET into ``inbox``."""
     with process_settings():
-        yield GetTransport(peer, inbox)
+        try:
+            yield GetTransport(peer, inbox)
+        finally:
+            inbox.flush()
 
 
 class GetTransport:
@@ -113,7 +117,7 @@ class GetTransport:
         self._sop_classes = self._sop_classes or self._asked_classes(request.study_instance_uid)
         contexts = [build_context(_MODEL), *contexts_for(self._sop_classes)]
         roles = [build_role(one, scp_role=True) for one in self._sop_classes]
-        handlers = [(evt.EVT_C_STORE, store, [self._inbox]), (evt.EVT_DATA_RECV, on_data, [self._inbox])]
+        handlers = [(evt.EVT_CONN_OPEN, lambda event: store_into(self._inbox, event.assoc))]
         with associated(
             self._peer, contexts, response_timeout_s=LONGEST_TRANSFER_S, handlers=handlers, roles=roles
         ) as association:

@@ -3,7 +3,8 @@
 Under the study's folder: ``dicom/<SeriesInstanceUID>/<SOPInstanceUID>.dcm``, and ``quarantine/`` for a
 second, different content under a SOPInstanceUID that is already there. Folders are 0700 and files 0600: they
 identify patients. A file stands under its name only when it is whole and on the disk: it is written as
-``*.part``, flushed, then renamed.
+``*.part``, flushed, then renamed. Who sends may go on meanwhile: that he was told 0000 proves nothing to us,
+and an instance that the disk did not take is asked for again.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
-
-from pydicom.tag import BaseTag
+from typing import TypeAlias
 
 from pacs2bids.files import private_folder, sha256
 from pacs2bids.model import ReceivedInstance, Refused
@@ -31,7 +33,12 @@ from pacs2bids.pacs.left_behind import left_behind
 # PS3.5 section 9.1: digits and dots, at most 64. Leading zeros are common in the field and harmless here;
 # what matters is that the UID can be a file name.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_SERIES_INSTANCE_UID = 0x0020000E
+
+_PIECE = 1 << 20  # bytes
+_FLUSHERS = 4  # a file system commits together what is flushed together
+_MOST_UNFLUSHED = 64
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -39,11 +46,6 @@ log = logging.getLogger("pacs2bids.pull")
 def is_uid(text: str) -> bool:
     """Whether a text is a UID, and with that a safe file name."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
-
-
-def after_series(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    """Where reading an instance's head may stop: the UIDs of study and series are behind us."""
-    return int(tag) > _SERIES_INSTANCE_UID
 
 
 class Kept(Enum):
@@ -77,31 +79,61 @@ class Inbox:
         self.size_bytes = 0  # of all that is there
         self._changed = threading.Condition()
         self._numbers = itertools.count()
+        self._digests: dict[str, str] = {}  # of what is here, and of what is on its way to the disk
         self._received: dict[str, ReceivedInstance] = {}
         self._refused: set[tuple[str, str]] = set()
         self._duplicates: set[str] = set()
         self._conflicting: set[str] = set()
         self._foreign: set[str] = set()
+        self._flushers = ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="flush")
+        self._unflushed = 0
         for part in self.dicom.glob("*/.*.part"):  # of an attempt that was killed
             part.unlink()
 
     # ------------------------------------------------------------------------------------------ coming in
 
-    def write(self, identity: Identity, content: Iterable[bytes | memoryview]) -> Kept:
+    def incoming(self, identity: Identity) -> Incoming:
+        """Begin with an instance that comes piece by piece. Raises OSError if it cannot be written."""
+        part = self._part(identity)
+        try:
+            part.parent.mkdir(mode=0o700, exist_ok=True)
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            self.disk_error = error
+            raise
+        return Incoming(self, identity, part, handle)
+
+    def write(self, identity: Identity, content: Iterable[Bytes]) -> Kept:
         """Keep an instance given as the pieces of its file, which may be on their way still.
 
-        Raises OSError if it cannot be written, and whatever ``content`` raises when it breaks off (which must
-        be no OSError); nothing is left behind then.
+        Raises OSError if it cannot be written, and whatever ``content`` raises when it breaks off; nothing is
+        left behind then.
         """
-        return self._keep(identity, lambda part: _write(part, content))
+        incoming = self.incoming(identity)
+        try:
+            for piece in content:
+                incoming.write(piece)
+            return incoming.keep()
+        except BaseException:
+            incoming.discard()
+            raise
 
     def link(self, identity: Identity, source: Path) -> Kept:
         """Keep an instance that lies in a file: a hard link, or a copy across file systems.
 
         The source is not touched. Raises OSError as ``write``.
         """
-        digest = sha256(source)
-        return self._keep(identity, lambda part: _link(source, part, digest))
+        part = self._part(identity)
+        try:
+            part.parent.mkdir(mode=0o700, exist_ok=True)
+            part.hardlink_to(source.resolve(strict=True))
+        except OSError:  # another file system, or one without links, or fs.protected_hardlinks
+            with source.open("rb") as stream:
+                return self.write(identity, iter(lambda: stream.read(_PIECE), b""))
+        digest = sha256(part)
+        kept = self._claim(identity, digest)
+        self._settle(identity, part, digest, kept)
+        return kept
 
     def resume(self, earlier: Iterable[ReceivedInstance] = ()) -> int:
         """Take the whole files that an earlier attempt left in their places; returns how many.
@@ -114,9 +146,7 @@ class Inbox:
                 path.rename(private_folder(self.folder / "quarantine") / path.name)
                 log.warning("%s: %s; moved to quarantine", path, found)
                 continue
-            with self._changed:
-                self._received[found.sop_instance_uid] = found
-                self.size_bytes += found.bytes
+            self._note(found)
         return len(self._received)
 
     def refuse(self, sop_instance_uid: str, reason: str) -> bool:
@@ -138,51 +168,82 @@ class Inbox:
         """Note that data are coming in."""
         self.last_activity_s = time.monotonic()
 
-    def _keep(self, identity: Identity, fill: Callable[[Path], str]) -> Kept:
-        path = self.dicom / identity.series_instance_uid / f"{identity.sop_instance_uid}.dcm"
-        part = path.with_name(f".{path.name}.{next(self._numbers)}.part")
+    def flush(self) -> None:
+        """Wait until what came is on the disk, or has failed to go there."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unflushed)
+
+    def _soon(self, settling: Callable[[], None]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._unflushed < _MOST_UNFLUSHED)
+            self._unflushed += 1
+        self._flushers.submit(settling).add_done_callback(self._flushed)
+
+    def _flushed(self, _: Future[None]) -> None:
+        with self._changed:
+            self._unflushed -= 1
+            self._changed.notify_all()
+
+    def _part(self, identity: Identity) -> Path:
+        name = f".{identity.sop_instance_uid}.dcm.{next(self._numbers)}.part"
+        return self.dicom / identity.series_instance_uid / name
+
+    def _claim(self, identity: Identity, digest: str) -> Kept:
+        """What becomes of an instance whose bytes are all here: the first to come has the name."""
+        uid = identity.sop_instance_uid
+        with self._changed:
+            first = self._digests.setdefault(uid, "")
+            if not first:
+                self._digests[uid] = digest
+                return Kept.NEW
+            if first == digest:
+                self._duplicates.add(uid)
+                return Kept.DUPLICATE
+            self._conflicting.add(uid)
+            return Kept.CONFLICTING
+
+    def _settle(self, identity: Identity, part: Path, digest: str, kept: Kept) -> None:
+        """Give a whole file the place that it has a claim to. Raises OSError."""
+        uid = identity.sop_instance_uid
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            digest = fill(part)
-            with self._changed:
-                kept = self._settle(identity, digest, part, path)
-                self._changed.notify_all()
-        except BaseException as error:
-            if isinstance(error, OSError):
-                self.disk_error = error
+            if kept is Kept.NEW:
+                record = self._record(identity, part, digest)
+                part.rename(self.dicom / record.path)
+                self._note(record)
+            elif kept is Kept.CONFLICTING:
+                part.rename(private_folder(self.folder / "quarantine") / f"{uid}.{digest[:8]}.dcm")
+            else:
+                part.unlink()
+        except OSError as error:
+            self._fail(identity, kept, error)
             with suppress(OSError):
                 part.unlink()
             raise
         self.touch()
-        return kept
 
-    def _settle(self, identity: Identity, digest: str, part: Path, path: Path) -> Kept:
-        uid = identity.sop_instance_uid
-        first = self._received.get(uid)
-        if first is None:
-            part.rename(path)
-            self._received[uid] = self._record(identity, path, digest)
-            self.size_bytes += self._received[uid].bytes
-            return Kept.NEW
-        if first.sha256 == digest:
-            part.unlink()
-            self._duplicates.add(uid)
-            return Kept.DUPLICATE
-        quarantine = private_folder(self.folder / "quarantine")
-        part.rename(quarantine / f"{uid}.{digest[:8]}.dcm")
-        self._conflicting.add(uid)
-        return Kept.CONFLICTING
+    def _note(self, record: ReceivedInstance) -> None:
+        with self._changed:
+            self._received[record.sop_instance_uid] = record
+            self._digests[record.sop_instance_uid] = record.sha256
+            self.size_bytes += record.bytes
+            self._changed.notify_all()
 
-    def _record(self, identity: Identity, path: Path, digest: str) -> ReceivedInstance:
+    def _record(self, identity: Identity, part: Path, digest: str) -> ReceivedInstance:
         return ReceivedInstance(
             sop_instance_uid=identity.sop_instance_uid,
             sop_class_uid=identity.sop_class_uid,
             series_instance_uid=identity.series_instance_uid,
             transfer_syntax_uid=identity.transfer_syntax_uid,
-            path=path.relative_to(self.dicom).as_posix(),
-            bytes=path.stat().st_size,
+            path=f"{identity.series_instance_uid}/{identity.sop_instance_uid}.dcm",
+            bytes=part.stat().st_size,
             sha256=digest,
         )
+
+    def _fail(self, identity: Identity, kept: Kept, error: OSError) -> None:
+        self.disk_error = error
+        if kept is Kept.NEW:
+            with self._changed:
+                self._digests.pop(identity.sop_instance_uid, None)
 
     # ------------------------------------------------------------------------------------------ asking
 
@@ -240,26 +301,67 @@ class Inbox:
             return tuple(sorted(self._foreign))
 
 
-def _write(part: Path, content: Iterable[bytes | memoryview]) -> str:
-    """Fill a new file; returns its SHA-256."""
-    digest = hashlib.sha256()
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        for piece in content:
-            digest.update(piece)
-            rest = memoryview(piece)
+class Incoming:
+    """An instance on its way to the disk: ``write`` its pieces, then ``keep`` or ``discard`` it.
+
+    ``write`` and ``keep`` raise OSError if the disk does not take it; ``discard`` it then.
+    """
+
+    def __init__(self, inbox: Inbox, identity: Identity, part: Path, handle: int) -> None:
+        self._inbox, self._identity, self._part = inbox, identity, part
+        self._file = os.fdopen(handle, "wb", buffering=0)
+        self._digest = hashlib.sha256()
+
+    def write(self, piece: Bytes) -> None:
+        """The next bytes of its file."""
+        self._digest.update(piece)
+        rest = memoryview(piece)
+        try:
             while rest:
-                rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)  # before its name says that it is whole
-    finally:
-        os.close(handle)  # may be the first to say that the disk is full (NFS)
-    return digest.hexdigest()
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._inbox.disk_error = error
+            raise
 
+    def keep(self) -> Kept:
+        """It is whole: put it into its place."""
+        digest = self._digest.hexdigest()
+        kept = self._inbox._claim(self._identity, digest)
+        self._settle(digest, kept)
+        return kept
 
-def _link(source: Path, part: Path, digest: str) -> str:
-    whole = source.resolve(strict=True)
-    try:
-        part.hardlink_to(whole)
-    except OSError:  # another file system, or one without links, or fs.protected_hardlinks
-        return _write(part, [whole.read_bytes()])
-    return digest
+    def keep_soon(self) -> Kept:
+        """It is whole: put it into its place, without waiting for the disk.
+
+        If the disk does not take it, it is noted as refused.
+        """
+        digest = self._digest.hexdigest()
+        kept = self._inbox._claim(self._identity, digest)
+        self._inbox._soon(partial(self._settle_or_refuse, digest, kept))
+        return kept
+
+    def discard(self) -> None:
+        """It will not become whole."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._part.unlink()
+
+    def _settle(self, digest: str, kept: Kept) -> None:
+        try:
+            if kept is not Kept.DUPLICATE:
+                os.fsync(self._file.fileno())  # before its name says that it is whole
+            self._file.close()  # may be the first to say that the disk is full (NFS)
+        except OSError as error:
+            self._inbox._fail(self._identity, kept, error)
+            raise
+        self._inbox._settle(self._identity, self._part, digest, kept)
+
+    def _settle_or_refuse(self, digest: str, kept: Kept) -> None:
+        try:
+            self._settle(digest, kept)
+        except OSError as error:
+            self.discard()
+            uid, reason = self._identity.sop_instance_uid, f"cannot be written: {error.strerror}"
+            self._inbox.refuse(uid, reason)
+            log.warning("instance %s %s", uid, reason)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,11 +80,23 @@ def _unknown(reader: Reader, path: Path, study_instance_uid: str, digest: str) -
 def _is_whole(path: Path, parsed: ParsedFile, size_bytes: int) -> bool:
     """Whether a file ends with the value of its last element (PS3.5 section 7.1), mostly its pixels."""
     if parsed.transfer_syntax_uid == _DEFLATED:
-        return True  # that it could be inflated is the proof
+        return _inflates(path)
     pixels = parsed.pixels
     if pixels is not None and pixels.length is not None and pixels.offset + pixels.length == size_bytes:
         return True
     return _ends_well(path)
+
+
+def _inflates(path: Path) -> bool:
+    """Whether a deflated data set has its end (PS3.5 annex A.5: raw deflate, no zlib header)."""
+    content = path.read_bytes()
+    meta_bytes = int.from_bytes(content[140:144], "little")  # of (0002,0000), PS3.10 section 7.1
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflater.decompress(content[144 + meta_bytes :])
+    except zlib.error:
+        return False
+    return inflater.eof
 
 
 def _ends_well(path: Path) -> bool:

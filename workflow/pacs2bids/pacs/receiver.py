@@ -8,40 +8,26 @@ from __future__ import annotations
 
 import errno
 import logging
-import socket
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
 from pydicom.config import IGNORE, settings
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context, evt
 
 from pacs2bids.model import PullError
 from pacs2bids.pacs.acceptor import Acceptor, Entity
-from pacs2bids.pacs.inbox import Identity, Inbox, Kept, after_series, is_uid
+from pacs2bids.pacs.heads import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.pacs.storing import SUCCESS, store_into
 from pacs2bids.pacs.tls import refused_caller, server_context
 from pacs2bids.peers import Tls
 
-IMPLEMENTATION_CLASS_UID = UID("2.25.38391135611779705313118730173819751004")
-IMPLEMENTATION_VERSION_NAME = "PACS2BIDS"
-
-# answers to C-STORE, PS3.4 table B.2-1 and PS3.7 annex C
-SUCCESS = 0x0000
-NOT_AUTHORIZED = 0x0124
-OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-
 _VERIFICATION = "1.2.840.10008.1.1"
-_QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux
+_MOST_AT_ONCE = 50
+_LARGEST_PDU = 1 << 20  # bytes: what an association holds in memory at most, of data that come
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -90,8 +76,11 @@ def receiving(address: Address, inbox: Inbox) -> Iterator[Receiver]:
     with process_settings():
         acceptor = _acceptor(address, inbox, receiver)
         receiver.port = acceptor.server_address[1]
-        with acceptor.serving():
-            yield receiver
+        try:
+            with acceptor.serving():
+                yield receiver
+        finally:
+            inbox.flush()
 
 
 def _acceptor(address: Address, inbox: Inbox, receiver: Receiver) -> Acceptor:
@@ -114,8 +103,8 @@ def _application_entity(address: Address) -> Entity:
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     entity.require_called_aet = True
     entity.require_calling_aet = list(address.callers)
-    entity.maximum_pdu_size = 0  # no limit: a PDU costs two polls of 1 ms
-    entity.maximum_associations = 50
+    entity.maximum_pdu_size = _LARGEST_PDU
+    entity.maximum_associations = _MOST_AT_ONCE
     entity.acse_timeout = 10
     entity.dimse_timeout = entity.network_timeout = 600
     entity.supported_contexts = [build_context(_VERIFICATION)]  # whoever sets up the PACS tests with C-ECHO
@@ -157,9 +146,7 @@ def _cannot_listen(address: Address, error: OSError) -> PullError:
 def _handlers(address: Address, inbox: Inbox, receiver: Receiver) -> list[tuple[Any, ...]]:
     return [
         (evt.EVT_C_ECHO, lambda _: SUCCESS),
-        (evt.EVT_C_STORE, _on_store, [inbox, receiver]),
-        (evt.EVT_CONN_OPEN, _acknowledge_at_once),
-        (evt.EVT_DATA_RECV, on_data, [inbox]),
+        (evt.EVT_CONN_OPEN, lambda event: store_into(inbox, event.assoc, receiver.moves)),
         (evt.EVT_REQUESTED, _prefer_explicit),
         (evt.EVT_ACCEPTED, _on_accepted, [receiver]),
         (evt.EVT_REJECTED, _on_rejected, [address, receiver]),
@@ -176,19 +163,6 @@ def _prefer_explicit(event: Any) -> None:
         offered = list(context.transfer_syntax)
         if offered[0] == ImplicitVRLittleEndian and ExplicitVRLittleEndian in offered:
             context.transfer_syntax = [*offered[1:], offered[0]]
-
-
-def _acknowledge_at_once(event: Any) -> None:
-    """Against a PACS with Nagle's algorithm: 20 to 128 instances/s (Linux forgets it, so after each PDU)."""
-    connection = event.assoc.dul.socket.socket
-    if _QUICKACK is not None and connection is not None:
-        connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-
-
-def on_data(event: Any, inbox: Inbox) -> None:
-    """Handler of EVT_DATA_RECV: the inbox learns that data are coming in, the sender that they came."""
-    inbox.touch()
-    _acknowledge_at_once(event)
 
 
 def _on_accepted(event: Any, receiver: Receiver) -> None:
@@ -214,112 +188,3 @@ def _on_insecure(address: Address, receiver: Receiver, host: str, error: OSError
     level = logging.INFO if why in receiver.insecure else logging.WARNING
     receiver.insecure.add(why)
     log.log(level, "receiver %s: a call from %s failed to become encrypted: %s", address, host, why)
-
-
-# ---------------------------------------------------------------------------------------------- C-STORE
-
-
-class _RefusalError(Exception):
-    """An instance that is not kept: the status to answer, and why."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.reason = status, reason
-
-
-def _on_store(event: Any, inbox: Inbox, receiver: Receiver) -> int:
-    try:
-        _check_originator(event.request, receiver)
-    except _RefusalError as refusal:
-        return _refuse(inbox, str(event.request.AffectedSOPInstanceUID), refusal)
-    return store(event, inbox)
-
-
-def store(event: Any, inbox: Inbox) -> int:
-    """Handler of EVT_C_STORE: keep an instance of the inbox's study, or refuse it; returns the status."""
-    request = event.request
-    uid = str(request.AffectedSOPInstanceUID)
-    try:
-        identity = _identity(request, UID(event.context.transfer_syntax))
-        _check_study(identity, inbox)
-        kept = inbox.write(identity, [_file_head(identity), request.DataSet.getbuffer()])
-    except _RefusalError as refusal:
-        return _refuse(inbox, uid, refusal)
-    except OSError as error:
-        return _refuse(inbox, uid, _RefusalError(OUT_OF_RESOURCES, f"cannot be written: {error.strerror}"))
-    if kept is Kept.CONFLICTING:
-        log.warning("instance %s came again with other content; the first is kept, see quarantine", uid)
-    return SUCCESS
-
-
-def _refuse(inbox: Inbox, uid: str, refusal: _RefusalError) -> int:
-    if refusal.status == NOT_AUTHORIZED:
-        inbox.turn_away(uid)
-    new = inbox.refuse(uid, refusal.reason)
-    log.log(logging.WARNING if new else logging.INFO, "refused instance %.64s: %s", uid, refusal.reason)
-    return refusal.status
-
-
-def _check_originator(request: Any, receiver: Receiver) -> None:
-    """A C-STORE that names the move it serves (PS3.7 section 9.1.1.1) must name one of ours.
-
-    One that names none is judged by its study alone: not every PACS passes the move on.
-    """
-    station, message_id = request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID
-    if station and message_id is not None and (station.strip(), message_id) not in receiver.moves:
-        raise _RefusalError(NOT_AUTHORIZED, f"serves another move: message {message_id} of {station}")
-
-
-def _check_study(identity: Identity, inbox: Inbox) -> None:
-    if identity.study_instance_uid != inbox.study_instance_uid:
-        raise _RefusalError(NOT_AUTHORIZED, f"belongs to study {identity.study_instance_uid}")
-
-
-def _identity(request: Any, syntax: UID) -> Identity:
-    uid = str(request.AffectedSOPInstanceUID)
-    head = _head(request.DataSet, syntax)
-    identity = Identity(
-        study_instance_uid=_uid(head, "StudyInstanceUID"),
-        series_instance_uid=_uid(head, "SeriesInstanceUID"),
-        sop_instance_uid=_uid(head, "SOPInstanceUID"),
-        sop_class_uid=str(request.AffectedSOPClassUID),
-        transfer_syntax_uid=str(syntax),
-    )
-    if identity.sop_instance_uid != uid:
-        raise _RefusalError(DOES_NOT_MATCH, f"the dataset calls itself {identity.sop_instance_uid}")
-    return identity
-
-
-def _head(dataset: BytesIO | None, syntax: UID) -> Dataset:
-    if dataset is None:
-        raise _RefusalError(CANNOT_UNDERSTAND, "came without a dataset")
-    stream = dataset
-    stream.seek(0)
-    try:
-        if syntax.is_deflated:  # PS3.5 annex A.5: raw deflate, no zlib header
-            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset.getvalue()))
-        return read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=after_series)
-    except Exception as error:
-        # broad: on what is no DICOM, zlib and pydicom raise anything; each must become an answer and a record
-        raise _RefusalError(CANNOT_UNDERSTAND, f"cannot be read: {type(error).__name__}") from error
-
-
-def _uid(head: Dataset, keyword: str) -> str:
-    value = str(head.get(keyword, ""))
-    if not is_uid(value):
-        raise _RefusalError(CANNOT_UNDERSTAND, f"has no valid {keyword}")
-    return value
-
-
-def _file_head(identity: Identity) -> bytes:
-    """Preamble and file meta information (PS3.10 section 7.1); the same bytes for the same instance."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(identity.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(identity.transfer_syntax_uid)
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    stream = DicomBytesIO()
-    stream.write(bytes(128) + b"DICM")
-    write_file_meta_info(stream, meta, enforce_standard=True)
-    return bytes(stream.getvalue())

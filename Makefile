@@ -1,6 +1,7 @@
 # make demo    the whole line on a synthetic study set: embedded PACS, C-MOVE, dataset, report
 # make test    the tests
 # make bench   speed against dcm2niix: half an hour; make bench BENCH="session ct --rounds 1" for some
+# make bench-retrieval   speed of pulls against dcmtk, from Orthanc: a quarter of an hour, as root
 # make         only set up: a virtual environment in .venv with everything that requirements.lock names
 #
 # Nothing is written outside this folder. Needs Python 3.11 or newer and one of: uv, python3-venv, pip.
@@ -19,7 +20,7 @@ export UV_NATIVE_TLS := 1
 LOCKED := --no-deps --require-hashes -r requirements.lock
 OURSELVES := --no-deps --no-build-isolation --editable .
 
-.PHONY: install demo test bench lint clean
+.PHONY: install demo test bench bench-retrieval lint clean
 install: $(INSTALLED)
 	@echo "Ready. Next: source .venv/bin/activate"
 
@@ -31,6 +32,9 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@.venv/bin/python -m tests.benchmarks $(BENCH)
+
+bench-retrieval: $(INSTALLED)
+	@PYTHONPATH=tests .venv/bin/python -m tests.benchmarks.retrieval $(BENCH)
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

@@ -23,7 +23,7 @@ from pacs2bids.peers import PacsPeer, Slot
 from peers import dcmqrscp
 from peers.dcmqrscp import Dcmqrscp, running_dcmqrscp
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance, write_study
-from peers.orthanc import AE_TITLE, DICOM_PORT, Orthanc, is_dicom
+from peers.orthanc import AE_TITLE, DICOM_PORT, HTTP_PORT, Orthanc, is_dicom
 
 pytest_plugins = ["peers.orthanc"]
 
@@ -201,14 +201,15 @@ dataset: {name: test}
 """
 
 
-def pulled(beside: Orthanc | Dcmqrscp, config: str, study: str, folder: Path) -> Receipt:
-    """The receipt of `pacs2bids pull` beside a PACS."""
+def pulled(beside: Orthanc | Dcmqrscp, config: str, study: str, folder: Path, *, said: str = "") -> Receipt:
+    """The receipt of `pacs2bids pull` beside a PACS; ``said``: what its standard error begins with."""
     (folder / "config.yaml").write_text(config)
     columns = "study_instance_uid\tsubject\tsession\tsource"
     (folder / "studies.tsv").write_text(f"{columns}\n{study}\t01\t\tpacs\n")
     options = ["--config", folder / "config.yaml", "--studies", folder / "studies.tsv"]
     done = beside.pacs2bids("pull", *options, "--study", study, "--out", folder / study)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr[: len(said)]) == (0, said)
+    assert len(done.stderr.splitlines()) == bool(said)
     return read_record(folder / study / "receipt.json", Receipt)
 
 
@@ -230,6 +231,20 @@ def test_orthanc(orthanc: Orthanc, corpus: Corpus, tmp_path: Path, name: str) ->
         receipt = pulled(orthanc, CONFIG % (DICOM_PORT, AE_TITLE, "get"), study, tmp_path)
         assert {one.sop_instance_uid: one.transfer_syntax_uid for one in receipt.received} == syntaxes
         assert ways_of(receipt) == [("get", "STUDY", len(syntaxes))]
+
+
+@pytest.mark.parametrize(
+    ("port", "says"),
+    [(HTTP_PORT, ""), (HTTP_PORT + 1, "WARNING: WADO-RS: no connection")],
+    ids=["served", "nobody there"],
+)
+def test_auto(orthanc: Orthanc, corpus: Corpus, tmp_path: Path, port: int, says: str) -> None:
+    orthanc.load(corpus("cs_dl"))
+    ((study, syntaxes),) = held(corpus("cs_dl")).items()
+    web = f"auto, dicomweb: {{url: 'http://127.0.0.1:{port}/dicom-web'}}, courtesy: {{retries: 0}}"
+    receipt = pulled(orthanc, CONFIG % (DICOM_PORT, AE_TITLE, web), study, tmp_path, said=says)
+    assert {one.sop_instance_uid: one.transfer_syntax_uid for one in receipt.received} == syntaxes
+    assert ways_of(receipt) == [("get" if says else "wado", "STUDY", len(syntaxes))]
 
 
 @pytest.mark.parametrize("way", ["get", "move"])

@@ -19,7 +19,7 @@ from pacs2bids.pacs.get import contexts_for
 from pacs2bids.pacs.pull import Patience, pull_from_pacs
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
-from pacs2bids.peers import PacsPeer, Slot
+from pacs2bids.peers import Courtesy, PacsPeer, Slot
 from peers import dcmqrscp
 from peers.dcmqrscp import Dcmqrscp, running_dcmqrscp
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance, write_study
@@ -187,6 +187,38 @@ def test_all_ways_fail_and_each_says_why(tmp_path: Path) -> None:
     assert "For C-MOVE: Register AE title PACS2BIDS" in said
     receipt = read_record(tmp_path / "work" / "receipt.incomplete.json", Receipt)
     assert {one.way for one in receipt.transfers} == {"get", "move"}
+
+
+# ------------------------------------------------------------------------------------------ at once
+
+
+@pytest.mark.parametrize("way", ["get", "move"])
+def test_as_many_at_once_as_courtesy_allows(tmp_path: Path, way: str) -> None:
+    """Each series is a transfer with a message id of its own."""
+    write_study(tmp_path / "pacs", series=5, instances=20)
+    with embedded(tmp_path / "pacs", way) as peer:
+        busy = replace(peer, courtesy=Courtesy(moves=3))
+        receipt = pull_from_pacs(busy, STUDY, tmp_path / "work", patience=QUICK)
+    assert receipt.complete
+    assert receipt.foreign == receipt.duplicates == ()
+    assert {one.level for one in receipt.transfers} == {"SERIES"}
+    assert len({one.message_id for one in receipt.transfers}) == len(receipt.transfers) == 5
+    assert sum(one.came or 0 for one in receipt.transfers) == 100
+
+
+def test_what_is_missing_is_asked_for_at_once_too(tmp_path: Path) -> None:
+    lost = write_study(tmp_path / "pacs", series=3)[::5]
+    contents = [path.read_bytes() for path in lost]
+    with embedded(tmp_path / "pacs", "move") as peer:
+        busy = replace(peer, courtesy=Courtesy(moves=3))
+        for path in lost:
+            path.unlink()
+        with pytest.raises(PullError, match="3 of 15 announced"):
+            pull_from_pacs(busy, STUDY, tmp_path / "work", patience=QUICK)
+        for path, content in zip(lost, contents, strict=True):
+            path.write_bytes(content)
+        receipt = pull_from_pacs(busy, STUDY, tmp_path / "work", patience=QUICK)
+    assert [(one.level, one.completed) for one in receipt.transfers] == [("IMAGE", 1)] * 3
 
 
 # ------------------------------------------------------------------------------------------ real PACS

@@ -19,11 +19,13 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -182,6 +184,8 @@ class _Talk:
         self._credited = len(inbox), inbox.size_bytes
         self._asked_s = 0.0
         self._progress = Progress(inbox)
+        self._lock = Lock()  # of what transfers that run at once write: transfers, credit, progress
+        self._is_broken_off = False
 
     def run(self) -> None:
         """Bring it; where the allowed hours end meanwhile, hold nothing until they begin again."""
@@ -250,7 +254,7 @@ class _Talk:
         if not self.announced.listed:
             hint = "Check the UID and the source; 'pacs2bids query --list' shows what it has"
             raise PullError(
-                "the PACS knows no such study", where=f"study {study} at {self.origin.source}", hint=hint
+                "the source knows no such study", where=f"study {study} at {self.origin.source}", hint=hint
             )
         self.stable = before == self.announced
         self._progress.announced(self.announced)
@@ -287,34 +291,52 @@ class _Talk:
         if number == 0:  # by WADO-RS ten times as fast as one instance after another
             sizes = self.inbox.sizes
             entire |= {series for series, uids in missing.items() if len(uids) > 1 and not sizes[series]}
-        failed = False
-        whole = number == 0 and not len(self.inbox)
-        for request in requests_for(study, missing, sorted(entire), whole=whole, number=number):
-            if request.level == "IMAGE" and all(map(self.inbox.holds, request.sop_instance_uids)):
-                continue  # they came with their whole series
-            if not is_open(self.courtesy):
-                raise _ClosedError
-            self.spacing.keep()
-            status = self._bring(transport, request)
-            failed = failed or not status.succeeded
-            if self.inbox.disk_error is not None or self._is_hopeless(transport):
-                return
-        self._wait_until_quiet(self.patience.quiet_after_failure_s if failed else self.patience.quiet_s)
-        self._credit()
+        whole = number == 0 and not len(self.inbox) and self.courtesy.moves == 1
+        self.spacing.keep()
+        requests = [*requests_for(study, missing, sorted(entire), whole=whole, number=number)]
+        lists = [one for one in requests if one.sop_instance_uids]
+        others = [one for one in requests if not one.sop_instance_uids]
+        bring = partial(self._bring, transport)
+        # first what is asked for as a whole: lists leave out what has come by then
+        done = [*self._each(bring, others), *self._each(bring, lists)]
+        if self.inbox.disk_error is None and not self._is_hopeless(transport):
+            patience = self.patience
+            self._wait_until_quiet(patience.quiet_s if all(done) else patience.quiet_after_failure_s)
+            self._credit()
 
-    def _bring(self, transport: Transport, request: Request) -> TransferStatus:
+    def _each(self, bring: Callable[[Request], bool], requests: Iterable[Request]) -> list[bool]:
+        """The answers to all requests; as many run at once as courtesy allows."""
+        if self.courtesy.moves == 1:
+            return [bring(request) for request in requests]
+        self._is_broken_off = False
+        with ThreadPoolExecutor(self.courtesy.moves) as pool:
+            try:
+                return list(pool.map(bring, requests))
+            except BaseException:
+                self._is_broken_off = True  # ends the others that are under way
+                raise
+
+    def _bring(self, transport: Transport, request: Request) -> bool:
+        """Whether the source says that it did it."""
+        if self.inbox.disk_error is not None or self._is_hopeless(transport):
+            return False
+        if request.sop_instance_uids and all(map(self.inbox.holds, request.sop_instance_uids)):
+            return True  # they came with their whole series
+        if not is_open(self.courtesy):
+            raise _ClosedError
         begun, begun_s = receipts.now(), time.monotonic()
         with ExitStack() as stack:
             transfer = self._persistently(lambda: stack.enter_context(transport.transferring(request)))
             self._follow(transfer, request)
         spent_s = round(time.monotonic() - begun_s, 2)
         status = replace(transfer.status, begun=begun, duration_s=spent_s)
-        self.transfers.append(status)
-        self._credit()
+        with self._lock:
+            self.transfers.append(status)
+            self._credit()
+            came = counted(self.transfers[-1].came or 0, "instance")
         last_word = f"status {status.status}" if status.status else "no final status"
-        came = counted(self.transfers[-1].came or 0, "instance")
         log.info("%s: %s, %s in %s", _spoken(status), last_word, came, duration(spent_s))
-        return status
+        return status.succeeded
 
     def _credit(self) -> None:
         """What has come since the last count is to the credit of the last transfer."""
@@ -327,21 +349,23 @@ class _Talk:
 
     def _follow(self, transfer: Transfer, request: Request) -> None:
         """Until the source is done, or all that was asked for came, or it neither talks nor sends."""
-        outstanding = set(self._outstanding(request))
-        while not transfer.finished and self.inbox.disk_error is None:
-            self.inbox.wait(_POLL_S)
-            self._progress.look()
-            outstanding = {uid for uid in outstanding if not self.inbox.holds(uid)}
+        outstanding = list(self._outstanding(request))
+        while not (transfer.finished or self._is_broken_off or self.inbox.disk_error):
+            transfer.join(_POLL_S)
+            self._look()
+            while outstanding and self.inbox.holds(outstanding[-1]):
+                outstanding.pop()
             if not outstanding and not self._is_short_of(request):
                 transfer.join(self.patience.quiet_after_failure_s)
                 return
-            if (
-                time.monotonic() - max(transfer.last_word_s, self.inbox.last_activity_s)
-                > self.patience.silence_s
-            ):
-                silence_s = self.patience.silence_s
+            silence_s = time.monotonic() - max(transfer.last_word_s, self.inbox.last_activity_s)
+            if silence_s > self.patience.silence_s:
                 log.warning("%s: no word and no data for %.0f s", _spoken(transfer.status), silence_s)
                 return
+
+    def _look(self) -> None:
+        with self._lock:
+            self._progress.look()
 
     def _outstanding(self, request: Request) -> Collection[str]:
         if request.sop_instance_uids:
@@ -361,7 +385,7 @@ class _Talk:
             if time.monotonic() - max(entered_s, self.inbox.last_activity_s) > quiet_s:
                 return
             self.inbox.wait(_POLL_S)
-            self._progress.look()
+            self._look()
 
     # ------------------------------------------------------------------------------------------ why not
 

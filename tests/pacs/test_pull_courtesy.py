@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,46 +19,19 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from pacs2bids.model import QueryError, TransferStatus, UnavailableError
 from pacs2bids.pacs.inbox import Identity, Inbox
-from pacs2bids.pacs.pull import Origin, Patience, pull_from, pull_from_pacs
+from pacs2bids.pacs.pull import Origin, pull_from, pull_from_pacs
 from pacs2bids.pacs.receipt import Announcement
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.transport import Explanation, Request, Way
-from pacs2bids.peers import Courtesy, PacsPeer, Slot
+from pacs2bids.peers import Courtesy
+from peers.embedded import QUICK, embedded, free_port, peer_at, wait_for
 from peers.instances import STUDY, write_study
-
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.3)
 
 
 @pytest.fixture(autouse=True)
 def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def peer_at(port: int, receive_port: int, courtesy: Courtesy, *, ae_title: str = "PACS") -> PacsPeer:
-    slot = Slot(ae_title="PACS2BIDS", port=receive_port)
-    return PacsPeer(
-        name="test",
-        host="127.0.0.1",
-        port=port,
-        ae_title=ae_title,
-        receive_host="127.0.0.1",
-        slots=(slot,),
-        courtesy=courtesy,
-    )
-
-
-@contextmanager
-def embedded(folder: Path, courtesy: Courtesy) -> Iterator[PacsPeer]:
-    receive_port = free_port()
-    destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=receive_port)}
-    with serving(folder, ae_title="PACS", destinations=destinations) as pacs:
-        yield peer_at(pacs.port, receive_port, courtesy)
 
 
 @contextmanager
@@ -76,13 +48,6 @@ def served(folder: Path, port: int, receive_port: int) -> Iterator[subprocess.Po
         process.wait()
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def retries_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in (record.getMessage() for record in caplog.records) if "; again in" in text]
 
@@ -90,7 +55,7 @@ def retries_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_pacs_that_is_down_is_asked_again_and_then_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    peer = peer_at(free_port(), free_port(), Courtesy(retries=2))
+    peer = peer_at(free_port(), courtesy=Courtesy(retries=2))
     with pytest.raises(UnavailableError, match=r"no connection.*host and port"):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
     first, second = retries_in(caplog)
@@ -100,7 +65,7 @@ def test_pacs_that_is_down_is_asked_again_and_then_told(
 
 def test_pacs_that_comes_up_meanwhile(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_study(tmp_path / "pacs")
-    peer = peer_at(free_port(), free_port(), Courtesy(retries=8))
+    peer = peer_at(free_port(), courtesy=Courtesy(retries=8))
     destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=peer.slots[0].port)}
     done = threading.Event()
 
@@ -124,7 +89,7 @@ def test_busy_pacs_is_asked_again(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     entity.add_supported_context(Verification)
     entity.maximum_associations = 1
     server = entity.start_server(("127.0.0.1", 0), block=False)
-    peer = peer_at(server.server_address[1], free_port(), Courtesy(retries=1))
+    peer = peer_at(server.server_address[1], courtesy=Courtesy(retries=1))
     guest = AE()
     guest.add_requested_context(Verification)
     association = guest.associate("127.0.0.1", peer.port)
@@ -146,7 +111,7 @@ def test_pacs_that_does_not_know_us_is_not_asked_again(
     entity.require_called_aet = True
     server = entity.start_server(("127.0.0.1", 0), block=False)
     try:
-        peer = peer_at(server.server_address[1], free_port(), Courtesy(retries=5), ae_title="ELSE")
+        peer = peer_at(server.server_address[1], courtesy=Courtesy(retries=5), ae_title="ELSE")
         with pytest.raises(QueryError, match="rejected"):
             pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
     finally:
@@ -157,7 +122,7 @@ def test_pacs_that_does_not_know_us_is_not_asked_again(
 def test_pacs_that_is_killed_in_the_midst_and_comes_back(tmp_path: Path) -> None:
     """One pull goes through with it; what had come is not asked for again."""
     write_study(tmp_path / "pacs", instances=150)
-    peer = peer_at(free_port(), free_port(), Courtesy(retries=8))
+    peer = peer_at(free_port(), courtesy=Courtesy(retries=8))
     out, ports = tmp_path / "work", (peer.port, peer.slots[0].port)
     finished = threading.Event()
 
@@ -231,7 +196,7 @@ def test_pull_that_is_overtaken_by_the_end_of_the_hours(
     opening = closing + timedelta(seconds=1.5)
     hours = Courtesy(hours=(opening.time(), closing.time()))  # open but for this second and a half of the day
     origin = Origin(
-        source=peer_at(1, 1, hours),
+        source=peer_at(1, courtesy=hours),
         kind="pacs",
         announce=lambda _: Announcement(listed=listed, counted={}),
         ways=[Way(name="move", opening=way.opening)],
@@ -248,7 +213,7 @@ def test_next_study_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO)
     write_study(tmp_path / "pacs")
     write_study(tmp_path / "pacs" / "b", study="1.2.3")
-    with embedded(tmp_path / "pacs", Courtesy(pause_s=1.5)) as peer:
+    with embedded(tmp_path / "pacs", courtesy=Courtesy(pause_s=1.5)) as peer:
         pull_from_pacs(peer, STUDY, tmp_path / "a", patience=QUICK)
         ended_s = time.monotonic()
         pull_from_pacs(peer, STUDY, tmp_path / "a", patience=QUICK)  # all is here: asks for nothing

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,29 +13,10 @@ import pytest
 from pacs2bids.files import read_record
 from pacs2bids.model import PullError, Receipt
 from pacs2bids.pacs.pull import Patience, pull_from_pacs
-from pacs2bids.pacs.sender import Destination
-from pacs2bids.pacs.server import serving
-from pacs2bids.peers import PacsPeer, Slot
+from pacs2bids.peers import PacsPeer
+from peers.embedded import QUICK, embedded, wait_for
 from peers.instances import STUDY, write_study
 from peers.receipts import read_fitting
-
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.1)
-
-
-@contextmanager
-def embedded(folder: Path) -> Iterator[PacsPeer]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        slot = Slot(ae_title="PACS2BIDS", port=probe.getsockname()[1])
-    destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=slot.port)}
-    with serving(folder, ae_title="PACS", destinations=destinations) as pacs:
-        yield PacsPeer(
-            name="main",
-            host="127.0.0.1",
-            port=pacs.port,
-            ae_title="PACS",
-            receive_host="127.0.0.1",
-            slots=(slot,),
-        )
 
 
 def killed_when(condition: Callable[[], bool], peer: PacsPeer, out: Path, patience: Patience) -> None:
@@ -50,13 +28,11 @@ def killed_when(condition: Callable[[], bool], peer: PacsPeer, out: Path, patien
         f"pull_from_pacs({peer!r}, {STUDY!r}, pathlib.Path({str(out)!r}), patience={patience!r})\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+    try:
+        wait_for(lambda: condition() or process.poll() is not None)
+    finally:
+        process.kill()
+    assert process.wait() < 0
 
 
 def files_in(out: Path) -> dict[Path, int]:

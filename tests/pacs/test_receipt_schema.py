@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pacs2bids.model import PullError, Receipt, ReceivedInstance, Refused, TransferStatus
-from pacs2bids.pacs.pull import Patience, pull_from_pacs
-from pacs2bids.pacs.sender import Destination
-from pacs2bids.pacs.server import serving
+from pacs2bids.pacs.pull import pull_from_pacs
 from pacs2bids.pacs.sources import pull_from_folder
-from pacs2bids.peers import FolderSource, PacsPeer, Slot
+from pacs2bids.peers import FolderSource
+from peers.embedded import QUICK, embedded
 from peers.instances import STUDY, write_study
 from peers.receipts import faults, read_fitting, schema
 
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.1)
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "files.md"
-
-
-@contextmanager
-def embedded(folder: Path) -> Iterator[PacsPeer]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        slot = Slot(ae_title="PACS2BIDS", port=probe.getsockname()[1])
-    destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=slot.port)}
-    with serving(folder, ae_title="PACS", destinations=destinations) as pacs:
-        yield PacsPeer(
-            name="main",
-            host="127.0.0.1",
-            port=pacs.port,
-            ae_title="PACS",
-            receive_host="127.0.0.1",
-            slots=(slot,),
-        )
 
 
 def test_receipts_of_a_pacs_and_what_they_tell(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -14,37 +11,14 @@ from msgspec.structs import replace
 from pacs2bids.__main__ import main
 from pacs2bids.files import read_record, sha256, write_record
 from pacs2bids.model import Receipt
-from pacs2bids.pacs.pull import Patience, pull_from_pacs
-from pacs2bids.pacs.sender import Destination
-from pacs2bids.pacs.server import serving
+from pacs2bids.pacs.pull import pull_from_pacs
 from pacs2bids.pacs.sources import pull_from_folder
 from pacs2bids.pacs.web_pull import pull_from_web
-from pacs2bids.peers import FolderSource, PacsPeer, Slot, WebPeer
+from pacs2bids.peers import FolderSource, WebPeer
+from peers.embedded import QUICK, embedded
 from peers.instances import STUDY, write_study
 from peers.receipts import read_fitting
 from peers.web_server import web_pacs, web_server
-
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def embedded(folder: Path) -> Iterator[PacsPeer]:
-    slot = Slot(ae_title="PACS2BIDS", port=free_port())
-    destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=slot.port)}
-    with serving(folder, ae_title="PACS", destinations=destinations) as pacs:
-        yield PacsPeer(
-            name="main",
-            host="127.0.0.1",
-            port=pacs.port,
-            ae_title="PACS",
-            receive_host="127.0.0.1",
-            slots=(slot,),
-        )
 
 
 def config_of(folder: Path, source: str) -> Path:

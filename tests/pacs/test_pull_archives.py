@@ -480,6 +480,17 @@ def test_absurd_sizes_in_headers(tmp_path: Path, start: bytes, compress: Callabl
         list(members(tmp_path / "a"))
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_joined_tars_are_not_taken_for_the_first(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    content = b""
+    for study in (STUDY, "1.2.3"):
+        write_study(tmp_path / study, study=study)
+        tar(tmp_path / study, tmp_path / "one.tar")
+        content += (tmp_path / "one.tar").read_bytes()
+    (tmp_path / "a").write_bytes(compress(content))
+    assert len(incomplete(tmp_path / "a", tmp_path / "out", "a goes on behind its end").received) == 10
+
+
 def test_too_many_members(tmp_path: Path) -> None:
     files = [(f"{number}", b"x") for number in range(50)]
     zip_of(tmp_path / "a.zip", files)

@@ -286,8 +286,6 @@ def _compressed_members(unpacking: _Unpacking, path: Path, limits: Limits) -> It
     with unpacking(path, limits) as stream:
         unpacked = _Unpacked(stream, _most_bytes(path, limits))
         yield from _tar_members(unpacked, limits)
-        while unpacked.read(_PIECE):  # the checksum comes last
-            pass
 
 
 def _tar_members(tar: _Input, limits: Limits) -> Iterator[Member]:
@@ -305,6 +303,9 @@ def _tar_members(tar: _Input, limits: Limits) -> Iterator[Member]:
             )
             number += 1
         tar.skip(window.left_bytes + -header.size_bytes % _BLOCK)
+    while rest := tar.read(_PIECE):  # zeros; and then the checksum of what is compressed
+        if rest.strip(b"\0"):
+            raise ArchiveError("goes on behind its end, as if joined of several: unpack it by hand")
 
 
 class _Window:

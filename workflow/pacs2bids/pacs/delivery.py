@@ -83,7 +83,7 @@ class Delivery:
         uid = item.identity.sop_instance_uid
         if problem:
             self._inbox.refuse(uid, f"{self._shown(item)}: {problem}")
-        elif not self._inbox.holds(uid, sha256(file)):  # as an earlier attempt left it
+        elif not self._inbox.holds(uid) or not self._inbox.holds(uid, sha256(file)):  # by an earlier attempt
             self._inbox.link(item.identity, file)
 
     def _problem(self, identity: Identity, file: Path) -> str:

@@ -116,13 +116,14 @@ def test_again_and_after_a_kill(tmp_path: Path) -> None:
     FORMATS[archive.name](tmp_path / "in", archive)
     first = pull(archive, tmp_path / "out")
     (tmp_path / "out" / "receipt.json").unlink()
-    (tmp_path / "out" / ".unpacking.part").write_bytes(b"half")
+    (tmp_path / "out" / ".unpacking").mkdir()
+    (tmp_path / "out" / ".unpacking" / "0").write_bytes(b"half")
     lost = tmp_path / "out" / "dicom" / first.received[3].path
     lost.unlink()
     second = pull(archive, tmp_path / "out")
     assert contents(first) == contents(second)
     assert (second.duplicates, second.conflicting, second.refused) == ((), (), ())
-    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not list((tmp_path / "out").glob("*unpacking*"))
 
 
 def test_several_studies_copies_and_conflicts(tmp_path: Path) -> None:
@@ -428,7 +429,7 @@ def test_a_size_that_is_a_lie_is_found_out(tmp_path: Path) -> None:
     content[at + 24 : at + 28] = (1 << 20).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(content)
     incomplete(tmp_path / "a.zip", tmp_path / "out", r"a\.zip!1\.dcm: unpacks to .* instead of 1,048,576")
-    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not list((tmp_path / "out").glob("*unpacking*"))
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pydicom
@@ -13,6 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from pacs2bids.files import sha256
 from pacs2bids.pacs.left_behind import left_behind
+from pacs2bids.pacs.threaded import threaded
 from peers.instances import SERIES, STUDY, instance
 
 
@@ -72,3 +74,17 @@ def test_file_under_another_name_or_of_another_study(tmp_path: Path, name: str) 
     path.with_name(f"{name}.dcm").rename(path)
     ((_, wrong),) = left_behind(tmp_path, "1.2.3")
     assert wrong == "is not the instance that its name says"
+
+
+def test_who_stops_listening_leaves_the_rest_undone() -> None:
+    """Ctrl-C in the midst of a hundred gigabytes ends at once."""
+    done = []
+
+    def work(number: int) -> int:
+        time.sleep(0.02)
+        done.append(number)
+        return number
+
+    with threaded(work, range(100)) as results:
+        assert next(results) == 0
+    assert 0 < len(done) < 30

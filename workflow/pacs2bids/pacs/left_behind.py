@@ -12,7 +12,6 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydicom.filereader import read_partial
@@ -21,8 +20,8 @@ from pydicom.tag import BaseTag
 from pacs2bids.files import sha256
 from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import HeaderError, ReceivedInstance
+from pacs2bids.pacs.threaded import threaded
 
-THREADS = 4  # digests of large files use the cores; of small ones on a file server they hide its delay
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # such a value ends with a delimiter (PS3.5 table 7.5-3, annex A.4)
@@ -41,8 +40,8 @@ def left_behind(
     known = {dicom / one.path: one for one in earlier}
     paths = sorted(dicom.glob("*/*.dcm"))
     reader = Reader()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for path, digest in zip(paths, pool.map(sha256, paths), strict=True):
+    with threaded(sha256, paths) as digests:
+        for path, digest in zip(paths, digests, strict=True):
             before = known.get(path)
             if before is None:
                 yield path, _unknown(reader, path, study_instance_uid, digest)

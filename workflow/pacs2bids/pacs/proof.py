@@ -7,37 +7,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pacs2bids.files import sha256
 from pacs2bids.model import Receipt, ReceivedInstance
-from pacs2bids.pacs.left_behind import THREADS
 from pacs2bids.pacs.receipt import Announcement, named
+from pacs2bids.pacs.threaded import threaded
 from pacs2bids.text import counted
 
 # instance by instance: how many were looked at, and their bytes
 Watch = Callable[[int, int], None]
 
 _AGAIN = "Pull it again (`snakemake --forcerun {folder}/receipt.json`): what is whole is not asked for again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One way in which a receipt does not hold. ``names``: the UIDs or files, ``what``: in words, "missing".
-
-    ``hint``: what to do about it.
-    """
-
-    what: str
-    names: tuple[str, ...]
-    hint: str
-
-    def __str__(self) -> str:
-        return f"{counted(len(self.names), *_THINGS[self.what])} {self.what}: {named(self.names)}"
-
 
 MISSING, CHANGED = "missing from the disk", "not what came"
 EXTRA, UNFINISHED = "in dicom/ that never came", "left by a pull that was killed"
@@ -54,6 +38,21 @@ _THINGS = {
     UNPROVED: _INSTANCE,
     SHORT: ("series", "series"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One way in which a receipt does not hold. ``names``: the UIDs or files, ``what``: in words, "missing".
+
+    ``hint``: what to do about it.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{counted(len(self.names), *_THINGS[self.what])} {self.what}: {named(self.names)}"
 
 
 def faults_on_disk(receipt: Receipt, folder: Path, watch: Watch) -> Iterator[Fault]:
@@ -95,7 +94,7 @@ def _faults_of_claim(receipt: Receipt, again: str) -> Iterator[Fault]:
     yield from _fault(SHORT, announced.short(here), again)
 
 
-def _fault(what: str, names: Iterator[str] | list[str] | dict[str, int], hint: str) -> Iterator[Fault]:
+def _fault(what: str, names: Iterable[str], hint: str) -> Iterator[Fault]:
     listed = tuple(names)
     if listed:
         yield Fault(what=what, names=listed, hint=hint)
@@ -105,8 +104,7 @@ def _states(receipt: Receipt, dicom: Path, watch: Watch) -> dict[str, str]:
     """SOPInstanceUID -> how its file is, in the order of the receipt."""
     states: dict[str, str] = {}
     size_bytes = 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda one: _state(dicom, one), receipt.received)
+    with threaded(partial(_state, dicom), receipt.received) as found:
         for instance, state in zip(receipt.received, found, strict=True):
             states[instance.sop_instance_uid] = state
             size_bytes += instance.bytes

@@ -312,6 +312,8 @@ class _Talk:
         with ThreadPoolExecutor(self.courtesy.moves) as pool:
             try:
                 return list(pool.map(bring, requests))
+            except _ClosedError:
+                raise  # the others that are under way may end
             except BaseException:
                 self._is_broken_off = True  # ends the others that are under way
                 raise

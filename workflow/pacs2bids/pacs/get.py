@@ -114,9 +114,10 @@ class GetTransport:
     @contextmanager
     def transferring(self, request: Request) -> Iterator[DimseTransfer]:
         """Ask the PACS to send to us. Raises QueryError if it does not talk to us, or not so."""
-        self._sop_classes = self._sop_classes or self._asked_classes(request.study_instance_uid)
-        contexts = [build_context(_MODEL), *contexts_for(self._sop_classes)]
-        roles = [build_role(one, scp_role=True) for one in self._sop_classes]
+        sop_classes = self._sop_classes or self._asked_classes(request.study_instance_uid)
+        self._sop_classes = sop_classes
+        contexts = [build_context(_MODEL), *contexts_for(sop_classes)]
+        roles = [build_role(one, scp_role=True) for one in sop_classes]
         handlers = [(evt.EVT_CONN_OPEN, lambda event: store_into(self._inbox, event.assoc))]
         with associated(
             self._peer, contexts, response_timeout_s=LONGEST_TRANSFER_S, handlers=handlers, roles=roles

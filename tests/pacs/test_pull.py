@@ -30,7 +30,7 @@ from pacs2bids.model import PullError, QueryError, Receipt
 from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
-from pacs2bids.pacs.turns import own_turn
+from pacs2bids.pacs.turns import own_slot
 from pacs2bids.peers import PacsPeer, Slot
 from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
 
@@ -318,7 +318,7 @@ def test_turn_that_never_comes(tmp_path: Path) -> None:
     write_study(tmp_path / "pacs")
     with (
         embedded(tmp_path / "pacs") as peer,
-        own_turn("PACS2BIDS", peer.slots[0].port, wait_s=0),
+        own_slot(peer.slots, "127.0.0.1", wait_s=0),
         pytest.raises(PullError, match="another pull has been receiving"),
     ):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=replace(QUICK, turn_s=0.2))

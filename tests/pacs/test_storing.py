@@ -33,10 +33,15 @@ from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
+from pacs2bids.model import PullError
 from pacs2bids.pacs import heads
 from pacs2bids.pacs.command import StoreRequest, store_request, store_response
 from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.pacs.pull import pull_from_pacs
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
+from pacs2bids.pacs.sender import Destination
+from pacs2bids.pacs.server import serving
+from pacs2bids.peers import PacsPeer, Slot
 from peers.available import unavailable
 from peers.instances import SERIES, STUDY, instance
 from peers.requestor import parked
@@ -240,26 +245,59 @@ def test_foreign_instance_is_never_written(tmp_path: Path) -> None:
     assert inbox.foreign == (f"{SERIES}.1",)
 
 
-def test_disk_that_is_full_leaves_no_file_and_tells_the_pacs(tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real disk of 1 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
         unavailable("mounting a small disk needs root")
-    try:
-        source = large(tmp_path / "large.dcm", 3_000_000)
-        small = tmp_path / "small.dcm"
-        pydicom.dcmwrite(small, instance(2), enforce_file_format=True)
-        with listening(disk / "study") as (inbox, receiver):
-            assert "Refused: OutOfResources" in storescu(receiver, source)
-            assert not [path for path in disk.rglob("*") if path.is_file()]
-            assert "Store Response (Success)" in storescu(receiver, small)
-        assert [one.sop_instance_uid for one in inbox.received] == [f"{SERIES}.2"]
-        assert isinstance(inbox.disk_error, OSError)
-        assert "No space left" in inbox.refused[0].reason
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_disk_that_is_full_leaves_no_file_and_tells_the_pacs(tmp_path: Path, small_disk: Path) -> None:
+    source = large(tmp_path / "large.dcm", 3_000_000)
+    small = tmp_path / "small.dcm"
+    pydicom.dcmwrite(small, instance(2), enforce_file_format=True)
+    with listening(small_disk / "study") as (inbox, receiver):
+        assert "Refused: OutOfResources" in storescu(receiver, source)
+        assert not [path for path in small_disk.rglob("*") if path.is_file()]
+        assert "Store Response (Success)" in storescu(receiver, small)
+    assert [one.sop_instance_uid for one in inbox.received] == [f"{SERIES}.2"]
+    assert isinstance(inbox.disk_error, OSError)
+    assert "No space left" in inbox.refused[0].reason
+
+
+def test_pull_that_fills_the_disk_tells_how_much_is_needed_and_goes_on_later(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    (tmp_path / "pacs").mkdir()
+    for number in range(1, 11):
+        dataset = instance(number)
+        dataset.add_new("PixelData", "OW", bytes([number]) * 200_000)
+        pydicom.dcmwrite(tmp_path / "pacs" / f"{number}.dcm", dataset, enforce_file_format=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        slot = Slot(ae_title="US", port=probe.getsockname()[1])
+    with serving(
+        tmp_path / "pacs", destinations={"US": Destination(host="127.0.0.1", port=slot.port)}
+    ) as server:
+        peer = PacsPeer(
+            name="p",
+            host=server.host,
+            port=server.port,
+            ae_title=server.ae_title,
+            slots=(slot,),
+            receive_host="127.0.0.1",
+        )
+        with pytest.raises(PullError, match=r"disk/study: .*No space left.* are free, about .* MB are still"):
+            pull_from_pacs(peer, STUDY, small_disk / "study")
+        whole = [path for path in small_disk.rglob("*.*") if path.is_file()]
+        assert {path.suffix for path in whole} == {".dcm"}
+        assert all(path.stat().st_size > 200_000 for path in whole)
+        subprocess.run(["mount", "-o", "remount,size=9m", str(small_disk)], check=True)
+        assert pull_from_pacs(peer, STUDY, small_disk / "study").complete
 
 
 def test_file_size_limit_is_told_and_leaves_no_file(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pacs2bids.pacs.find import associated
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
 from pacs2bids.pacs.transport import Explanation, Request, explained
-from pacs2bids.pacs.turns import own_turn
+from pacs2bids.pacs.turns import own_slot
 from pacs2bids.peers import MOVE, PacsPeer, Slot
 
 _MODEL = StudyRootQueryRetrieveInformationModelMove
@@ -34,16 +34,16 @@ def moving(peer: PacsPeer, inbox: Inbox, *, turn_s: float) -> Iterator[MoveTrans
 
     Waits ``turn_s`` for other pulls to end. Raises PullError if the port cannot be had.
     """
-    slot = peer.slots[0]
-    address = Address(
-        ae_title=slot.ae_title,
-        host=peer.receive_host,
-        port=slot.port,
-        callers=(peer.ae_title,),
-        tls=peer.tls,
-    )
-    with own_turn(slot.ae_title, slot.port, wait_s=turn_s), receiving(address, inbox) as receiver:
-        yield MoveTransport(peer, slot, receiver)
+    with own_slot(peer.slots, peer.receive_host, wait_s=turn_s) as slot:
+        address = Address(
+            ae_title=slot.ae_title,
+            host=peer.receive_host,
+            port=slot.port,
+            callers=(peer.ae_title,),
+            tls=peer.tls,
+        )
+        with receiving(address, inbox) as receiver:
+            yield MoveTransport(peer, slot, receiver)
 
 
 class MoveTransport:

@@ -16,8 +16,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -145,6 +147,8 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
     disk_error = talk.inbox.disk_error
     if disk_error is not None and not receipt.complete:
         what = f"cannot be written: {disk_error.strerror}"
+        if disk_error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what += f" ({_room(talk.inbox, receipt)})"
         hint = "Make room or give write permission, then run again: what came is kept"
         raise PullError(what, where=str(folder), hint=hint) from disk_error
     path = receipts.put(receipt, folder)
@@ -154,6 +158,15 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
         told = talk.explanation()
         raise receipts.missing_error(receipt, where=path, cause=told.cause, hint=told.hint)
     return receipt
+
+
+def _room(inbox: Inbox, receipt: Receipt) -> str:
+    """How much is free, and about how much more is needed: sizes are known of what came, not of the rest."""
+    free = f"{receipts.megabytes(shutil.disk_usage(inbox.folder).free)} are free"
+    if not len(inbox):
+        return free
+    to_come_bytes = inbox.size_bytes // len(inbox) * len(receipt.missing)
+    return f"{free}, about {receipts.megabytes(to_come_bytes)} are still to come"
 
 
 def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> None:

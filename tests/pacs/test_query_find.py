@@ -290,6 +290,25 @@ def test_listing_without_any_studies_in_the_configuration(folder: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]  # nothing is written
 
 
+def test_listing_of_several_sources_names_them(folder: Path, tmp_path: Path) -> None:
+    """One that cannot be asked hides no other."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    words = [
+        "--list",
+        "--match",
+        "PatientID=P02",
+        "--match",
+        "PatientID=P0?",
+        "--match",
+        "StudyDate=20260102",
+    ]
+    done = query(tmp_path, CONFIG.format(port=port, folder=folder, studies=""), words)
+    assert rows(done) == [["disk", *row(2)]]
+    assert done.stdout.startswith("source  StudyDate")
+    assert "Connection refused" in done.stderr
+
+
 def test_listing_asks_what_the_queries_match(folder: Path, tmp_path: Path) -> None:
     """A pattern that does not fit yet is no hindrance."""
     studies = QUERY.format(source="disk", match="{StudyDate: 20260101-20260131}").replace("^P", "^Q")

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from peers.instances import STUDY, instance
-from peers.orthanc import AE_TITLE, DICOM_PORT, Orthanc
+from peers.orthanc import AE_TITLE, DICOM_PORT, Orthanc, running_orthanc
 
 pytest_plugins = ["peers.orthanc"]
 
@@ -83,3 +83,58 @@ def test_a_wrong_ae_title_is_told(filled: Orthanc, tmp_path: Path) -> None:
     assert "rejected" in errors
     assert "WRONG" in errors
     assert len(errors.splitlines()) == 1
+
+
+PEOPLE = {
+    "1": ("ISO_IR 192", "山田^太郎", ""),
+    "2": ("ISO_IR 100", "Phäntom^Öne", "20260201"),
+    "3": ("ISO_IR 192", "Люкceмбypг", "20260301"),
+    "4": ("ISO_IR 192", "Other", "20250101"),
+}
+
+
+def write_people(folder: Path) -> Path:
+    for number, (character_set, name, date) in PEOPLE.items():
+        dataset = instance(int(number), study=f"{ROOT}.8{number}")
+        dataset.SpecificCharacterSet, dataset.PatientName, dataset.StudyDate = character_set, name, date
+        dataset.PatientID, dataset.Modality, dataset.StudyDescription = f"CHR{number}", "MR", "Any"
+        dataset.SeriesInstanceUID = f"{ROOT}.8{number}.1"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.8{number}.1.1"
+        pydicom.dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["Utf8", "Latin1", "Japanese"])
+def test_names_and_dates_of_an_orthanc_of_any_encoding(tmp_path: Path, encoding: str) -> None:
+    """It answers in its own encoding, without the letters that this lacks, and matches empty dates."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    question = """
+  query:
+    - match: {PatientID: "CHR*", %s}
+      subject: {from: PatientID, pattern: '^CHR(?P<subject>[0-9]+)$'}
+"""
+    found, told = {}, {}
+    with running_orthanc(DefaultEncoding=encoding) as orthanc:
+        orthanc.load(write_people(folder))
+        matches = {
+            "Latin": "PatientName: 'Phänt*'",
+            "Japanese": "PatientName: ['山田*']",
+            "Cyrillic": "PatientName: 'Люк*'",
+            "several": "PatientName: ['山田*', 'Люк*']",
+            "date": "StudyDate: -20260228",
+        }
+        for name, match in matches.items():
+            code, _, errors = ask(orthanc, tmp_path, question % match)
+            assert code == 0, (name, errors)
+            rows = (tmp_path / "studies.tsv").read_text().splitlines()[1:]
+            found[name], told[name] = sorted(row.split("\t")[1] for row in rows), errors
+            (tmp_path / "studies.tsv").unlink()
+    assert found == {
+        "Latin": ["2"],
+        "Japanese": ["1"],
+        "Cyrillic": ["3"],
+        "several": ["1", "3"],
+        "date": ["2", "4"],
+    }, told
+    assert "against the condition on StudyDate" in told["date"]

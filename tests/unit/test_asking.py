@@ -100,9 +100,19 @@ def test_a_source_that_reads_ascii_only_is_asked_with_wildcards() -> None:
     assert uids(answers) == ["1.1", "1.3"]
 
 
-@pytest.mark.parametrize("name", ["", "Ph?ntom^?ne", "Ph\ufffdntom"])
+@pytest.mark.parametrize("name", ["Phntom^ne", "Ph?ntom^?ne", "Ph\ufffdntom"])
 def test_names_that_a_source_matches_and_cannot_write(name: str) -> None:
     """Orthanc reads UTF-8, matches, and leaves out of the answer what its own encoding lacks."""
     answers = asked({"PatientName": ("Phänt*",)}, {"StudyInstanceUID": "1.1", "PatientName": name})
     assert uids(answers) == ["1.1"]
     assert answers.warnings == ()
+
+
+def test_names_that_a_source_writes_well_and_does_not_match() -> None:
+    answers = asked(
+        {"PatientName": ("山田*",)},
+        {"StudyInstanceUID": "1.1", "PatientName": "Phäntom^Öne"},
+        {"StudyInstanceUID": "1.2", "PatientName": ""},  # all of it may be lost
+    )
+    assert uids(answers) == ["1.2"]
+    assert "1 study against the condition on PatientName" in answers.warnings[0]

@@ -10,7 +10,7 @@ Pure: answers come in through ``Ask``. Messages name attributes, never values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -30,7 +30,6 @@ _UIDS_IN_A_LIST = 100
 _REQUIRED = frozenset(
     {"StudyDate", "StudyTime", "AccessionNumber", "PatientName", "PatientID", "StudyID", "StudyInstanceUID"}
 )
-_LOST_LETTERS = frozenset("?\ufffd")  # what a source writes for letters that its character set lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +47,12 @@ def studies_with(source: str, conditions: Conditions, keys: Iterable[str], ask: 
     """
     wanted = dict.fromkeys(keys, "")
     found = _distinct(ask(source, [{**wanted, **one} for one in questions(conditions)]))
-    heeded = _heeded(conditions, found)
+    heeded = _heeded(conditions, found, strict=False)
     if not heeded and (plain := _in_ascii(conditions)) != conditions:
         # the source did not understand our UTF-8, or has no such study: which of them, its answers tell
         found = _distinct(ask(source, [{**wanted, **one} for one in questions(plain)]))
-        heeded = _heeded(conditions, [row for row in found if not _is_garbled(conditions, row)])
+        heeded = _heeded(conditions, found, strict=True)
+        conditions = plain  # that is what it was asked for
     return Answers(studies=tuple(heeded), warnings=tuple(_warnings(source, conditions, found)))
 
 
@@ -85,19 +85,22 @@ def _distinct(answers: Iterable[Attributes]) -> list[Attributes]:
 # ------------------------------------------------------------------------------------------ what is meant
 
 
-def _heeded(conditions: Conditions, answers: Sequence[Attributes]) -> list[Attributes]:
-    """The answers that satisfy all conditions, as far as the source tells."""
+def _heeded(conditions: Conditions, answers: Sequence[Attributes], *, strict: bool) -> list[Attributes]:
+    """The answers that satisfy all conditions, as far as the source tells.
+
+    Unless ``strict`` a source is believed where it matched letters that it may not be able to write.
+    """
     told = {keyword: values for keyword, values in conditions.items() if _is_told(keyword, answers)}
-    return [row for row in answers if not _failing(told, row)]
+    return [row for row in answers if all(_meets(row, keyword, told[keyword], strict) for keyword in told)]
 
 
-def _failing(conditions: Conditions, row: Attributes) -> list[str]:
-    """The keywords of conditions that a row does not satisfy."""
-    return [
-        keyword
-        for keyword, values in conditions.items()
-        if not satisfies(keyword, values, row.get(keyword, "")) and not _lost_letters(values, row, keyword)
-    ]
+def _meets(row: Attributes, keyword: str, values: Sequence[str], strict: bool) -> bool:
+    value = row.get(keyword, "")
+    if satisfies(keyword, values, value):
+        return True
+    # Orthanc reads UTF-8, matches, and leaves out of its answer the letters that its own encoding lacks
+    legible = value.replace("\ufffd", "?")
+    return not strict and legible.isascii() and satisfies(keyword, _plain_keys(keyword, values), legible)
 
 
 def _is_told(keyword: str, answers: Iterable[Attributes]) -> bool:
@@ -117,7 +120,7 @@ def _warnings(source: str, conditions: Conditions, answers: Sequence[Attributes]
                 "told: see the studies with 'pacs2bids query --dry-run'"
             )
             continue
-        wrong = sum(bool(_failing({keyword: values}, row)) for row in answers)
+        wrong = sum(not _meets(row, keyword, values, strict=False) for row in answers)
         if wrong:
             studies = counted(wrong, "study", "studies")
             yield f"source {source!r} answered {studies} against the condition on {keyword}: left out"
@@ -128,10 +131,13 @@ def _warnings(source: str, conditions: Conditions, answers: Sequence[Attributes]
 
 def _in_ascii(conditions: Conditions) -> Conditions:
     """The same with a wildcard for each letter beyond ASCII, which every source understands."""
-    return {
-        keyword: tuple(dict.fromkeys(map(_plain, values))) if vr_of(keyword) in WILDCARD_VRS else values
-        for keyword, values in conditions.items()
-    }
+    return {keyword: _plain_keys(keyword, values) for keyword, values in conditions.items()}
+
+
+def _plain_keys(keyword: str, values: Sequence[str]) -> tuple[str, ...]:
+    if vr_of(keyword) not in WILDCARD_VRS:
+        return tuple(values)
+    return tuple(dict.fromkeys(map(_plain, values)))
 
 
 def _plain(value: str) -> str:
@@ -139,13 +145,3 @@ def _plain(value: str) -> str:
     while "**" in text:
         text = text.replace("**", "*")
     return text
-
-
-def _lost_letters(values: Iterable[str], row: Attributes, keyword: str) -> bool:
-    """Whether a value is asked for in letters that the source could not write."""
-    value = row.get(keyword, "")
-    return not all(map(str.isascii, values)) and (not value or not _LOST_LETTERS.isdisjoint(value))
-
-
-def _is_garbled(conditions: Mapping[str, Sequence[str]], row: Attributes) -> bool:
-    return any(_lost_letters(values, row, keyword) for keyword, values in conditions.items())

@@ -398,9 +398,10 @@ class _Talk:
         entered_s = time.monotonic()
         while self._is_wanting() and self.inbox.disk_error is None:
             if time.monotonic() - max(entered_s, self.inbox.last_activity_s) > quiet_s:
-                return
+                break
             self.inbox.wait(_POLL_S)
             self._look()
+        self.inbox.flush()  # what is on its way to a slow disk is not to be asked for again
 
     # ------------------------------------------------------------------------------------------ why not
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,18 +47,51 @@ print(json.dumps(counts))
 
 @dataclass(frozen=True, kw_only=True)
 class Orthanc:
-    """A running Orthanc. ``load`` fills it, ``run`` starts programs beside it."""
+    """A running Orthanc. ``load`` fills it, ``run`` starts programs beside it.
 
-    process: subprocess.Popen[bytes]
+    ``namespace``: a process that keeps the network namespace, also while Orthanc is down. ``folder``: where
+    configuration, storage and log are.
+    """
+
+    namespace: subprocess.Popen[bytes]
+    folder: Path
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     loaded: dict[Path, dict[str, int]] = field(default_factory=dict)
+
+    def inside(self, command: Sequence[str | Path]) -> list[str]:
+        """The command that runs a program in Orthanc's namespace."""
+        return ["nsenter", "--net", "--target", str(self.namespace.pid), "--", *map(str, command)]
+
+    def start(self) -> None:
+        """Start it over what it has stored, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            command = self.inside([_orthanc_program(), self.folder / "orthanc.json"])
+            environment = {**os.environ, "TCP_NODELAY": "1"}
+            self.servers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        _wait_for(self)
+
+    def kill(self) -> None:
+        """End it as a power failure does; what it has stored stays."""
+        for server in self.servers:
+            server.kill()
+            server.wait()
+        self.servers.clear()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It holds its connections and says nothing, until the block ends."""
+        self.servers[-1].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.servers[-1].send_signal(signal.SIGCONT)
 
     def run(
         self, command: Sequence[str | Path], *, timeout_s: float = 300, **options: object
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in Orthanc's namespace; its output is captured. Look at ``returncode`` yourself."""
-        inside = ["nsenter", "--net", "--target", str(self.process.pid), "--", *map(str, command)]
         settings: dict[str, object] = {"text": True, "capture_output": True, "timeout": timeout_s, **options}
-        return subprocess.run(inside, check=False, **settings)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(self.inside(command), check=False, **settings)  # type: ignore[call-overload, no-any-return]
 
     def pacs2bids(self, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         """``pacs2bids WORDS`` in Orthanc's namespace."""
@@ -74,9 +108,17 @@ class Orthanc:
 
     def get(self, path: str) -> bytes:
         """Body of a GET request to Orthanc's REST interface."""
-        url = f"http://127.0.0.1:{HTTP_PORT}{path}"
-        code = f"import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen({url!r}).read())"
-        done = self.run([sys.executable, "-c", code], text=False)
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Body of the answer to a request to Orthanc's REST interface; a failure is an AssertionError."""
+        code = (
+            "import sys, urllib.request as r\n"
+            "body = sys.stdin.buffer.read() or None\n"
+            f"asked = r.Request('http://127.0.0.1:{HTTP_PORT}{path}', body, method={method!r})\n"
+            "sys.stdout.buffer.write(r.urlopen(asked).read())"
+        )
+        done = self.run([sys.executable, "-c", code], text=False, input=body)
         assert done.returncode == 0, done.stderr
         return done.stdout  # type: ignore[return-value]
 
@@ -106,28 +148,22 @@ def hasty_orthanc() -> Iterator[Orthanc]:
 @contextmanager
 def running_orthanc(**settings: object) -> Iterator[Orthanc]:
     """Start an Orthanc with empty storage in a namespace of its own; end it with the block."""
-    program = _orthanc_program()
+    _orthanc_program()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(
         prefix="pacs2bids-orthanc-", dir=memory if memory.is_dir() else None
     ) as folder:
-        config = Path(folder, "orthanc.json")
-        config.write_text(json.dumps(_configuration(Path(folder)) | settings))
-        with Path(folder, "log").open("wb") as log:
-            start = f'ip link set lo up && exec "{program}" "{config}"'
-            process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", start],
-                env={**os.environ, "TCP_NODELAY": "1"},
-                stdout=log,
-                stderr=log,
-            )
-        one = Orthanc(process=process)
+        Path(folder, "orthanc.json").write_text(json.dumps(_configuration(Path(folder)) | settings))
+        keep = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec sleep infinity"]
+        one = Orthanc(namespace=subprocess.Popen(keep), folder=Path(folder))
         try:
-            _wait_for(one, Path(folder, "log"))
+            _wait_for_namespace(one.namespace.pid)
+            one.start()
             yield one
         finally:
-            process.kill()  # it takes 4 s to end by itself
-            process.wait()
+            one.kill()  # it takes 4 s to end by itself
+            one.namespace.kill()
+            one.namespace.wait()
 
 
 def _orthanc_program() -> str:
@@ -169,7 +205,7 @@ def _configuration(folder: Path) -> dict[str, object]:
     }
 
 
-def _wait_for(one: Orthanc, log: Path) -> None:
+def _wait_for(one: Orthanc) -> None:
     poll = (
         "import socket, sys, time\n"
         "for _ in range(300):\n"
@@ -181,15 +217,16 @@ def _wait_for(one: Orthanc, log: Path) -> None:
         "        time.sleep(0.05)\n"
         "sys.exit(1)\n"
     )
+    if one.run([sys.executable, "-c", poll]).returncode:
+        raise RuntimeError(f"Orthanc did not start: {(one.folder / 'log').read_text()[-2000:]}")
+
+
+def _wait_for_namespace(pid: int) -> None:
+    """Until ``unshare`` has gone there and ``sleep`` says that loopback is up."""
     deadline = time.monotonic() + 20
-    while _namespace(one.process.pid) == _namespace(os.getpid()) and time.monotonic() < deadline:
-        time.sleep(0.01)  # unshare has not gone there yet
-    done = one.run([sys.executable, "-c", poll])
-    if done.returncode:
-        raise RuntimeError(f"Orthanc did not start: {log.read_text()[-2000:]}")
-
-
-def _namespace(pid: int) -> str:
-    with suppress(OSError):
-        return str(Path(f"/proc/{pid}/ns/net").readlink())
-    return ""
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
+                return
+        time.sleep(0.01)
+    raise RuntimeError("no network namespace could be made")

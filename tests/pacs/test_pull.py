@@ -31,7 +31,7 @@ from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.turns import own_slot
-from pacs2bids.peers import PacsPeer, Slot
+from pacs2bids.peers import GET, MOVE, Courtesy, PacsPeer, Slot
 from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
 
 QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5, retry_s=0.1)
@@ -464,6 +464,27 @@ def test_study_that_never_stops_growing_is_not_complete(tmp_path: Path) -> None:
         pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
     assert not read_record(tmp_path / "receipt.incomplete.json", Receipt).complete
     assert not (tmp_path / "receipt.json").exists()
+
+
+@pytest.mark.parametrize("ways", [(MOVE,), (MOVE, GET)])
+def test_study_that_is_deleted_after_it_was_announced_twice(tmp_path: Path, ways: tuple[str, ...]) -> None:
+    """Then nothing is announced, so nothing is missing of that; but it was."""
+
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2])
+        if number == 2:
+            pacs.numbers = []
+        return 0x0000
+
+    with scripted(on_move) as (pacs, scripted_peer):
+        peer = replace(scripted_peer, retrieve=ways, courtesy=Courtesy(retries=0))
+        with pytest.raises(PullError, match="has none of its 3 instances any more"):
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+        assert not (tmp_path / "receipt.json").exists()
+        assert read_record(tmp_path / "receipt.incomplete.json", Receipt).missing == uids(3)
+        pacs.numbers, pacs.on_move = [1, 2, 3], lambda pacs, *_: pacs.send([3])[0]
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert (receipt.complete, [one.came for one in receipt.transfers]) == (True, [1])
 
 
 def test_one_instance_that_stops_every_move_costs_only_itself(tmp_path: Path) -> None:

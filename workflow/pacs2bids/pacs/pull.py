@@ -153,7 +153,7 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
         raise PullError(what, where=str(folder), hint=hint) from disk_error
     path = receipts.put(receipt, folder)
     if talk.trouble is not None:
-        raise talk.trouble
+        raise _with_what_is_kept(talk.trouble, len(receipt.received))
     if not receipt.complete:
         told = talk.explanation()
         raise receipts.missing_error(receipt, where=path, cause=told.cause, hint=told.hint)
@@ -167,6 +167,15 @@ def _room(inbox: Inbox, receipt: Receipt) -> str:
         return free
     to_come_bytes = inbox.size_bytes // len(inbox) * len(receipt.missing)
     return f"{free}, about {receipts.megabytes(to_come_bytes)} are still to come"
+
+
+def _with_what_is_kept(error: Pacs2BidsError, count: int) -> Pacs2BidsError:
+    """The error that ended a pull, with what a person wants to know next: was all for nothing?"""
+    if not count:
+        return error
+    kept = f"What came is kept ({counted(count, 'instance')}): run again to go on"
+    stop = "" if not error.hint or error.hint.endswith((".", "?")) else "."
+    return type(error)(error.what, where=error.where, hint=f"{error.hint}{stop} {kept}".strip())
 
 
 def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> None:
@@ -261,14 +270,13 @@ class _Talk:
         if self.announced.listed and pause_s > 0:
             time.sleep(pause_s)
         self._progress.finish()
-        before, self.announced = self.announced, self._persistently(lambda: self.origin.announce(study))
+        before, announced = self.announced, self._persistently(lambda: self.origin.announce(study))
         self._asked_s = time.monotonic()
         self.asked += 1
-        if not self.announced.listed:
-            hint = "Check the UID and the source; 'pacs2bids query --list' shows what it has"
-            raise PullError(
-                "the source knows no such study", where=f"study {study} at {self.origin.source}", hint=hint
-            )
+        if not announced.listed:
+            self.stable = False
+            raise self._unknown()  # what was announced before is missing still
+        self.announced = announced
         self.stable = before == self.announced
         self._progress.announced(self.announced)
         instances = counted(sum(self.announced.totals.values()), "instance")
@@ -276,6 +284,16 @@ class _Talk:
             log.info("study %s: %s in %d series announced", study, instances, len(self.announced.totals))
         elif not self.stable:
             log.warning("study %s: changes at its source; %s announced now", study, instances)
+
+    def _unknown(self) -> PullError:
+        where = f"study {self.inbox.study_instance_uid} at {self.origin.source}"
+        before = sum(self.announced.totals.values())
+        if before:
+            had = counted(before, "instance")
+            what = f"the source has none of its {had} any more: deleted meanwhile, or moved"
+            return PullError(what, where=where, hint="Ask those who run it")
+        hint = "Check the UID and the source; 'pacs2bids query --list' shows what it has"
+        return PullError("the source knows no such study", where=where, hint=hint)
 
     def _persistently(self, attempt: Callable[[], Result]) -> Result:
         return persistently(attempt, self.courtesy, first_pause_s=self.patience.retry_s)

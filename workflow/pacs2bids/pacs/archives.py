@@ -60,9 +60,9 @@ class Limits:
 
     Unpacked, it may be ``ratio`` times as large as it is, and anyway ``free_bytes``: reading these takes some
     10 s. Scans shrink to a half or a fifth; an empty volume may shrink to a thousandth, which is all that
-    deflate can, but gigabytes of nothing else are no scan. ``members``: each takes 20 us and 300 bytes of
-    memory. ``extended_bytes``: of a header that gives a long name. ``directory_bytes``: of a zip's list of
-    its members, 500,000 or so, which is held in memory. ``memory_bytes``: for xz, of which -9 takes 65 MB.
+    deflate can, but gigabytes of nothing else are no scan. ``members``: to read a million takes a minute.
+    ``extended_bytes``: of a header that gives a long name. ``directory_bytes``: of a zip's list of its
+    members, 500,000 or so, which is held in memory. ``memory_bytes``: for xz, of which -9 takes 65 MB.
     """
 
     ratio: int = 200

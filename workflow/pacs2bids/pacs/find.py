@@ -27,6 +27,7 @@ from pacs2bids.peers import Attributes, PacsPeer
 _CONNECT_TIMEOUT_S = 10.0
 # Orthanc closes at once behind a rejection, and pynetdicom may see the end before the reason: ask again
 _ATTEMPTS = 3
+_LOOP_S = 0.01  # pynetdicom's loop comes by every millisecond
 _AT_ONCE_S = 1.0
 _NEGOTIATION_TIMEOUT_S = 30.0
 _TLS_TIMEOUT_S = 3.0
@@ -122,6 +123,7 @@ class _Finding:
     def answers(self, identifier: Dataset) -> Iterator[dict[str, str]]:
         """Ask one question."""
         self.pending, heard = True, time.monotonic()
+        settle(self.association)
         answers = self.association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind)
         for status, answer in answers:
             if "Status" not in status:
@@ -210,6 +212,16 @@ def _associate(
         reason = error.strerror if isinstance(error, OSError) else "it is not well formed"
         what = f"the host name {peer.host!r} is unknown: {reason}"
         raise QueryError(what, where=str(peer), hint="Check host in config.yaml") from None
+
+
+def settle(association: Any) -> None:
+    """Wait until pynetdicom's own loop rests; to be called before each ``send_*`` on an association of ours.
+
+    pynetdicom 3.0.4 pauses that loop before it sends, but may take it for paused when it has just gone on
+    (Association._run_reactor). The answer of a fast peer is then taken by the loop, and waited for in vain.
+    """
+    association._reactor_checkpoint.clear()
+    time.sleep(_LOOP_S)
 
 
 def without_delay(event: evt.Event) -> None:

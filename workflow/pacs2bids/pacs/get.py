@@ -27,7 +27,7 @@ from pacs2bids.pacs.dimse import (
     listening,
     message_ids,
 )
-from pacs2bids.pacs.find import associated, find
+from pacs2bids.pacs.find import associated, find, settle
 from pacs2bids.pacs.inbox import Inbox, is_uid
 from pacs2bids.pacs.receiver import process_settings
 from pacs2bids.pacs.storing import store_into
@@ -125,6 +125,7 @@ class GetTransport:
             self._check_accepted(association)
             self._is_open = True
             message_id = next(self._message_ids)
+            settle(association)
             answers = association.send_c_get(identifier_for(request), _MODEL, message_id)
             started = TransferStatus(way=GET, level=request.level, message_id=message_id, status="")
             with listening(association, answers, _MODEL, started) as transfer:

@@ -18,7 +18,7 @@ from pacs2bids.pacs.dimse import (
     listening,
     message_ids,
 )
-from pacs2bids.pacs.find import associated
+from pacs2bids.pacs.find import associated, settle
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.receiver import Address, Receiver, receiving
 from pacs2bids.pacs.transport import Explanation, Request, explained
@@ -73,6 +73,7 @@ class MoveTransport:
         contexts = [build_context(_MODEL)]
         with associated(self._peer, contexts, response_timeout_s=LONGEST_TRANSFER_S) as association:
             destination = self._slot.ae_title
+            settle(association)
             answers = association.send_c_move(identifier_for(request), destination, _MODEL, message_id)
             started = TransferStatus(way=MOVE, level=request.level, message_id=message_id, status="")
             with listening(association, answers, _MODEL, started) as transfer:

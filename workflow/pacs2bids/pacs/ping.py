@@ -32,7 +32,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 from pacs2bids.model import Pacs2BidsError, TransferStatus, UnansweredError
 from pacs2bids.pacs import web_find
 from pacs2bids.pacs.catalogue import scan
-from pacs2bids.pacs.find import associated, find_some
+from pacs2bids.pacs.find import associated, find_some, settle
 from pacs2bids.pacs.get import getting
 from pacs2bids.pacs.inbox import Inbox, is_uid
 from pacs2bids.pacs.move import MoveTransport, moving
@@ -170,6 +170,7 @@ def _call(peer: PacsPeer, services: set[str]) -> Iterator[Step]:
 
 
 def _echo(association: Association) -> int | None:
+    settle(association)
     status = association.send_c_echo()
     return int(status.Status) if "Status" in status else None
 

@@ -335,6 +335,7 @@ class ScriptedPacs:
         self.on_move = on_move
         self.numbers = [1, 2, 3]  # the instances that it lists
         self.counted: int | None = None  # what it says of their number
+        self.is_failing = False  # to answer queries
         self.moves = 0
         self.receive_port = free_port()
         self.background: list[threading.Thread] = []
@@ -360,6 +361,9 @@ class ScriptedPacs:
 
     def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         asked = event.identifier
+        if self.is_failing:
+            yield 0xC001, None
+            return
         uid = instance(1).SeriesInstanceUID
         for number in [0] if asked.QueryRetrieveLevel == "SERIES" else self.numbers:
             answer = Dataset()
@@ -485,6 +489,20 @@ def test_study_that_is_deleted_after_it_was_announced_twice(tmp_path: Path, ways
         pacs.numbers, pacs.on_move = [1, 2, 3], lambda pacs, *_: pacs.send([3])[0]
         receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
     assert (receipt.complete, [one.came for one in receipt.transfers]) == (True, [1])
+
+
+def test_pacs_that_answers_no_more_when_all_has_come(tmp_path: Path) -> None:
+    """It announced the same twice, but whether that was all is not known."""
+
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2] if number == 1 else [3])
+        pacs.is_failing = number == 2
+        return 0x0000
+
+    with scripted(on_move) as (_, peer), pytest.raises(QueryError, match="C001"):
+        pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    receipt = read_record(tmp_path / "receipt.incomplete.json", Receipt)
+    assert (receipt.complete, receipt.missing, len(receipt.received)) == (False, (), 3)
 
 
 def test_one_instance_that_stops_every_move_costs_only_itself(tmp_path: Path) -> None:

@@ -270,11 +270,11 @@ class _Talk:
         if self.announced.listed and pause_s > 0:
             time.sleep(pause_s)
         self._progress.finish()
+        self.stable = False  # until it answers, and the same
         before, announced = self.announced, self._persistently(lambda: self.origin.announce(study))
         self._asked_s = time.monotonic()
         self.asked += 1
         if not announced.listed:
-            self.stable = False
             raise self._unknown()  # what was announced before is missing still
         self.announced = announced
         self.stable = before == self.announced

@@ -78,11 +78,12 @@ def made_out(
     ``stable``: the source's last two answers announced the same. ``asked``: how often it was asked.
     """
     missing = tuple(uid for uids in announced.listed.values() for uid in uids if not inbox.holds(uid))
+    is_all_here = bool(announced.listed) and not missing and not announced.short(inbox.sizes)
     return Receipt(
         study_instance_uid=inbox.study_instance_uid,
         source=source,
         kind=kind,
-        complete=stable and not missing and not announced.short(inbox.sizes),
+        complete=stable and is_all_here,
         started=started,
         finished=now(),
         announced=dict(announced.listed),

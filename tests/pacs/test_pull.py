@@ -191,6 +191,33 @@ def test_file_that_its_receipt_does_not_know_so_is_fetched_again(tmp_path: Path)
     assert b"2/4" in changed.read_bytes()
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_receipt_that_does_not_hold_any_more_does_not_outlive_a_failure(
+    tmp_path: Path, damaged: bool
+) -> None:
+    write_study(tmp_path / "pacs")
+    out = tmp_path / "work"
+    with embedded(tmp_path / "pacs") as peer:
+        pull_from_pacs(peer, STUDY, out, patience=QUICK)
+    if damaged:
+        (out / "dicom" / f"{STUDY}.1" / f"{STUDY}.1.1.dcm").write_bytes(b"damaged")
+    with pytest.raises(QueryError, match="no connection"):  # the PACS is down
+        pull_from_pacs(peer, STUDY, out, patience=QUICK)
+    assert (out / "receipt.json").exists() is not damaged
+
+
+def test_folder_of_another_study_stays_as_it_is(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    write_study(tmp_path / "pacs" / "b", study="1.2.3")
+    out = tmp_path / "work"
+    with embedded(tmp_path / "pacs") as peer:
+        first = pull_from_pacs(peer, STUDY, out, patience=QUICK)
+        with pytest.raises(PullError, match=f"holds the study {STUDY}"):
+            pull_from_pacs(peer, "1.2.3", out, patience=QUICK)
+    assert read_record(out / "receipt.json", Receipt) == first
+    assert all((out / "dicom" / one.path).exists() for one in first.received)
+
+
 def test_killed_pull_goes_on_where_it_was(tmp_path: Path) -> None:
     write_study(tmp_path / "pacs", instances=150)
     out = tmp_path / "work"

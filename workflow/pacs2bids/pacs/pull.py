@@ -121,7 +121,7 @@ def pull_from(origin: Origin, study_instance_uid: str, folder: Path, *, patience
     wait_until_open(origin.source.courtesy, str(origin.source))
     started, started_s = receipts.now(), time.monotonic()
     inbox = Inbox(folder, study_instance_uid)
-    kept = inbox.resume(receipts.earlier(folder))
+    kept = receipts.resume(inbox)
     if kept:
         here = counted(kept, "instance")
         log.info("study %s: here from an earlier attempt: %s", study_instance_uid, here)

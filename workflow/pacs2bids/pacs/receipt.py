@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pacs2bids.engine import digest_of
 from pacs2bids.files import link_or_copy, read_record, write_record
-from pacs2bids.model import HeaderError, PullError, Receipt, ReceivedInstance, TransferStatus
+from pacs2bids.model import HeaderError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
 
 COMPLETE = "receipt.json"
@@ -109,15 +109,32 @@ def put(receipt: Receipt, folder: Path) -> Path:
     return folder / name
 
 
-def earlier(folder: Path) -> tuple[ReceivedInstance, ...]:
-    """The files that an earlier attempt received, as its receipt says; none if there is no receipt."""
+def resume(inbox: Inbox) -> int:
+    """Take what an earlier attempt left in an inbox, as far as it still is what came; returns how many.
+
+    A receipt that says more than that is taken away: it must not outlive an attempt that fails. Raises
+    PullError if the folder is that of another study.
+    """
+    last = _earlier(inbox.folder)
+    if last is not None and last.study_instance_uid != inbox.study_instance_uid:
+        what, hint = f"holds the study {last.study_instance_uid}", "Give each study a folder of its own"
+        raise PullError(what, where=str(inbox.folder), hint=hint)
+    before = () if last is None else last.received
+    inbox.resume(before)
+    if not all(inbox.holds(one.sop_instance_uid, one.sha256) for one in before):
+        (inbox.folder / COMPLETE).unlink(missing_ok=True)
+    return len(inbox)
+
+
+def _earlier(folder: Path) -> Receipt | None:
+    """The receipt of an earlier attempt; None if there is none that can be read."""
     for path in (folder / COMPLETE, folder / INCOMPLETE, folder / LAST):
         if path.exists():
             try:
-                return read_record(path, Receipt).received
+                return read_record(path, Receipt)
             except HeaderError as error:  # of another version, or damaged: the files must tell by themselves
                 log.info("%s", error)
-    return ()
+    return None
 
 
 def summary(receipt: Receipt, folder: Path) -> str:

@@ -53,7 +53,7 @@ def pull_from_folder(
     catalogue = catalogue_of(source, memory)
     study = _study(catalogue, study_instance_uid, source)
     inbox = Inbox(folder, study_instance_uid)
-    inbox.resume(receipts.earlier(folder))
+    receipts.resume(inbox)
     delivery = Delivery(inbox, catalogue.root)
     items = _items(study)
     delivery.bring(items)

@@ -78,8 +78,16 @@ def test_a_study_series_by_series(pacs: WebPacs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moves", [1, 2])
-def test_as_many_series_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int) -> None:
+@pytest.mark.parametrize("left", [0, 2], ids=["series", "instances"])
+def test_as_many_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int, left: int) -> None:
+    """Of series of which nothing is here, the whole; of others, instance by instance."""
     pacs = web_pacs(write_study(tmp_path / "pacs", series=5))
+    out = tmp_path / "out"
+    if left:
+        pull(pacs, out)
+        for series in out.glob("dicom/*"):
+            for one in sorted(series.iterdir())[left:]:
+                one.unlink()
     at_once, most, lock = 0, 0, threading.Lock()
 
     def noting(_: Asked, contents: list[bytes]) -> Answer:
@@ -96,8 +104,8 @@ def test_as_many_series_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int)
         return Answer(headers=instances([]).headers, body=body())
 
     pacs.retrieve = noting
-    receipt = pull(pacs, tmp_path / "out", courtesy=Courtesy(moves=moves))
-    assert_complete(receipt, pacs, tmp_path / "out")
+    receipt = pull(pacs, out, courtesy=Courtesy(moves=moves))
+    assert_complete(receipt, pacs, out)
     assert most == moves
 
 

@@ -55,6 +55,8 @@ class WadoTransport:
 
     def __init__(self, client: Client, inbox: Inbox) -> None:
         self.client, self.inbox = client, inbox
+        # of all transfers together, which may run at once themselves
+        self.turns = threading.Semaphore(max(1, client.web.courtesy.moves))
         self.accept = 0  # number of the media type that the server gives
         self.is_heard = False  # by the server, whatever it answers of what we ask for
         self.has_given = False
@@ -141,7 +143,7 @@ class Retrieval:
         try:
             paths = self._paths(request)
             with ThreadPoolExecutor(max(1, self._client.web.courtesy.moves)) as pool:
-                for _ in pool.map(self._try, paths):
+                for _ in pool.map(self._in_turn, paths):
                     pass
         finally:
             self._keeper.close()
@@ -159,10 +161,13 @@ class Retrieval:
             comment="" if last is None else _words_of(last),
         )
 
+    def _in_turn(self, path: str) -> None:
+        with self._transport.turns:
+            if not self._stopped.is_set():
+                self._try(path)
+
     def _try(self, path: str) -> None:
         """Ask for one resource; what cannot be had is noted, what bodes ill for all others is raised."""
-        if self._stopped.is_set():
-            return
         try:
             self._retrieve(path)
         except (AnswerError, BrokenError) as error:

@@ -59,6 +59,22 @@ def test_again_is_the_same(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").rglob("*.part"))
 
 
+def test_another_content_than_an_earlier_attempt_brought_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, *_ = write_study(tmp_path / "in")
+    first = pull(tmp_path / "in", tmp_path / "out")
+    corrected = source.read_bytes() + b"\0\0"
+    source.unlink()  # it is linked
+    source.write_bytes(corrected)
+    second = pull(tmp_path / "in", tmp_path / "out")
+    assert second.received == first.received
+    assert second.conflicting == (f"{STUDY}.1.1",)
+    assert f"{source.name}: another content" in caplog.text
+    (aside,) = (tmp_path / "out" / "quarantine").iterdir()
+    assert aside.read_bytes() == corrected
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
 def test_copy_across_file_systems(tmp_path: Path) -> None:
     memory = Path("/dev/shm", f"pacs2bids-{os.getpid()}")

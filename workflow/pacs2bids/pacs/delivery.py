@@ -70,12 +70,12 @@ class Delivery:
         files, archives = _sorted(items)
         for item in files:
             try:
-                self._settle_again(item, item.path)
+                self._keep(item, item.path)
             except OSError as error:
                 self._inbox.refuse("", f"{item.path}: cannot be read: {error.strerror}")
         for path, wanted in archives.items():
             with _explained(path):
-                for item, problem in self._unpack(path, wanted, self._settle_again):
+                for item, problem in self._unpack(path, wanted, self._keep):
                     self._inbox.refuse("", f"{self._shown(item)}: {problem}")
 
     def _settle(self, item: Item, file: Path) -> None:
@@ -85,7 +85,7 @@ class Delivery:
         if problem:
             self._inbox.refuse(uid, f"{self._shown(item)}: {problem}")
         elif not self._inbox.holds(uid) or not self._inbox.holds(uid, sha256(file)):  # by an earlier attempt
-            self._inbox.link(item.identity, file)
+            self._keep(item, file)
 
     def _problem(self, identity: Identity, file: Path) -> str:
         """Why a file cannot be kept as the instance that the catalogue says it is."""
@@ -98,7 +98,7 @@ class Delivery:
         told = (identity.study_instance_uid, identity.sop_instance_uid)
         return "" if found == told else "has changed while it was read"
 
-    def _settle_again(self, item: Item, file: Path) -> None:
+    def _keep(self, item: Item, file: Path) -> None:
         if self._inbox.link(item.identity, file) is Kept.CONFLICTING:
             shown = self._shown(item)
             log.warning("%s: another content under the same SOPInstanceUID; see quarantine", shown)

@@ -274,6 +274,16 @@ def test_unknown_study(tmp_path: Path) -> None:
     assert files_below(tmp_path / "work") == []
 
 
+def completes_when_mended(folder: Path) -> None:
+    """Nothing says that the study is whole; where all is in order the next pull brings it, once."""
+    assert not (folder / "work" / "receipt.json").exists()
+    had = len(list((folder / "work").glob("dicom/*/*.dcm")))
+    with embedded(folder / "pacs") as peer:
+        receipt = pull_from_pacs(peer, STUDY, folder / "work", patience=QUICK)
+    assert (receipt.complete, len(receipt.received), receipt.duplicates) == (True, 10, ())
+    assert sum(one.came or 0 for one in receipt.transfers) == 10 - had
+
+
 def test_unknown_destination(tmp_path: Path) -> None:
     write_study(tmp_path / "pacs")
     with (
@@ -281,6 +291,7 @@ def test_unknown_destination(tmp_path: Path) -> None:
         pytest.raises(PullError, match=r"A801.*Register AE title PACS2BIDS.*port"),
     ):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    completes_when_mended(tmp_path)
 
 
 def test_destination_that_does_not_lead_to_us(tmp_path: Path) -> None:
@@ -290,6 +301,7 @@ def test_destination_that_does_not_lead_to_us(tmp_path: Path) -> None:
         pytest.raises(PullError, match=r"never called us.*Register AE title PACS2BIDS"),
     ):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    completes_when_mended(tmp_path)
 
 
 def test_pacs_that_calls_itself_otherwise_is_named(tmp_path: Path) -> None:
@@ -318,6 +330,8 @@ def test_disk_that_refuses(tmp_path: Path) -> None:
         pytest.raises(PullError, match=r"cannot be written: File exists.*run again"),
     ):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+    blocked.unlink()
+    completes_when_mended(tmp_path)
 
 
 def test_two_pulls_of_one_host_take_turns(tmp_path: Path) -> None:
@@ -546,7 +560,10 @@ def test_one_instance_that_stops_every_move_costs_only_itself(tmp_path: Path) ->
         pacs.numbers = list(range(1, 21))
         with pytest.raises(PullError, match="1 of 20 announced"):
             pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
-    assert read_record(tmp_path / "receipt.incomplete.json", Receipt).missing == uids(7)
+        assert read_record(tmp_path / "receipt.incomplete.json", Receipt).missing == uids(7)
+        pacs.on_move = lambda pacs, *_: pacs.send([7])[0]
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert (receipt.complete, [one.came for one in receipt.transfers]) == (True, [1])
 
 
 def test_frozen_pacs_is_left(tmp_path: Path) -> None:

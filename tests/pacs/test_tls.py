@@ -168,7 +168,7 @@ def test_silent_callers_block_nobody_and_hold_up_nothing(tmp_path: Path, one: Pa
         assert time.monotonic() - ended < 2  # the handshake would be waited for 10 s
 
 
-def test_pull_over_tls_from_orthanc(tmp_path: Path, house: Authority) -> None:
+def test_pull_over_tls_from_orthanc(tmp_path: Path, house: Authority, stranger: Authority) -> None:
     theirs, ours = house.tls("ORTHANC"), house.tls("US")
     settings = {
         "DicomTlsEnabled": True,
@@ -192,7 +192,13 @@ def test_pull_over_tls_from_orthanc(tmp_path: Path, house: Authority) -> None:
     words = ["pull", "--config", tmp_path / "config.yaml", "--studies", tmp_path / "studies.tsv"]
     with running_orthanc(**settings) as orthanc:
         orthanc.load(tmp_path / "files")
+        right = house.ca.read_bytes()
+        house.ca.write_bytes(stranger.ca.read_bytes())
+        refused = orthanc.pacs2bids(*words, "--study", STUDY, "--out", tmp_path / "study")
+        house.ca.write_bytes(right)
         done = orthanc.pacs2bids(*words, "--study", STUDY, "--out", tmp_path / "study")
+    assert refused.returncode == 1
+    assert "was issued by none of tls.ca" in refused.stderr.splitlines()[-1]
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "study" / "dicom").glob("*/*.dcm"))) == 10
 

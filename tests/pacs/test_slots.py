@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from pacs2bids.model import PullError
 from pacs2bids.pacs.pull import pull_from_pacs
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
-from pacs2bids.pacs.turns import own_slot
+from pacs2bids.pacs.turns import _lock_file, own_slot
 from pacs2bids.peers import PacsPeer, Slot
 from peers.instances import STUDY, write_study
 
@@ -50,6 +51,18 @@ def test_each_pull_has_a_slot_of_its_own(slots: tuple[Slot, Slot]) -> None:
             pass
     with own_slot(slots, HOST, wait_s=0) as again:
         assert again == slots[0]
+
+
+def test_lock_can_be_waited_for_by_other_users_whatever_our_umask(slots: tuple[Slot, Slot]) -> None:
+    before = os.umask(0o077)
+    try:
+        with own_slot(slots[:1], HOST, wait_s=0):
+            pass
+    finally:
+        os.umask(before)
+    path = _lock_file(slots[0])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    path.unlink()
 
 
 def test_who_is_waited_for_is_told(slots: tuple[Slot, Slot], caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pacs2bids.model import PullError
@@ -86,7 +86,10 @@ def _open(path: Path) -> int:
         # first without O_CREAT: in a sticky folder Linux refuses to "create" what another user owns
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with suppress(OSError):  # another's, who was quicker
+            os.fchmod(handle, 0o644)  # whatever our umask: other users wait for it, too
+        return handle
 
 
 def _is_free(host: str, port: int) -> bool:

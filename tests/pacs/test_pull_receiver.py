@@ -96,6 +96,19 @@ def test_foreign_study_is_refused_and_recorded(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == [f"{SERIES}.2.dcm"]
 
 
+def test_what_is_refused_is_no_sign_of_life(tmp_path: Path) -> None:
+    """A pull waits until nothing comes any more: a PACS that sends other studies must not keep it."""
+    with listening(tmp_path) as (inbox, receiver):
+        before_s = inbox.last_activity_s
+        large = instance(1, study="1.2.3")
+        large.EncapsulatedDocument = bytes(3_000_000)
+        assert send(receiver, instance(1, study="1.2.3"), large) == [0x0124, 0x0124]
+        assert inbox.last_activity_s == before_s
+        assert send(receiver, instance(2)) == [0]
+        inbox.flush()
+        assert inbox.last_activity_s > before_s
+
+
 def test_only_our_own_moves_are_served(tmp_path: Path) -> None:
     with listening(tmp_path) as (inbox, receiver):
         receiver.moves.add(("US", 101))

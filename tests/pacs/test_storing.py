@@ -351,6 +351,27 @@ def test_caller_that_is_stuck_in_mid_message_does_not_hold_up_the_end(tmp_path: 
     association.abort()
 
 
+def test_command_in_mid_instance_leaves_nothing_of_it(tmp_path: Path) -> None:
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, instance(1).SOPInstanceUID
+    request.DataSet = BytesIO(b"")
+    command = by_pynetdicom(C_STORE_RQ, request)
+    encoded = encode(instance(1), False, True) or b""
+    entity = AE(ae_title="PACS")
+    entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
+    with listening(tmp_path / "study") as (inbox, receiver):
+        association = parked(entity.associate("127.0.0.1", receiver.port, ae_title="US"))
+        for control, fragment in ((3, command), (0, encoded + bytes(100_000)), (3, command)):
+            value = struct.pack(">IBB", len(fragment) + 2, 1, control) + fragment
+            association.dul.socket.socket.sendall(b"\x04\x00" + struct.pack(">I", len(value)) + value)
+            if not control:
+                _wait_for(lambda: any(inbox.dicom.glob("*/.*.part")))
+        _wait_for(lambda: not any(inbox.dicom.glob("*/.*.part")))
+        association.abort()
+    assert len(inbox) == 0
+
+
 @pytest.mark.parametrize("fragment", [b"\x00\x00\x00\x01\x01", b"\x00\x00\x00\x02\x01\x03"])
 def test_messages_that_make_no_sense_end_the_association(tmp_path: Path, fragment: bytes) -> None:
     """A presentation data value without a control header; a command set without elements."""

@@ -36,7 +36,8 @@ CANNOT_UNDERSTAND = 0xC000
 
 _COMMAND, _LAST = 0x01, 0x02  # bits of a fragment's control header (PS3.8 section E.2)
 _INVALID_PDU = "Evt19"  # of the state machine (PS3.8 table 9-10): the association is aborted
-_IN_MEMORY = 1 << 20  # bytes of an instance that are kept before it begins to go to the disk
+_FIRST_LOOK = 1 << 16  # bytes of an instance that come before it is looked whose it is; mostly they tell
+_IN_MEMORY = 1 << 20  # bytes of an instance that are kept before they go to the disk
 _READ = 1 << 18
 _NAP_S = 0.01
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux
@@ -81,7 +82,6 @@ class _Storing(DIMSEServiceProvider):
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take what came in one PDU: fragments of messages, each with its presentation context."""
-        self._inbox.touch()
         for context_id, fragment in primitive.presentation_data_value_list:
             if not fragment:
                 self.dul.event_queue.put(_INVALID_PDU)
@@ -113,6 +113,7 @@ class _Storing(DIMSEServiceProvider):
             return None, None
 
     def _begin(self, context_id: int) -> None:
+        self.give_up()  # what has not ended by the next command is not whole
         command, self._command = bytes(self._command), bytearray()
         request, syntax = store_request(command), self._syntax(context_id)
         if request is None or syntax is None:
@@ -158,7 +159,7 @@ class _Store:
         self.request = request
         self._syntax, self._inbox, self._moves = syntax, inbox, moves
         self._waiting = bytearray()  # what is not on its way to the disk yet
-        self._patience = _IN_MEMORY
+        self._patience = _FIRST_LOOK
         self._incoming: Incoming | None = None
         self._status: int | None = None
 
@@ -166,6 +167,8 @@ class _Store:
         """The next bytes of the data set."""
         if self._status is not None:
             return
+        if self._incoming is not None:
+            self._inbox.touch()  # only by what is ours: strangers may send for ever
         self._waiting += piece
         if len(self._waiting) >= self._patience:
             self._try(self._advance)

@@ -13,8 +13,10 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from pacs2bids.model import ConfigError, Reason
 from pacs2bids.pacs.catalogue import scan
+from pacs2bids.pacs.contents import served_contents_of
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of
 from pacs2bids.pacs.matching import value_matches
+from peers.instances import write_study
 
 ROOT = "1.2.826.0.1.3680043.10.7"
 
@@ -157,3 +159,18 @@ def test_identifiers_keep_ranges_wildcards_and_lists() -> None:
     assert attributes_of(identifier_of("STUDY", keys)) == keys
     with pytest.raises(KeyError):
         identifier_of("STUDY", {"NoSuchKeyword": ""})
+
+
+def test_what_is_cut_is_served_all_the_same(tmp_path: Path) -> None:
+    """A PACS that kept it back would hide the loss: what asks it must see a damaged instance, not none."""
+    (path,) = write_study(tmp_path, series=1, instances=1)
+    data = pydicom.dcmread(path)
+    data.Rows = data.Columns = 4
+    data.BitsAllocated = 16
+    data["PixelData"] = pydicom.DataElement("PixelData", "OW", bytes(32))
+    data.save_as(path)
+    assert scan(tmp_path).studies
+    path.write_bytes(path.read_bytes()[:-2])
+    assert not scan(tmp_path).studies
+    (study,) = scan(tmp_path, served_contents_of).studies
+    assert [one.path for one in study.instances] == [path]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
@@ -166,20 +168,31 @@ def contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
 
 def plain_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
     """As ``contents_of``; archives are not looked into."""
+    return _one_content_of(
+        path,
+        lambda stream, size_bytes: _head_of(
+            reader, stream, size_bytes, partial(_tail, stream.fileno(), size_bytes)
+        ),
+    )
+
+
+def served_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
+    """As ``plain_contents_of``, and an instance whose pixels are cut is one all the same.
+
+    A PACS hands on what it has, damaged or not; to keep it back would hide the loss from who asks.
+    """
+    return _one_content_of(path, lambda stream, _: _head_of(reader, stream, sys.maxsize))
+
+
+def _one_content_of(path: Path, head_of: Callable[[FileIO, int], Head | Problem]) -> tuple[Entry, ...]:
     # a pipe would block for ever
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+    with FileIO(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return (Entry(Problem(Reason.UNSUPPORTED, "is no file but a pipe or a device"), 0),)
         size_bytes = status.st_size
-        return (
-            _entry(
-                _head_of(reader, stream, size_bytes, partial(_tail, descriptor, size_bytes)),
-                stream,
-                size_bytes,
-            ),
-        )
+        return (_entry(head_of(stream, size_bytes), stream, size_bytes),)
 
 
 def _entry(content: Head | Problem, stream: Stream, size_bytes: int, member: Member | None = None) -> Entry:

@@ -37,7 +37,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from pacs2bids.model import ConfigError
 from pacs2bids.pacs.catalogue import LEVELS, UNIQUE_KEYS, Catalogue, scan
-from pacs2bids.pacs.contents import plain_contents_of
+from pacs2bids.pacs.contents import served_contents_of
 from pacs2bids.pacs.find import without_delay
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of, text_of
 from pacs2bids.pacs.retrieval import BAD_IDENTIFIER, CANCELLED, PENDING, Retrieval
@@ -95,7 +95,7 @@ def serving(
 
     Raises ConfigError if the folder does not exist or the port is taken.
     """
-    catalogue = scan(folder, plain_contents_of)
+    catalogue = scan(folder, served_contents_of)
     with _process_settings():
         server = _listen(catalogue, host, port, ae_title, destinations)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="pacs", daemon=True)

@@ -175,7 +175,8 @@ def _with_what_is_kept(error: Pacs2BidsError, count: int) -> Pacs2BidsError:
         return error
     kept = f"What came is kept ({counted(count, 'instance')}): run again to go on"
     stop = "" if not error.hint or error.hint.endswith((".", "?")) else "."
-    return type(error)(error.what, where=error.where, hint=f"{error.hint}{stop} {kept}".strip())
+    error.hint = f"{error.hint}{stop} {kept}".strip()
+    return error
 
 
 def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> None:

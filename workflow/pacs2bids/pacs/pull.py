@@ -362,6 +362,7 @@ class _Talk:
         with ExitStack() as stack:
             transfer = self._persistently(lambda: stack.enter_context(transport.transferring(request)))
             self._follow(transfer, request)
+        self.inbox.flush()  # what is on its way to the disk is here: it is not to be asked for again
         spent_s = round(time.monotonic() - begun_s, 2)
         status = replace(transfer.status, begun=begun, duration_s=spent_s)
         with self._lock:
@@ -420,7 +421,7 @@ class _Talk:
                 break
             self.inbox.wait(_POLL_S)
             self._look()
-        self.inbox.flush()  # what is on its way to a slow disk is not to be asked for again
+        self.inbox.flush()
 
     # ------------------------------------------------------------------------------------------ why not
 

@@ -81,7 +81,9 @@ def test_a_sop_class_that_the_pacs_does_not_send(tmp_path: Path) -> None:
     with running_dcmqrscp(files, tmp_path / "pacs") as pacs:
         lacks_the_second(pulled(pacs, tmp_path), out)
         done = pulled(pacs, tmp_path, source="copy")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, (
+        done.stderr
+    )  # it may warn: a file is not byte for byte what a PACS sends of it
     receipt = read_fitting(out / "receipt.json")
     assert (receipt.complete, receipt.kind) == (True, "folder")
     assert here(out) == {f"{SERIES}.{number}" for number in (1, 2, 3)}

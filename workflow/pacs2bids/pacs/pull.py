@@ -419,7 +419,7 @@ class _Talk:
         while self._is_wanting() and self.inbox.disk_error is None:
             if time.monotonic() - max(entered_s, self.inbox.last_activity_s) > quiet_s:
                 break
-            self.inbox.wait(_POLL_S)
+            time.sleep(_POLL_S)  # not at each instance: for 7,000 that takes 10 s of a processor
             self._look()
         self.inbox.flush()
 

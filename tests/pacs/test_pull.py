@@ -499,6 +499,26 @@ def test_study_that_grows_meanwhile(tmp_path: Path) -> None:
     assert [one.sop_instance_uid for one in receipt.received] == list(uids(1, 2, 3, 4))
 
 
+def test_study_that_shrinks_is_not_complete_until_it_is_asked_for_anew(tmp_path: Path) -> None:
+    """What was announced and never came is missing, though the PACS lists it no more: was it meant to go?"""
+
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        pacs.numbers = [1, 2]
+        if number == 1:
+            pacs.send(pacs.numbers)
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        with pytest.raises(PullError, match=r"1 of 3 announced instances are missing"):
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+        receipt = read_record(tmp_path / "receipt.incomplete.json", Receipt)
+        assert receipt.missing == uids(3)
+        again = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert again.complete
+    assert not again.transfers
+    assert [one.sop_instance_uid for one in again.received] == list(uids(1, 2))
+
+
 def test_study_that_never_stops_growing_is_not_complete(tmp_path: Path) -> None:
     def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
         pacs.send(pacs.numbers[-3:])

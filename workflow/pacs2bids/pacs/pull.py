@@ -277,7 +277,7 @@ class _Talk:
         self.asked += 1
         if not announced.listed:
             raise self._unknown()  # what was announced before is missing still
-        self.announced = announced
+        self.announced = announced.with_earlier(before)
         self.stable = before == self.announced
         self._progress.announced(self.announced)
         instances = counted(sum(self.announced.totals.values()), "instance")
@@ -285,6 +285,10 @@ class _Talk:
             log.info("study %s: %s in %d series announced", study, instances, len(self.announced.totals))
         elif not self.stable:
             log.warning("study %s: changes at its source; %s announced now", study, instances)
+        if self.announced != announced:
+            gone = sum(self.announced.totals.values()) - sum(announced.totals.values())
+            what = "study %s: %s announced before and not any more; still asked for"
+            log.warning(what, study, counted(gone, "instance"))
 
     def _unknown(self) -> PullError:
         where = f"study {self.inbox.study_instance_uid} at {self.origin.source}"

@@ -43,6 +43,15 @@ class Announcement:
     listed: Mapping[str, tuple[str, ...]]
     counted: Mapping[str, int]
 
+    def with_earlier(self, earlier: Announcement) -> Announcement:
+        """With what ``earlier`` announced besides: what is announced no more, and never came, is missing."""
+        listed = {
+            series: tuple(sorted({*self.listed.get(series, ()), *earlier.listed.get(series, ())}))
+            for series in sorted({*self.listed, *earlier.listed})
+        }
+        counted = {series: count for series, count in earlier.counted.items() if series not in self.listed}
+        return Announcement(listed=listed, counted=counted | dict(self.counted))
+
     @property
     def totals(self) -> dict[str, int]:
         """SeriesInstanceUID -> how many instances it has, by its list or its count."""

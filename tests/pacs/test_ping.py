@@ -167,8 +167,12 @@ def test_several_sources_end_in_a_table(folder: Path, tmp_path: Path, ping: Ping
     assert re.search("^source0  ok$", text, re.MULTILINE)
     assert re.search("^source1  folder: 0 studies", text, re.MULTILINE)
     assert re.search("^source2  folder: is no folder", text, re.MULTILINE)
-    assert "source1, source2: 2 of 3 sources cannot be used" in text
+    assert "source1, source2: not all that is configured works" in text
     assert ping(folders, "source0")[0] == 0
+    (folder / "lost.dcm").touch()
+    code, text = ping(folders, "source0")
+    assert code == 1
+    assert "FAIL  files: lost.dcm: is empty: a copy that failed?" in text
 
 
 def test_a_dicomweb_server(ping: Ping) -> None:

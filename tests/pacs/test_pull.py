@@ -33,6 +33,7 @@ from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.turns import own_slot
 from pacs2bids.peers import GET, MOVE, Courtesy, PacsPeer, Slot
 from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
+from peers.requestor import parked
 
 QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5, retry_s=0.1)
 
@@ -176,7 +177,8 @@ def test_cut_file_of_an_earlier_attempt_is_fetched_again(
     assert second.received == first.received
     assert cut.read_bytes() == content
     assert [(one.level, one.completed) for one in second.transfers] == [("IMAGE", 1)]
-    assert (tmp_path / "work" / "quarantine" / cut.name).read_bytes() == content[:-20]
+    (aside,) = (tmp_path / "work" / "quarantine").iterdir()
+    assert aside.read_bytes() == content[:-20]
     assert f"{cut}: " in caplog.text
 
 
@@ -384,7 +386,7 @@ class ScriptedPacs:
     def send(self, numbers: list[int], *, text: str = "", **originator: Any) -> list[int]:
         entity = AE(ae_title="PACS")
         entity.add_requested_context(MRImageStorage, pydicom.uid.ExplicitVRLittleEndian)
-        association = entity.associate("127.0.0.1", self.receive_port, ae_title="PACS2BIDS")
+        association = parked(entity.associate("127.0.0.1", self.receive_port, ae_title="PACS2BIDS"))
         assert association.is_established
         try:
             datasets = [instance(number, text=text) for number in numbers]
@@ -406,7 +408,8 @@ class ScriptedPacs:
             yield 0xC001, None
             return
         uid = instance(1).SeriesInstanceUID
-        for number in [0] if asked.QueryRetrieveLevel == "SERIES" else self.numbers:
+        series = [0] if self.numbers or self.counted is not None else []
+        for number in series if asked.QueryRetrieveLevel == "SERIES" else self.numbers:
             answer = Dataset()
             answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
             answer.SeriesInstanceUID = uid

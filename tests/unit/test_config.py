@@ -124,7 +124,12 @@ def test_all_of_a_web_server_is_read(tmp_path: Path) -> None:
         ("19:00-06:30", "19:00-19:00", "begins when it ends"),
         ("https://", "https://lab:hunter2@", "without user, password and query"),
         ("token: {env: PACS_TOKEN}", "user: lab", "must hold 'user' and 'password', or 'token'"),
-        ("token: {env: PACS_TOKEN}", "token: {env: A, file: b}", "one of the keys file, env, and no other"),
+        (
+            "token: {env: PACS_TOKEN}",
+            "token: {env: A, file: b}",
+            "token: must be {file: PATH} or {env: NAME}",
+        ),
+        ("token: {env: PACS_TOKEN}", "token: hunter2", "token: must be {file: PATH} or {env: NAME}"),
         ("    dicomweb:", "    # dicomweb:", ""),
     ],
 )

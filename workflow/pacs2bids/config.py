@@ -303,6 +303,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         return f"unknown key {_shown(unknown)}", suggest(str(unknown), allowed)
     if rule == "enum":
         return f"{_shown(found)} is not allowed", ". ".join([suggest(str(found), value), *_described(schema)])
+    if schema.get("writeOnly"):  # what stands there may be a secret
+        return f"must be {schema['description']}", ""
     return _explain_value(rule, value, found, schema), ""
 
 

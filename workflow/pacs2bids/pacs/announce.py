@@ -34,6 +34,10 @@ def announce(find: Find, called: str, study_instance_uid: str) -> Announcement:
             counted[uid] = int(count)
             if int(count) != len(uids):
                 log.info("series %s: the PACS counts %s instances and lists %d", uid, count, len(uids))
+        elif not uids:
+            what = f"tells neither which instances series {uid} has, nor how many: nothing can prove it whole"
+            hint = "Ask those who run it, or pull from an export of the study"
+            raise PullError(what, where=called, hint=hint)
         if uids or counted.get(uid):
             listed[uid] = tuple(sorted(uids))
     return Announcement(

@@ -87,6 +87,7 @@ class Inbox:
         self._foreign: set[str] = set()
         self._flushers = ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="flush")
         self._unflushed = 0
+        self._closed = False
         for part in self.dicom.glob("*/.*.part"):  # of an attempt that was killed
             part.unlink()
 
@@ -143,7 +144,8 @@ class Inbox:
         """
         for path, found in left_behind(self.dicom, self.study_instance_uid, earlier):
             if isinstance(found, str):
-                path.rename(private_folder(self.folder / "quarantine") / path.name)
+                aside = f"{path.stem}.{sha256(path)[:8]}.dcm"  # one of an earlier attempt may lie there
+                path.rename(private_folder(self.folder / "quarantine") / aside)
                 log.warning("%s: %s; moved to quarantine", path, found)
                 continue
             self._note(found)
@@ -172,6 +174,12 @@ class Inbox:
         """Wait until what came is on the disk, or has failed to go there."""
         with self._changed:
             self._changed.wait_for(lambda: not self._unflushed)
+
+    def close(self) -> None:
+        """Take nothing more: what a transfer that was given up brings must not come after the receipt."""
+        self.flush()
+        with self._changed:
+            self._closed = True
 
     def _soon(self, settling: Callable[[], None]) -> None:
         with self._changed:
@@ -207,9 +215,7 @@ class Inbox:
         uid = identity.sop_instance_uid
         try:
             if kept is Kept.NEW:
-                record = self._record(identity, part, digest)
-                part.rename(self.dicom / record.path)
-                self._note(record)
+                self._place(self._record(identity, part, digest), part)
             elif kept is Kept.CONFLICTING:
                 part.rename(private_folder(self.folder / "quarantine") / f"{uid}.{digest[:8]}.dcm")
             else:
@@ -220,6 +226,14 @@ class Inbox:
                 part.unlink()
             raise
         self.touch()
+
+    def _place(self, record: ReceivedInstance, part: Path) -> None:
+        with self._changed:
+            if self._closed:
+                part.unlink()
+                return
+            part.rename(self.dicom / record.path)
+            self._note(record)
 
     def _note(self, record: ReceivedInstance) -> None:
         with self._changed:

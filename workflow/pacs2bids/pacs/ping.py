@@ -29,7 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
     Verification,
 )
 
-from pacs2bids.model import Pacs2BidsError, TransferStatus, UnansweredError
+from pacs2bids.model import Pacs2BidsError, Reason, TransferStatus, UnansweredError
 from pacs2bids.pacs import web_find
 from pacs2bids.pacs.catalogue import scan
 from pacs2bids.pacs.find import associated, find_some, settle
@@ -106,6 +106,11 @@ def _ping_folder(source: FolderSource) -> Iterator[Step]:
     hint = "" if catalogue.studies else "Check path in config.yaml"
     said = f"{studies}, {instances}, {len(catalogue.leftovers):,} other files"
     yield Step(name="folder", ok=bool(catalogue.studies), said=said, hint=hint)
+    if unreadable := [one for one in catalogue.leftovers if one.reason is Reason.UNREADABLE]:
+        first = f"{unreadable[0].path}: {unreadable[0].detail}"
+        said = first if len(unreadable) == 1 else f"{len(unreadable):,} cannot be read, the first is {first}"
+        hint = "Mend or remove them: no study that they may belong to can be pulled"
+        yield Step(name="files", ok=False, said=said, hint=hint)
 
 
 def _ping_web(web: WebPeer, sample: Sample) -> Iterator[Step]:

@@ -82,10 +82,11 @@ def made_out(
     stable: bool = True,
     asked: int = 1,
 ) -> Receipt:
-    """The receipt for what an inbox holds.
+    """The receipt for what an inbox holds; it takes nothing more.
 
     ``stable``: the source's last two answers announced the same. ``asked``: how often it was asked.
     """
+    inbox.close()
     missing = tuple(uid for uids in announced.listed.values() for uid in uids if not inbox.holds(uid))
     is_all_here = bool(announced.listed) and not missing and not announced.short(inbox.sizes)
     return Receipt(

@@ -14,6 +14,7 @@ from pacs2bids.pacs.inbox import Identity, Inbox
 from pacs2bids.pacs.owners import Owners
 from pacs2bids.pacs.remembered import Remembered
 from pacs2bids.peers import FolderSource
+from pacs2bids.text import counted
 
 _MOST_NAMED = 3  # files, in an error
 _HINT = (
@@ -103,7 +104,10 @@ def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) 
     lost = [one for one in catalogue.leftovers if one.study_instance_uid == study_instance_uid]
     if lost:
         raise PullError(f"all of its files are lost: {_named(lost)}", where=where, hint=_HINT)
-    hint = f"It holds {len(catalogue.studies)} studies; 'pacs2bids query --list' shows them"
+    held = counted(len(catalogue.studies), "study", "studies")
+    hint = f"It holds {held}; 'pacs2bids query --list' shows them"
+    if unreadable := [one for one in catalogue.leftovers if one.reason is Reason.UNREADABLE]:
+        hint += f". It may have been in what cannot be read: {_named(unreadable)}"
     raise PullError("holds no such study", where=where, hint=hint)
 
 

@@ -84,7 +84,7 @@ def _locked(path: Path) -> int | None:
 def _open(path: Path) -> int:
     try:
         # first without O_CREAT: in a sticky folder Linux refuses to "create" what another user owns
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would block for ever
     except FileNotFoundError:
         handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         with suppress(OSError):  # another's, who was quicker

@@ -232,7 +232,10 @@ def _pool(web: WebPeer) -> urllib3.HTTPConnectionPool:
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": _HTTPS_PORT}.get(parts.scheme)
+    try:
+        port = parts.port or {"http": 80, "https": _HTTPS_PORT}.get(parts.scheme)
+    except ValueError:  # a redirection to a port that is none
+        return "", None, None
     return parts.scheme, parts.hostname, port
 
 

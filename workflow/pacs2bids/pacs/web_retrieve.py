@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from pacs2bids.header import Reader
 from pacs2bids.model import Pacs2BidsError, QueryError, TransferStatus
-from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.pacs.inbox import Inbox, is_uid
 from pacs2bids.pacs.transport import Explanation, Request, explained
 from pacs2bids.pacs.web import AnswerError, Client
 from pacs2bids.pacs.web_find import searched
@@ -192,7 +192,8 @@ class Retrieval:
             return [series]
         question = {"StudyInstanceUID": request.study_instance_uid, "SeriesInstanceUID": ""}
         found = searched(self._client, "SERIES", question)
-        return [f"{study}/series/{one['SeriesInstanceUID']}" for one in found]
+        uids = [one.get("SeriesInstanceUID", "") for one in found]
+        return [f"{study}/series/{uid}" for uid in uids if is_uid(uid)]
 
     def _retrieve(self, path: str) -> None:
         for number in range(self._transport.accept, len(_ACCEPT)):

@@ -48,10 +48,8 @@ def run(arguments: argparse.Namespace) -> str:
         width = max(map(len, results))
         _tell("\n".join(f"{name.ljust(width)}  {first or 'ok'}" for name, first in results.items()))
     if wrong:
-        what = (
-            f"{len(wrong)} of {len(results)} sources cannot be used" if len(results) > 1 else "cannot be used"
-        )
-        raise QueryError(what, where=", ".join(wrong), hint="The steps that failed say why")
+        what = "not all that is configured works"
+        raise QueryError(what, where=", ".join(wrong), hint="The steps that failed say why, and what to do")
     return "all is well"
 
 

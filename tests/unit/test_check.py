@@ -11,8 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from pacs2bids.check import _absent, _stray_files, _unexpected, check_files, validate
+from pacs2bids.check import _absent, _empty, _stray_files, _unexpected, check_files, validate
 from pacs2bids.model import Finding, Json, PlacedSession
 
 STEM = "sub-01/dwi/sub-01_dwi"
@@ -347,3 +348,12 @@ def test_a_validator_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path))
     found = only(validate(tmp_path)[1])
     assert (found.severity, found.code) == ("error", "VALIDATOR_MISSING")
+
+
+def test_a_session_without_a_volume_is_an_error() -> None:
+    """Else a new subject that the heuristic forgot would be missing in silence."""
+    empty = PlacedSession(session_key="sub-01", subject="01", session="", files={}, volumes={})
+    (found,) = _empty(
+        [empty, replace(empty, volumes={STEM: "1.2/001-1"}), replace(empty, absent={STEM: "x"})]
+    )
+    assert (found.severity, found.code, found.location) == ("error", "EMPTY_SESSION", "sub-01")

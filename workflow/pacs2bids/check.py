@@ -69,6 +69,7 @@ def check_dataset(
             *check_files(bids, placed, threads=threads),
             *_unexpected(bids, expected, prune),
             *_stray_files(bids, placed),
+            *_empty(placed),
             *_absent(placed),
             *more,
         ]
@@ -414,6 +415,17 @@ def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Findin
             "sourcedata/"
         )
         yield _finding("STRAY_FILES", folder, message, severity="warning")
+
+
+def _empty(placed: Iterable[PlacedSession]) -> Iterator[Finding]:
+    """Sessions of the table of which nothing is in the dataset: a name that was forgotten, most likely."""
+    for session in placed:
+        if not session.volumes and not session.absent:
+            message = (
+                "no volume of this session has a name: its plan.tsv in work/sessions says why. Name one in "
+                "the heuristic, or take the session out of the studies table"
+            )
+            yield _finding("EMPTY_SESSION", session.session_key, message)
 
 
 def _absent(placed: Iterable[PlacedSession]) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ from pacs2bids.pacs.find import without_delay
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of, text_of
 from pacs2bids.pacs.retrieval import BAD_IDENTIFIER, CANCELLED, PENDING, Retrieval
 from pacs2bids.pacs.sender import Destination
+from pacs2bids.text import counted
 
 AE_TITLE = "PACS2BIDS_PACS"
 # Somebody who tries a configuration has our own receiver, with the defaults of config.yaml
@@ -76,8 +77,11 @@ class EmbeddedPacs:
         studies = self.catalogue.studies
         series, instances = sum(len(one.series) for one in studies), sum(1 for _ in self.catalogue.instances)
         destinations = ", ".join(f"{name}={to.host}:{to.port}" for name, to in self.destinations.items())
+        held = (
+            f"{counted(len(studies), 'study', 'studies')}, {series} series, {counted(instances, 'instance')}"
+        )
         return (
-            f"{len(studies)} studies, {series} series, {instances} instances of {self.catalogue.root} "
+            f"{held} of {self.catalogue.root} "
             f"served as {self.ae_title} at {self.host}:{self.port}, moving to {destinations or 'nobody'}"
         )
 

@@ -14,6 +14,7 @@ from pacs2bids.files import read_record
 from pacs2bids.model import ConfigError, PlanRow, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.plan_table import write_plan
+from pacs2bids.text import counted
 
 log = logging.getLogger("pacs2bids.plan")
 
@@ -58,7 +59,7 @@ def _counted(rows: Sequence[PlanRow]) -> str:
     named = {(row.study_instance_uid, row.stack_id) for row in rows if row.bids_name}
     stacks = {(row.study_instance_uid, row.stack_id) for row in rows if row.stack_id}
     empty = sum(not row.stack_id for row in rows)
-    text = f"{len(named)} of {len(stacks)} stacks named, {len(stacks) - len(named)} skipped"
+    text = f"{len(named)} of {counted(len(stacks), 'stack')} named, {len(stacks) - len(named)} skipped"
     return text + (f", {empty} series without volumes" if empty else "")
 
 

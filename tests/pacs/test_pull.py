@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import stat
 import subprocess
@@ -248,6 +249,26 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_ctrl_c_ends_the_move_and_not_only_the_waiting_for_it(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs", instances=400)
+    out = tmp_path / "work"
+    with embedded(tmp_path / "pacs") as peer:
+        code = (
+            # what starts in the background may have been told to heed no Ctrl-C
+            "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from pacs2bids.pacs.pull import *; from pacs2bids.peers import *; "
+            f"pull_from_pacs({peer!r}, {STUDY!r}, pathlib.Path({str(out)!r}))"
+        )
+        pull = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        wait_for(lambda: len(list(out.glob("dicom/*/*.dcm"))) > 20)
+        pull.send_signal(signal.SIGINT)
+        pull.wait()
+        assert pull.returncode != 0
+        assert len(list(out.glob("dicom/*/*.dcm"))) < 800
+        assert pull_from_pacs(peer, STUDY, out, patience=QUICK).complete
+    assert not list(out.rglob("*.part"))
 
 
 def test_odd_uids_are_no_trouble(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

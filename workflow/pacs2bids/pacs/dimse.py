@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from pynetdicom.association import Association
 
 from pacs2bids.model import TransferStatus
 from pacs2bids.pacs.identifiers import identifier_of
-from pacs2bids.pacs.transport import SPOKEN, Request
+from pacs2bids.pacs.transport import SPOKEN, Errand, Request
 
 # A PACS may be silent for long before it says a word: who watches what arrives decides when to give up
 LONGEST_TRANSFER_S = 7 * 24 * 3600.0
@@ -54,7 +53,7 @@ def identifier_for(request: Request) -> Dataset:
     return identifier
 
 
-class DimseTransfer:
+class DimseTransfer(Errand):
     """A C-MOVE or C-GET under way; a ``Transfer``."""
 
     def __init__(
@@ -69,17 +68,7 @@ class DimseTransfer:
         self._association, self._answers, self._model = association, answers, model
         self._message_id = started.message_id or 0
         self._name = f"{SPOKEN[started.way]} {self._message_id}"
-        self._thread = threading.Thread(target=self._listen, name=self._name, daemon=True)
-        self._thread.start()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the PACS gave its final answer, or will give none."""
-        return not self._thread.is_alive()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the final answer, at most so long."""
-        self._thread.join(timeout_s)
+        super().__init__(self._name, self._listen)
 
     def abandon(self) -> None:
         """End a transfer that is not finished: ask the PACS to stop, then hang up."""

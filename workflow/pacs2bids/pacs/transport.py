@@ -7,6 +7,7 @@ noted for a person to read and believed by nobody.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -56,6 +57,34 @@ class Transfer(Protocol):
 
     def join(self, timeout_s: float) -> None:
         """Wait for the final answer, at most so long."""
+
+
+class Errand:
+    """Work that runs in a thread of its own; the part of a ``Transfer`` that tells whether it has ended.
+
+    The thread itself cannot be asked: if Ctrl-C comes while it is waited for, CPython 3.11 takes it for ended
+    from then on (Thread._wait_for_tstate_lock, bpo-45274), and what was to be abandoned would go on.
+    """
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        self._ended = threading.Event()
+        self._work = work
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the work has ended."""
+        return self._ended.is_set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it has, at most so long."""
+        self._ended.wait(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended.set()
 
 
 class Transport(Protocol):

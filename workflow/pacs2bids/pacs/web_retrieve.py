@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import urllib3
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from pacs2bids.header import Reader
 from pacs2bids.model import Pacs2BidsError, QueryError, TransferStatus
 from pacs2bids.pacs.inbox import Inbox, is_uid
-from pacs2bids.pacs.transport import Explanation, Request, explained
+from pacs2bids.pacs.transport import Errand, Explanation, Request, explained
 from pacs2bids.pacs.web import AnswerError, Client
 from pacs2bids.pacs.web_find import searched
 from pacs2bids.pacs.web_keep import DICOM, Keeper
@@ -83,7 +84,7 @@ class WadoTransport:
         return Explanation(cause=cause, hint=told.hint)
 
 
-class Retrieval:
+class Retrieval(Errand):
     """Answers that are being read, ``courtesy.moves`` at a time; a ``Transfer``.
 
     Its ``status`` is of HTTP: "200" if all came whole, "" if an answer broke off, else the last refusal.
@@ -98,17 +99,7 @@ class Retrieval:
         self._error: Pacs2BidsError | None = None
         self._troubles: list[AnswerError | BrokenError] = []  # with single series or instances
         self._responses: set[urllib3.BaseHTTPResponse] = set()
-        self._thread = threading.Thread(target=self._run, args=(request,), name="WADO-RS", daemon=True)
-        self._thread.start()
-
-    @property
-    def finished(self) -> bool:
-        """Whether all answers are read."""
-        return not self._thread.is_alive()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until all answers are read."""
-        self._thread.join(timeout_s)
+        super().__init__("WADO-RS", partial(self._bring, request))
 
     def wait_for_answer(self) -> None:
         """Until the first answer begins. Raises QueryError if there is none, or would be none to anything."""
@@ -126,7 +117,7 @@ class Retrieval:
 
     # ------------------------------------------------------------------------------------------ in the thread
 
-    def _run(self, request: Request) -> None:
+    def _bring(self, request: Request) -> None:
         try:
             self._ask_for_all(request)
             self._conclude()

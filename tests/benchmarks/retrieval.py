@@ -129,7 +129,7 @@ class Bench:
         return cost
 
     def _storescp(self, pacs: Pacs, one: Set, out: Path) -> Cost:
-        receiver = ["storescp", "+B", "-aet", OUR_AE_TITLE, "-od", out, str(OUR_PORT)]
+        receiver = ["storescp", "+B", "-aet", OUR_AE_TITLE, "-od", str(out), str(OUR_PORT)]
         with started(self.beside, receiver):
             time.sleep(0.5)  # it says nothing when it is ready
             names = ["-aet", OUR_AE_TITLE, "-aem", OUR_AE_TITLE, "-aec", pacs.ae_title]
@@ -165,9 +165,9 @@ class Bench:
         (out / "studies.tsv").write_text(
             f"study_instance_uid\tsubject\tsession\tsource\n{one.study}\t1\t\tpacs\n"
         )
-        options = ["--config", out / "config.yaml", "--studies", out / "studies.tsv"]
+        tables = ("--config", out / "config.yaml", "--studies", out / "studies.tsv")
         begun = time.perf_counter()
-        done = self.beside.pacs2bids("pull", *options, "--study", one.study, "--out", out / "study")
+        done = self.beside.pacs2bids("pull", *tables, "--study", one.study, "--out", out / "study")
         whole_s = time.perf_counter() - begun
         if done.returncode:
             raise RuntimeError(done.stderr)
@@ -183,10 +183,8 @@ def asked(one: Set) -> list[str]:
 @contextmanager
 def started(beside: Orthanc, command: Sequence[str | Path]) -> Iterator[None]:
     """A program in the namespace, until the block ends."""
-    inside = ["nsenter", "--net", "--target", str(beside.process.pid), "--", "env", "TCP_NODELAY=1"]
-    with subprocess.Popen(
-        [*inside, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    inside = beside.inside(["env", "TCP_NODELAY=1", *command])
+    with subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
@@ -200,7 +198,7 @@ def bench(sets: Sequence[Set]) -> Iterator[Bench]:
         for one in sets:
             one.write(Path(folder, "pacs", one.name))
         orthanc.load(Path(folder, "pacs"))
-        ours = [sys.executable, "-m", "pacs2bids", "serve", Path(folder, "pacs"), "--ae-title", OUR_PACS]
+        ours = [sys.executable, "-m", "pacs2bids", "serve", f"{folder}/pacs", "--ae-title", OUR_PACS]
         destination = f"{OUR_AE_TITLE}=127.0.0.1:{OUR_PORT}"
         ours += ["--port", str(OUR_PACS_PORT), "--destination", destination]
         with started(orthanc, ours):

@@ -102,7 +102,7 @@ def json_answer(elements: Sequence[Mapping[str, object]]) -> Answer:
 
 def multipart(contents: Iterable[bytes], *, counted: bool = True, closed: bool = True) -> list[bytes]:
     """A body of ``contents``; ``counted``: parts say how long they are; ``closed``: with its end."""
-    pieces = []
+    pieces = list[bytes]()
     for content in contents:
         length = f"Content-Length: {len(content)}\r\n" if counted else ""
         head = f"\r\n--{BOUNDARY}\r\nContent-Type: application/dicom\r\n{length}\r\n"
@@ -132,14 +132,14 @@ class WebPacs:
         """Answer QIDO-RS or WADO-RS."""
         words = asked.path.removeprefix("/dicom-web/").split("/")
         level, uids = words[::2], words[1::2]
-        found = self.held.get(uids[0], {}) if uids else self.held
         if len(level) > len(uids):
-            for uid in uids[1:]:
+            found: Mapping[str, object] = self.held
+            for uid in uids:
                 found = found.get(uid, {})  # type: ignore[assignment]
             return self._search(asked, level[-1], found)
         contents = [
             content
-            for series, inside in found.items()
+            for series, inside in self.held.get(uids[0], {}).items()
             for uid, content in inside.items()
             if uids[1:] in ([], [series], [series, uid])
         ]

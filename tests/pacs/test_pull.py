@@ -386,6 +386,18 @@ def test_turn_that_never_comes(tmp_path: Path) -> None:
         pytest.raises(PullError, match="another pull has been receiving"),
     ):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=replace(QUICK, turn_s=0.2))
+    completes_when_mended(tmp_path)
+
+
+def test_port_of_another_program(tmp_path: Path) -> None:
+    write_study(tmp_path / "pacs")
+    with embedded(tmp_path / "pacs") as peer:
+        with (
+            socket.create_server(("127.0.0.1", peer.slots[0].port)),
+            pytest.raises(PullError, match=r"is taken by another program.*end that program.*receive_port"),
+        ):
+            pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
+        assert pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK).complete
 
 
 # ------------------------------------------------------------------------------------------ scripted PACS
@@ -399,6 +411,7 @@ class ScriptedPacs:
         self.on_move = on_move
         self.numbers = [1, 2, 3]  # the instances that it lists
         self.counted: int | None = None  # what it says of their number
+        self.odd: list[str] = []  # UIDs that it lists, too
         self.is_failing = False  # to answer queries
         self.moves = 0
         self.receive_port = free_port()
@@ -438,6 +451,9 @@ class ScriptedPacs:
                 answer.NumberOfSeriesRelatedInstances = self.counted
             if number:
                 answer.SOPInstanceUID = instance(number).SOPInstanceUID
+            yield 0xFF00, answer
+        for odd in self.odd if asked.QueryRetrieveLevel == "IMAGE" else []:
+            answer.SOPInstanceUID = odd
             yield 0xFF00, answer
 
     def move(self, event: Any) -> Iterator[Any]:
@@ -680,7 +696,10 @@ def test_series_that_is_short_is_asked_for_as_a_whole(tmp_path: Path) -> None:
     assert [one.level for one in receipt.transfers] == ["STUDY", "SERIES"]
 
 
-def test_count_that_is_never_fulfilled_fails_with_the_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mended", ["its count", "what it sends"])
+def test_count_that_is_never_fulfilled_fails_with_the_numbers(tmp_path: Path, mended: str) -> None:
+    """Until the PACS corrects its count, or sends what it counts."""
+
     def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
         pacs.send([1, 2, 3])
         return 0x0000
@@ -690,11 +709,31 @@ def test_count_that_is_never_fulfilled_fails_with_the_numbers(tmp_path: Path) ->
         told = rf"series {SERIES}: the PACS counts 5 instances, lists 3 and sent 3"
         with pytest.raises(PullError, match=told) as caught:
             pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
-    assert "ask those who run the PACS" in str(caught.value)
-    assert pacs.moves == 2
-    incomplete = read_record(tmp_path / "receipt.incomplete.json", Receipt)
-    assert (incomplete.complete, incomplete.missing, len(incomplete.received)) == (False, (), 3)
-    assert not (tmp_path / "receipt.json").exists()
+        assert "ask those who run the PACS" in str(caught.value)
+        assert pacs.moves == 2
+        incomplete = read_record(tmp_path / "receipt.incomplete.json", Receipt)
+        assert (incomplete.complete, incomplete.missing, len(incomplete.received)) == (False, (), 3)
+        assert not (tmp_path / "receipt.json").exists()
+        if mended == "its count":
+            pacs.counted = 3
+        else:
+            pacs.on_move = lambda pacs, *_: pacs.send([1, 2, 3, 4, 5])[0]
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    came = {"its count": [], "what it sends": [2]}[mended]  # the series is asked for as a whole
+    assert (receipt.complete, [one.came for one in receipt.transfers]) == (True, came)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_listed_uid_that_cannot_be_a_file_name(tmp_path: Path) -> None:
+    with scripted(lambda pacs, *_: pacs.send([1, 2, 3])[0]) as (pacs, peer):
+        pacs.odd = ["../../1.2.3"]
+        told = r"'\.\./\.\./1\.2\.3' for SOPInstanceUID, which is no UID.*Have the study corrected"
+        with pytest.raises(PullError, match=told):
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+        assert not pacs.moves
+        pacs.odd = []
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert (receipt.complete, len(receipt.received)) == (True, 3)
 
 
 def test_count_below_the_list_does_not_hurt(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def incomplete(source: Path, out: Path, message: str, study: str = STUDY) -> Rec
     return read_record(out / "receipt.incomplete.json", Receipt)
 
 
+def completes_with(folder: Path, archive: Path, out: Path) -> None:
+    """An archive of ``folder``, in order, in the place of this one; what came of this one stays as it is."""
+    had = {path: path.stat().st_mtime_ns for path in out.glob("dicom/*/*.dcm")}
+    assert had
+    archive.unlink()
+    zipped(folder, archive)
+    assert len(pull(archive, out).received) == len(list(folder.rglob("*.dcm")))
+    assert had == {path: path.stat().st_mtime_ns for path in had}
+
+
 def contents(receipt: Receipt) -> dict[str, tuple[int, str]]:
     return {one.path: (one.bytes, one.sha256) for one in receipt.received}
 
@@ -254,6 +264,7 @@ def test_a_member_that_would_escape_is_refused_and_the_rest_comes(
         path for path in sorted(tmp_path.rglob("*")) if tmp_path / "out" not in (path, *path.parents)
     ] == before
     assert not Path(ESCAPES[0]).exists()
+    completes_with(tmp_path / "in", archive, tmp_path / "out")
 
 
 def test_links_and_devices_are_told_and_do_nothing(tmp_path: Path) -> None:
@@ -409,6 +420,7 @@ def test_a_bomb_is_left_behind_in_time_and_the_rest_comes(
         else:
             receipt = incomplete(archive, tmp_path / str(size), r"unpacks to more than 0\.0 GB")
             assert len(receipt.received) == 1
+            completes_with(tmp_path / "made", archive, tmp_path / str(size))
 
 
 def test_the_limits_are_those_that_the_documentation_tells() -> None:

@@ -382,6 +382,8 @@ def test_a_server_that_stays_busy(pacs: WebPacs, tmp_path: Path) -> None:
     pacs.retrieve = lambda _, __: Answer(status=503, headers={"Retry-After": "0"}, length=0)
     told = fails(pacs, tmp_path / "out", QueryError, courtesy=Courtesy(retries=1))
     assert "the server is busy (HTTP 503)" in told
+    pacs.retrieve = lambda _, contents: instances(contents)
+    assert_complete(pull(pacs, tmp_path / "out"), pacs, tmp_path / "out")
 
 
 def test_a_page_to_log_in_is_no_dicom(pacs: WebPacs, tmp_path: Path) -> None:

@@ -49,5 +49,6 @@ def announce(find: Find, called: str, study_instance_uid: str) -> Announcement:
 def _uid(answer: Attributes, keyword: str, called: str) -> str:
     uid = answer.get(keyword, "")
     if not is_uid(uid):
-        raise PullError(f"answers a query with {uid[:80]!r} for {keyword}, which is no UID", where=called)
+        what = f"answers a query with {uid[:80]!r} for {keyword}, which is no UID"
+        raise PullError(what, where=called, hint="Have the study corrected there, then run again")
     return uid

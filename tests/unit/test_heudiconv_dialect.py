@@ -15,8 +15,8 @@ from pacs2bids.dialects.heudiconv import ask, series_to_show
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.files import write_record
 from pacs2bids.model import HeuristicError, Leftover, Reason, SeriesInfo, StudyIndex
-from pacs2bids.plan import Answers
 from pacs2bids.plan_table import read_plan
+from pacs2bids.session import Answers
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = "1.2.3"

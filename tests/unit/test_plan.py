@@ -20,8 +20,10 @@ from pacs2bids.model import (
     StudyIndex,
 )
 from pacs2bids.model import Placement as Nowhere
-from pacs2bids.plan import NOT_NAMED, UNPLACED, Answer, Answers, SessionPlan, Unanswered, plan_session
+from pacs2bids.naming import UNPLACED
+from pacs2bids.plan import NOT_NAMED, SessionPlan, plan_session
 from pacs2bids.plan_table import COLUMNS, read_plan, write_plan
+from pacs2bids.session import Answer, Answers, Unanswered
 
 IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
 STUDY = "1.2.3"

@@ -491,6 +491,9 @@ class PlanRow(Struct, frozen=True, kw_only=True):
 
     ``bids_name``: path in the dataset without extension, "sub-01/ses-a/anat/sub-01_ses-a_T1w"; "" if
     skipped. ``reason``: "" if named. ``metadata``: sidecar fields that follow from the name (TaskName, ...).
+    ``origin``: which rule or line of the heuristic named or skipped it. ``sourcedata``: path in the dataset
+    without extension of an archive of its DICOM files, "" for none. ``beside``: tables that go with the
+    volume, suffix and extension -> content, as {"_aslcontext.tsv": ...}.
     """
 
     study_instance_uid: str
@@ -504,6 +507,9 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     bids_name: str
     reason: str
     metadata: dict[str, Json] = field(default_factory=dict)
+    origin: str = ""
+    sourcedata: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 def is_set_aside(row: PlanRow) -> bool:

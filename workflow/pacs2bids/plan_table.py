@@ -1,10 +1,10 @@
 """``plan.tsv``: the plan of one session as a table that a person can read, compare and keep.
 
 Columns are the fields of ``model.PlanRow``, in the order of ``COLUMNS``; what is empty is written "n/a" as
-in BIDS tables. ``acquired``: ISO date and time. ``dims``: columns x rows x slices x volumes. ``metadata``:
-a JSON object. ``instances``: DICOM instances of the stack (0: it was refused), or of a series that has
-none. The table may hold free text of the console (``series_description``), so that only its owner may read
-it.
+in BIDS tables. ``acquired``: ISO date and time. ``dims``: columns x rows x slices x volumes. ``metadata``
+and ``beside``: JSON objects. ``instances``: DICOM instances of the stack (0: it was refused), or of a series
+that has none. The table may hold free text of the console (``series_description``), so that only its owner
+may read it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ COLUMNS = (
     "instances",
     "bids_name",
     "reason",
+    "origin",
     "metadata",
+    "beside",
+    "sourcedata",
     "stack_id",
     "series_instance_uid",
     "study_instance_uid",
 )
+_OBJECTS = ("metadata", "beside")  # of JSON
 _EMPTY = "n/a"
 
 
@@ -52,7 +56,8 @@ def read_plan(path: Path) -> list[PlanRow]:
 
 def _cells(row: PlanRow) -> dict[str, object]:
     cells: dict[str, object] = {column: getattr(row, column) for column in COLUMNS}
-    cells["metadata"] = msgspec.json.encode(row.metadata).decode() if row.metadata else None
+    for column in _OBJECTS:
+        cells[column] = msgspec.json.encode(cells[column]).decode() if cells[column] else None
     return {column: None if value == "" else value for column, value in cells.items()}
 
 
@@ -62,7 +67,8 @@ def _row(cells: dict[str, str], *, where: str) -> PlanRow:
     }
     said["series_number"] = said.get("series_number") or None
     try:
-        said["metadata"] = msgspec.json.decode(str(said.get("metadata") or "{}"))
+        for column in _OBJECTS:
+            said[column] = msgspec.json.decode(str(said.get(column) or "{}"))
         return msgspec.convert(said, PlanRow, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         hint = "Delete the file and run 'pacs2bids plan' again"

@@ -23,7 +23,7 @@ from typing import Any
 from pacs2bids.dialects.blanking import Blank, BlankedStream
 from pacs2bids.dialects.standins import SeqInfo, install
 from pacs2bids.model import HeuristicError, Reason, SeriesInfo, StudyIndex
-from pacs2bids.plan import Answer, Answers, Unanswered
+from pacs2bids.session import Answer, Answers, Unanswered
 
 PHOENIX = "PhoenixZIPReport"  # a Siemens report without picture that heudiconv shows to heuristics, too
 

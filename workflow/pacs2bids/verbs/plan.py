@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.bids import BidsName
-from pacs2bids.dialects import heudiconv
+from pacs2bids.dialects import ask
 from pacs2bids.files import read_record
 from pacs2bids.model import ConfigError, PlanRow, StudyIndex
 from pacs2bids.plan import plan_session
@@ -39,9 +39,7 @@ def run(arguments: argparse.Namespace) -> str:
     _check_labels(arguments.subject, arguments.session)
     indexes = [read_record(folder / "index.json", StudyIndex) for folder in arguments.studies]
     _check_distinct(indexes)
-    answers = heudiconv.ask(
-        arguments.heuristic, indexes, subject=arguments.subject, session=arguments.session
-    )
+    answers = ask(arguments.heuristic, indexes, subject=arguments.subject, session=arguments.session)
     plan = plan_session(
         subject=arguments.subject, session=arguments.session, indexes=indexes, answers=answers
     )

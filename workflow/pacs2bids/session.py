@@ -1,0 +1,128 @@
+"""One session between the heuristic and the plan: what it holds, and what the heuristic says of it.
+
+The languages that a heuristic can be written in (``dialects``) make ``Answers``; ``plan`` makes names of
+them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from msgspec import Struct, field
+
+from pacs2bids.bids import BidsName
+from pacs2bids.model import FailedStack, Json, Leftover, SeriesInfo, Stack, StudyIndex
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a heuristic says of one series.
+
+    ``path``: name in the dataset without extension; "" if only DICOM files are asked for. ``template``: how
+    the heuristic wrote it, for messages. ``stack``: ordinal of the one stack that is meant (2 for "005-2");
+    None: the whole series. ``origin``: which rule or line said so, "study.yaml, line 12". ``metadata``:
+    sidecar fields that the heuristic adds. ``sourcedata``: path in the dataset without extension of an
+    archive of the series' DICOM files, "" for none.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    template: str
+    path: str
+    stack: int | None = None
+    origin: str = ""
+    metadata: dict[str, Json] = field(default_factory=dict)
+    sourcedata: str = ""
+
+
+class Unanswered(Struct, frozen=True, kw_only=True):
+    """A series for which the heuristic gave no usable answer, or meant to give none, and why, for a person.
+
+    ``is_meant``: the heuristic says itself that it is to be left out; no warning then.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    reason: str
+    origin: str = ""
+    is_meant: bool = False
+
+
+class Answers(Struct, frozen=True, kw_only=True):
+    """All that a heuristic says of a session."""
+
+    named: tuple[Answer, ...]
+    unanswered: tuple[Unanswered, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Tried(Struct, frozen=True, kw_only=True):
+    """What became of one series at one place of a heuristic (a rule, or an ``if``).
+
+    ``origin``: the place, as in ``Answer``. ``took``: whether it took the series. ``met``: conditions that
+    held. ``failed``: the first that did not, with the value that it met, for a person; "" if none.
+    """
+
+    origin: str
+    took: bool
+    met: int = 0
+    failed: str = ""
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """A series with everything known about it."""
+
+    info: SeriesInfo
+    stacks: tuple[Stack, ...]
+    leftovers: tuple[Leftover, ...]
+    refused: tuple[FailedStack, ...]  # single stacks, or the series as a whole
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """StudyInstanceUID and SeriesInstanceUID."""
+        return (self.info.study_instance_uid, self.info.series_instance_uid)
+
+    @property
+    def label(self) -> str:
+        """As messages call it: its key and its description, which a person knows from the console."""
+        description = self.info.series_description or self.info.protocol_name
+        return f"series {self.info.series_key}" + (f" ({description})" if description else "")
+
+
+class Named(Struct, frozen=True, kw_only=True):
+    """A stack that has a name."""
+
+    series: Series
+    stack: Stack
+    answer: Answer
+    name: BidsName
+
+
+def series_of(index: StudyIndex) -> Iterator[Series]:
+    """All series of a study, each with what belongs to it."""
+    stacks, leftovers = defaultdict(list), defaultdict(list)
+    for stack in index.stacks:
+        stacks[stack.series_instance_uid].append(stack)
+    for leftover in index.leftovers:
+        leftovers[leftover.series_instance_uid].append(leftover)
+    refused = defaultdict(list)
+    for failed in index.refused:
+        refused[series_key(failed)].append(failed)
+    for info in index.series:
+        uid = info.series_instance_uid
+        yield Series(
+            info=info,
+            stacks=tuple(stacks[uid]),
+            leftovers=tuple(leftovers[uid]),
+            refused=tuple(refused[info.series_key]),
+        )
+
+
+def series_key(failed: FailedStack) -> str:
+    """Of the series that a refused stack, or a refused series, is of."""
+    return failed.stack_id.partition("-")[0]
+
+
+def ordinal(stack: Stack) -> int:
+    """2 for "005-2"."""
+    return int(stack.stack_id.rpartition("-")[2])

@@ -23,6 +23,17 @@ class Answer(Struct, frozen=True, kw_only=True):
     None: the whole series. ``origin``: which rule or line said so, "study.yaml, line 12". ``metadata``:
     sidecar fields that the heuristic adds. ``sourcedata``: path in the dataset without extension of an
     archive of the series' DICOM files, "" for none.
+
+    ``run``: who numbers the runs. "written": ``path`` says it all. "several": they are numbered from 1 by
+    the time of acquisition if several acquisitions have this name; one alone gets no "run-". "always": one
+    alone is "run-1". A "run-" in the path is then only told how wide the number is ("run-01"). "": as the
+    configuration says (``naming.runs``), which is "written" by default.
+    ``short``: what becomes of an acquisition that was cancelled: one with fewer volumes than ``volumes``, or,
+    where that is None, than the longest of the same name (runs apart), or than its own header promises.
+    "keep": it is named, and numbered, as the others. "drop": it gets no name, and the others are numbered
+    without it. An entity as "acq-short" or "rec-cancelled": it is added to its name. "": as the
+    configuration says (``naming.short_runs``), which is "keep" by default. A short one is told by a warning
+    and in its row of the plan in any case.
     """
 
     study_instance_uid: str
@@ -33,6 +44,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     origin: str = ""
     metadata: dict[str, Json] = field(default_factory=dict)
     sourcedata: str = ""
+    run: str = ""
+    short: str = ""
+    volumes: int | None = None
 
 
 class Unanswered(Struct, frozen=True, kw_only=True):

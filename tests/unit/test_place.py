@@ -227,6 +227,26 @@ def test_scans_are_in_time_order_with_the_day_hidden(session: Session) -> None:
     assert "2026" not in (session.bids / f"{SCANS}.json").read_text()
 
 
+def test_tables_go_beside_their_volume_and_with_it(session: Session) -> None:
+    label = {"_aslcontext.tsv": "volume_type\ncontrol\nlabel\n"}
+    asl = "sub-01/ses-a/perf/sub-01_ses-a_asl"
+    placed = session.place(replace(a_row("002-1", asl), beside=label), a_row("003-1", BOLD))
+    table = asl.removesuffix("_asl") + "_aslcontext.tsv"
+    assert (session.bids / table).read_text() == label["_aslcontext.tsv"]
+    assert placed.files[table] == hashlib.sha256(label["_aslcontext.tsv"].encode()).hexdigest()
+    session.place(a_row("003-1", BOLD))
+    assert not (session.bids / asl).parent.exists()
+
+
+def test_a_table_of_all_echoes_is_one(session: Session) -> None:
+    echoes = [BOLD.replace("_bold", f"_echo-{number}_bold") for number in (1, 2)]
+    rows = [a_row(stack, echo) for stack, echo in zip(("002-1", "003-1"), echoes, strict=True)]
+    session.place(*(replace(row, beside={"_events.tsv": "onset\tduration\n"}) for row in rows))
+    assert (session.bids / f"{BOLD.removesuffix('_bold')}_events.tsv").exists()
+    with pytest.raises(DatasetError, match=r"_task-rest_events.tsv: is planned with two contents"):
+        session.place(*(replace(row, beside={"_events.tsv": row.stack_id}) for row in rows))
+
+
 @pytest.mark.parametrize("acquired", ["", "2026-03-04", "yesterday"])
 def test_a_time_that_is_not_told_is_not_invented(session: Session, acquired: str) -> None:
     session.place(a_row("002-1", T1W, acquired))

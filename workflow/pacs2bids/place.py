@@ -49,6 +49,7 @@ FIRST_DAY = date(1900, 1, 1)
 
 _SESSION_KEY = re.compile(r"sub-(?P<subject>[0-9A-Za-z+]+)(?:_ses-(?P<session>[0-9A-Za-z+]+))?")
 _LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.[^.]+\.part")  # the temporary names of ``files``
+_OF_ONE_IMAGE = re.compile(r"_(echo|part)-[0-9A-Za-z+]+")
 _AGE = re.compile(r"(?P<number>[0-9]{1,3})(?P<unit>[DWMY])")
 _UNITS_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
@@ -189,6 +190,7 @@ def place_session(
     absent = _failed_stacks(named, studies)
     present = [row for row in named if row.bids_name not in absent]
     items = [item for row in present for item in _volume_items(row, studies, absent)]
+    items += _tables_beside(present)
     if present:
         items += _scans_items(present, _first_day(rows), subject, session)
     placed = PlacedSession(
@@ -256,6 +258,23 @@ def _volume_items(
             log.warning("%s: BIDS has no place for its b-values under this name", row.bids_name)
 
 
+def _tables_beside(present: Sequence[PlanRow]) -> Iterable[_Item]:
+    """The tables that go with volumes: one for all echoes and parts of a scan, as BIDS wants.
+
+    Source: BIDS schema, rules.files.raw: neither "echo" nor "part" in names of events and aslcontext. Raises
+    DatasetError if two volumes want different ones.
+    """
+    contents: dict[str, str] = {}
+    for row in present:
+        for ending, content in row.beside.items():
+            path = _OF_ONE_IMAGE.sub("", row.bids_name).rpartition("_")[0] + ending
+            if contents.setdefault(path, content) != content:
+                hint = "Run the plan stage again"
+                raise DatasetError("is planned with two contents", where=path, hint=hint)
+    for path, content in contents.items():
+        yield _text(path, content)
+
+
 def _volume_files(row: PlanRow, study: StudyVolumes) -> dict[str, tuple[str, str]]:
     """Extension -> (name in ``volumes/``, digest) of a stack's files, all of them there."""
     volume = _volume(row, study)
@@ -319,8 +338,7 @@ def _scans_items(
         # "n" sorts after digits, so that files without a time come last
         lines.append((hidden or "n/a", f"{row.bids_name.removeprefix(folder + '/')}.nii.gz"))
     table = "".join(f"{file}\t{when}\n" for when, file in sorted(lines))
-    content = f"filename\tacq_time\n{table}".encode()
-    yield _Item(path=f"{prefix}.tsv", digest=hashlib.sha256(content).hexdigest(), content=content)
+    yield _text(f"{prefix}.tsv", f"filename\tacq_time\n{table}")
     about = (
         "Start of the acquisition. The date is hidden: the session's first day became "
         f"{FIRST_DAY.isoformat()}; the time of day is the scanner's."
@@ -349,7 +367,11 @@ def _hidden(moment: datetime | None, first_day: date | None) -> str | None:
 
 
 def _written(path: str, document: Mapping[str, Json]) -> _Item:
-    content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return _text(path, msgspec.json.format(msgspec.json.encode(document).decode(), indent=2) + "\n")
+
+
+def _text(path: str, text: str) -> _Item:
+    content = text.encode()
     return _Item(path=path, digest=hashlib.sha256(content).hexdigest(), content=content)
 
 

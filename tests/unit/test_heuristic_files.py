@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pacs2bids.builtin import heuristic_file
+from pacs2bids.dialects import ask
 from pacs2bids.dialects.imports import files_of
+from pacs2bids.model import ConfigError, StudyIndex
 
 
 def folder_of(folder: Path, **texts: str) -> Path:
@@ -60,3 +63,31 @@ def test_nothing_else(tmp_path: Path, text: str) -> None:
 def test_what_cannot_be_read_is_an_error_elsewhere(tmp_path: Path) -> None:
     assert files_of(tmp_path / "none.py") == [tmp_path / "none.py"]
     assert found(folder_of(tmp_path, mine="import common", common="def:")) == ["common.py"]
+
+
+# ------------------------------------------------------------------------------------------- built-ins
+
+
+@pytest.fixture
+def with_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of built-ins that holds "plain"; its heuristic names nothing."""
+    monkeypatch.setattr("pacs2bids.builtin.FOLDER", tmp_path)
+    (tmp_path / "plain.py").write_text("def infotodict(seqinfo):\n    return {}\n")
+    return tmp_path
+
+
+def test_a_bare_word_is_a_builtin_and_anything_else_a_file(with_names: Path) -> None:
+    assert heuristic_file(Path("plain")) == with_names / "plain.py"
+    for file in ("plain.py", "a/plain", "./a/plain.py", "/plain"):
+        assert heuristic_file(Path(file)) == Path(file)
+    index = StudyIndex(
+        engine_version="", study_instance_uid="1.2", instances=0, series=(), stacks=(), leftovers=()
+    )
+    assert ask(Path("plain"), [index], subject="01", session="").named == ()
+    assert files_of(Path("plain")) == []
+
+
+@pytest.mark.usefixtures("with_names")
+def test_an_unknown_builtin_says_which_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"no built-in heuristic is called 'plian'.*There is: plain\."):
+        heuristic_file(Path("plian"))

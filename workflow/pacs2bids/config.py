@@ -21,6 +21,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from pacs2bids.builtin import heuristic_file
 from pacs2bids.conditions import check_keyword, checked_conditions
 from pacs2bids.model import ConfigError
 from pacs2bids.peers import (
@@ -88,7 +89,10 @@ class DatasetInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The whole configuration. Either ``table`` (written by hand) or ``queries`` tells the studies."""
+    """The whole configuration. Either ``table`` (written by hand) or ``queries`` tells the studies.
+
+    ``heuristic``: a file, or the name of a built-in.
+    """
 
     workdir: Path
     bids: Path
@@ -180,9 +184,10 @@ def require_files(config: Config, path: Path) -> None:
         what = f"there is no file {config.table}"
         hint = "Write this table (StudyInstanceUID, subject, session), or ask the PACS with studies.query"
         raise ConfigError(what, where=f"{path}: studies.table", hint=hint)
-    if not config.heuristic.is_file():
+    where = f"{path}: heuristic"
+    if not heuristic_file(config.heuristic, where=where).is_file():
         what = f"there is no file {config.heuristic}"
-        raise ConfigError(what, where=f"{path}: heuristic", hint="Start from heuristics/demo.py")
+        raise ConfigError(what, where=where, hint="Start from heuristics/demo.py")
     if config.table is not None:
         read_table(config.table)
     for rule in label_rules(config):

@@ -62,12 +62,25 @@ class Unanswered(Struct, frozen=True, kw_only=True):
     is_meant: bool = False
 
 
+class IntendedForOptions(Struct, frozen=True, kw_only=True):
+    """How a heuristic wants IntendedFor to be chosen, in heudiconv's words (POPULATE_INTENDED_FOR_OPTS).
+
+    ``matching_parameters``: what a field map and its images share, tried in this order: "Shims",
+    "ImagingVolume", "ModalityAcquisitionLabel", "CustomAcquisitionLabel", "PlainAcquisitionLabel", "Force".
+    ``criterion``: which of several field maps that match, "First" or "Closest" in time.
+    """
+
+    matching_parameters: tuple[str, ...]
+    criterion: str
+
+
 class Answers(Struct, frozen=True, kw_only=True):
-    """All that a heuristic says of a session."""
+    """All that a heuristic says of a session. ``intended_for``: None if it does not speak of it."""
 
     named: tuple[Answer, ...]
     unanswered: tuple[Unanswered, ...] = ()
     warnings: tuple[str, ...] = ()
+    intended_for: IntendedForOptions | None = None
 
 
 class Tried(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,9 @@ from pacs2bids.engine import digest_of
 # what decides a plan and where its volumes go
 NAMING = (
     "bids.py",
+    "builtin.py",
     "dialects/*.py",
+    "dialects/builtins/*.py",
     "files.py",
     "metadata.py",
     "model.py",
@@ -26,6 +28,7 @@ NAMING_LIBRARIES = ("bidsschematools", "msgspec")
 
 # what decides the top-level files, the checks and the report
 DELIVERY = (
+    "builtin.py",
     "check.py",
     "conditions.py",
     "config.py",

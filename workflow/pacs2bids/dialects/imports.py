@@ -6,13 +6,18 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from pacs2bids.builtin import is_builtin
+
 
 def files_of(heuristic: Path) -> list[Path]:
     """Return the heuristic first, then what it imports from its own folder, and what that imports, sorted.
 
+    Of a built-in nothing: a change of it is told by ``versions.naming_version``.
     A module is a file; a package counts with all its files. What cannot be read or parsed imports nothing
     here: the error is told when the heuristic is asked.
     """
+    if is_builtin(heuristic):
+        return []
     found, todo = {heuristic}, [heuristic]
     while todo:
         for name in sorted(_imported(todo.pop())):

@@ -22,7 +22,9 @@ log = logging.getLogger("pacs2bids.plan")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY", help="folders that hold index.json")
-    parser.add_argument("--heuristic", required=True, type=Path, metavar="FILE", help="the file to ask")
+    parser.add_argument(
+        "--heuristic", required=True, type=Path, metavar="FILE", help="a file, or the name of a built-in"
+    )
     parser.add_argument("--subject", required=True, metavar="LABEL", help="subject, without 'sub-'")
     parser.add_argument(
         "--session", default="", metavar="LABEL", help="session, without 'ses-', if there is one"

@@ -1,4 +1,9 @@
-"""One pull at a time for each slot of this host: a PACS knows us by its AE title and port."""
+"""One pull at a time for each slot of this host: a PACS knows us by its AE title and port.
+
+A slot is held by a lock (flock) on a file that is there as long as it is held: who holds it removes it and then
+lets go. So a lock counts only if its file still has its name: between its opening and its locking it may have
+gone, and another may have come in its place. What a killed process leaves is taken over by the next.
+"""
 
 from __future__ import annotations
 
@@ -47,19 +52,20 @@ def own_slot(slots: Sequence[Slot], host: str, *, wait_s: float) -> Iterator[Slo
             _tell(told, f"{other}: its port is taken by another program; {slot} is used instead")
         yield slot
     finally:
-        os.close(handle)
+        _give_back(_lock_file(slot), handle)
 
 
 def _first_free(slots: Sequence[Slot], host: str) -> tuple[Slot | None, int, list[Slot]]:
     """A slot and its lock, held; and those before it whose port is not to be had."""
     taken: list[Slot] = []
     for slot in slots:
-        handle = _locked(_lock_file(slot))
+        path = _lock_file(slot)
+        handle = _locked(path)
         if handle is None:
             continue
         if _is_free(host, slot.port):
             return slot, handle, taken
-        os.close(handle)
+        _give_back(path, handle)
         taken.append(slot)
     return None, -1, taken
 
@@ -67,29 +73,54 @@ def _first_free(slots: Sequence[Slot], host: str) -> tuple[Slot | None, int, lis
 def _lock_file(slot: Slot) -> Path:
     # not TMPDIR, which differs between users and jobs of one host, as ports do not
     folder = _SHARED if _SHARED.is_dir() else Path(tempfile.gettempdir())
-    return folder / f"pacs2bids-receiver-{slot.port}.lock"
+    return folder / f"pacs2bids-receiver-{slot.port}{_network()}.lock"
+
+
+def _network() -> str:
+    """Which network of this host is ours: each has ports of its own (network_namespaces(7))."""
+    try:
+        return f"-{Path('/proc/self/ns/net').stat().st_ino}"
+    except OSError:  # another operating system, which has one network
+        return ""
 
 
 def _locked(path: Path) -> int | None:
     """A handle that holds the lock; None if somebody else does."""
-    handle = _open(path)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        handle = _open(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        if _is_named(path, handle):
+            return handle
         os.close(handle)
-        return None
-    return handle
 
 
 def _open(path: Path) -> int:
-    try:
-        # first without O_CREAT: in a sticky folder Linux refuses to "create" what another user owns
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would block for ever
-    except FileNotFoundError:
-        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        with suppress(OSError):  # another's, who was quicker
+    while True:
+        with suppress(FileNotFoundError):
+            # without O_CREAT: in a sticky folder Linux refuses to "create" what another user owns
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would block for ever
+        with suppress(FileExistsError):  # another was quicker
+            handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)
             os.fchmod(handle, 0o644)  # whatever our umask: other users wait for it, too
-        return handle
+            return handle
+
+
+def _is_named(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _give_back(path: Path, handle: int) -> None:
+    with suppress(OSError):  # another user's, who was killed: it stays
+        if _is_named(path, handle):  # a cleaner of /tmp may have been there
+            path.unlink()
+    os.close(handle)
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -1,8 +1,8 @@
 """One pull at a time for each slot of this host: a PACS knows us by its AE title and port.
 
-A slot is held by a lock (flock) on a file that is there as long as it is held: who holds it removes it and then
-lets go. So a lock counts only if its file still has its name: between its opening and its locking it may have
-gone, and another may have come in its place. What a killed process leaves is taken over by the next.
+A slot is held by a lock (flock) on a file that is there as long as it is held: who holds it removes it and
+lets go then. So a lock counts only if its file still has its name: between its opening and its locking it may
+have gone, and another come in its place. What a killed process leaves is taken over by the next.
 """
 
 from __future__ import annotations

@@ -169,9 +169,22 @@ def in_orthanc(orthanc: Orthanc, kind: str, uid: str) -> str:
     return str(name["Path"])
 
 
-def test_pacs_killed_in_the_midst_and_down(orthanc: Orthanc, tmp_path: Path) -> None:
-    site = Site(folder=tmp_path, orthanc=orthanc, study=f"{ROOT}.1")
-    uids = stored(orthanc, instances(site.study, 400))
+@pytest.fixture(scope="module")
+def heavy(orthanc: Orthanc) -> tuple[str, list[str]]:
+    """A study and its instances: together more than fits into the buffers of a connection."""
+    made = instances(f"{ROOT}.1", 400)
+    for dataset in made:
+        dataset.Rows, dataset.Columns, dataset.BitsAllocated = 150, 150, 16
+        dataset.add_new("PixelData", "OW", bytes(2 * 150 * 150))
+    return f"{ROOT}.1", stored(orthanc, made)
+
+
+@pytest.mark.parametrize("way", ["move", "get", "wado"])
+def test_pacs_killed_in_the_midst_and_down(
+    orthanc: Orthanc, heavy: tuple[str, list[str]], tmp_path: Path, way: str
+) -> None:
+    study, uids = heavy
+    site = Site(folder=tmp_path, orthanc=orthanc, study=study, way=way)
     pull = site.midway()
     orthanc.kill()
     try:

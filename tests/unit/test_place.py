@@ -345,6 +345,40 @@ def test_a_file_changed_by_hand_is_kept(session: Session, rows: tuple[PlanRow, .
     assert target.read_text() == "defaced voxels"
 
 
+EVENTS = "sub-01/ses-a/func/sub-01_ses-a_task-rest_events.tsv"
+
+
+def with_events(name: str = BOLD, content: str = "onset\tduration\n") -> PlanRow:
+    return replace(a_row("003-1", name), beside={"_events.tsv": content})
+
+
+def test_events_that_people_filled_in_are_theirs(session: Session) -> None:
+    session.place(with_events())
+    target = session.bids / EVENTS
+    target.write_text("onset\tduration\n1\t2\n")  # it may be written to
+    for row in (with_events(), with_events(content="onset\tduration\ttrial_type\n")):
+        placed = session.place(row)
+        assert EVENTS not in placed.files
+    session.place(with_events(BOLD.replace("rest", "still")))  # a new name leaves it where it is
+    assert target.read_text() == "onset\tduration\n1\t2\n"
+    assert (session.bids / EVENTS.replace("rest", "still")).read_text() == "onset\tduration\n"
+
+
+def test_events_that_nobody_filled_in_move_with_their_volume(session: Session) -> None:
+    session.place(with_events())
+    session.place(with_events(BOLD.replace("rest", "still")))
+    assert not (session.bids / EVENTS).exists()
+    assert (session.bids / EVENTS.replace("rest", "still")).exists()
+
+
+def test_events_that_were_there_first_are_kept(session: Session) -> None:
+    target = session.bids / EVENTS
+    target.parent.mkdir(parents=True)
+    target.write_text("by hand")
+    assert EVENTS not in session.place(with_events()).files
+    assert target.read_text() == "by hand"
+
+
 def test_the_same_content_is_adopted(session: Session) -> None:
     session.place(*ROWS)
     before = session.tree()
@@ -416,6 +450,21 @@ def test_a_failed_stack_is_absent_and_told(session: Session) -> None:
     assert sidecar["IntendedFor"] == ["ses-a/dwi/sub-01_ses-a_dwi.nii.gz"]
     assert "IntendedFor" not in json.loads((session.bids / f"{DWI}.json").read_text())
     assert "bold" not in (session.bids / f"{SCANS}.tsv").read_text()
+
+
+def test_a_source_of_which_nothing_is_left_is_not_named(session: Session) -> None:
+    session.failed = (FailedStack(stack_id="003-1", error="slice 7 is missing"),)
+    del session.volumes["003-1"]
+    epi, other = (f"sub-01/ses-a/fmap/sub-01_ses-a_dir-{label}_epi" for label in ("AP", "PA"))
+    rows = (
+        a_row("003-1", epi, B0FieldIdentifier="gone"),
+        a_row("002-1", other, B0FieldIdentifier=["left", "other"]),
+        a_row("004-1", DWI, B0FieldSource=["gone", "left"]),
+    )
+    session.place(*rows)
+    assert json.loads((session.bids / f"{DWI}.json").read_text())["B0FieldSource"] == ["left"]
+    session.place(*rows[:2], replace(rows[2], metadata={"B0FieldSource": "gone"}))
+    assert "B0FieldSource" not in json.loads((session.bids / f"{DWI}.json").read_text())
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".json", ".bval"])

@@ -408,6 +408,8 @@ def test_the_table_comes_back_as_it_was(tmp_path: Path) -> None:
         bids_name="",
         reason="why\nnot",
         metadata={"TaskName": "rest", "EchoTime1": 0.00492, "IntendedFor": ["a\tb"]},
+        notes="the shims are the same",
+        beside={"_aslcontext.tsv": "volume_type\ncontrol\n"},
     )
     path = tmp_path / "plan.tsv"
     write_plan(path, [row, replace(row, series_number=4, metadata={})])

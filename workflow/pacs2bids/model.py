@@ -493,7 +493,8 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     skipped. ``reason``: "" if named. ``metadata``: sidecar fields that follow from the name (TaskName, ...).
     ``origin``: which rule or line of the heuristic named or skipped it. ``sourcedata``: path in the dataset
     without extension of an archive of its DICOM files, "" for none. ``beside``: tables that go with the
-    volume, suffix and extension -> content, as {"_aslcontext.tsv": ...}.
+    volume, suffix and extension -> content, as {"_aslcontext.tsv": ...}; echoes and parts share one.
+    ``notes``: why ``metadata`` and ``beside`` are as they are, for a person.
     """
 
     study_instance_uid: str
@@ -510,6 +511,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     origin: str = ""
     sourcedata: str = ""
     beside: dict[str, str] = field(default_factory=dict)
+    notes: str = ""
 
 
 def is_set_aside(row: PlanRow) -> bool:

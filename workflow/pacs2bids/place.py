@@ -19,7 +19,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +40,10 @@ from pacs2bids.text import counted
 log = logging.getLogger("pacs2bids.place")
 
 READ_ONLY = 0o444
+STARTED = 0o644
+
+# tables that we begin and people fill in: what happened in the scanner room no header tells
+STARTS = "_events.tsv"
 
 # where BIDS allows gradient tables (schema: rules.files.raw.dwi.dwi, rules.files.raw.fmap.pepolar)
 GRADIENT_NAMES = frozenset({("dwi", "dwi"), ("fmap", "epi")})
@@ -71,12 +75,16 @@ class Owned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
-    """One file to be: a volume's file to link, or else the content to write."""
+    """One file to be: a volume's file to link, or else the content to write.
+
+    ``is_start``: people are to go on from it; from their first edit on it is theirs.
+    """
 
     path: str
     digest: str
     source: Path | None = None
     content: bytes = b""
+    is_start: bool = False
 
 
 def session_labels(session_key: str) -> tuple[str, str]:
@@ -189,10 +197,13 @@ def place_session(
     _check_names(named, subject, session)
     absent = _failed_stacks(named, studies)
     present = [row for row in named if row.bids_name not in absent]
-    items = [item for row in present for item in _volume_items(row, studies, absent)]
+    lost = _lost(absent, present)
+    items = [item for row in present for item in _volume_items(row, studies, lost)]
     items += _tables_beside(present)
     if present:
         items += _scans_items(present, _first_day(rows), subject, session)
+    before, edited = _without_edited(owned_files(session_dir), bids)
+    items = [item for item in items if not (item.path in edited or _is_others(item, bids, before))]
     placed = PlacedSession(
         session_key=session_dir.name,
         subject=subject,
@@ -204,7 +215,7 @@ def place_session(
     )
     # the subject's own folder may be another session's too: ``dataset`` removes it once it is empty
     ground = bids / f"sub-{subject}" if session else bids
-    _make_it_so(session_dir, bids, items, ground)
+    _make_it_so(session_dir, bids, items, before, ground)
     write_record(session_dir / "placed.json", placed)
     return placed
 
@@ -242,12 +253,10 @@ def _study(row: PlanRow, studies: Mapping[str, StudyVolumes]) -> StudyVolumes:
     return studies[row.study_instance_uid]
 
 
-def _volume_items(
-    row: PlanRow, studies: Mapping[str, StudyVolumes], absent: Collection[str]
-) -> Iterable[_Item]:
+def _volume_items(row: PlanRow, studies: Mapping[str, StudyVolumes], lost: _Lost) -> Iterable[_Item]:
     study = _study(row, studies)
     by_extension = _volume_files(row, study)
-    sidecar = _sidecar(study.folder / by_extension.pop(".json")[0], row, absent)
+    sidecar = _sidecar(study.folder / by_extension.pop(".json")[0], row, lost)
     yield _written(f"{row.bids_name}.json", sidecar)
     name = PurePosixPath(row.bids_name)
     takes_gradients = (name.parent.name, name.name.rpartition("_")[2]) in GRADIENT_NAMES
@@ -272,7 +281,7 @@ def _tables_beside(present: Sequence[PlanRow]) -> Iterable[_Item]:
                 hint = "Run the plan stage again"
                 raise DatasetError("is planned with two contents", where=path, hint=hint)
     for path, content in contents.items():
-        yield _text(path, content)
+        yield replace(_text(path, content), is_start=path.endswith(STARTS))
 
 
 def _volume_files(row: PlanRow, study: StudyVolumes) -> dict[str, tuple[str, str]]:
@@ -298,7 +307,25 @@ def _volume(row: PlanRow, study: StudyVolumes) -> VolumeFile:
     raise DatasetError(what, where=str(study.folder / "manifest.json"), hint=hint)
 
 
-def _sidecar(path: Path, row: PlanRow, absent: Collection[str]) -> dict[str, Json]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lost:
+    """Planned names without a volume, and of those with one what they call their field maps."""
+
+    names: Collection[str]
+    identifiers_left: Collection[str]
+
+
+def _lost(absent: Collection[str], present: Sequence[PlanRow]) -> _Lost:
+    left = {str(one) for row in present for one in _listed(row.metadata.get("B0FieldIdentifier"))}
+    return _Lost(names=absent, identifiers_left=left)
+
+
+def _listed(value: Json) -> list[Json]:
+    """Of a field that BIDS lets be one value or a list of them."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
     """The stack's own fields in their order, then those of the name in alphabetical order; the name wins."""
     try:
         fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
@@ -306,24 +333,48 @@ def _sidecar(path: Path, row: PlanRow, absent: Collection[str]) -> dict[str, Jso
         hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
         raise DatasetError(f"is no sidecar: {error}", where=str(path), hint=hint) from error
     fields |= dict(sorted(row.metadata.items()))
-    if absent and "IntendedFor" in fields:
-        _drop_absent_targets(fields, row.bids_name, absent)
+    if lost.names and "IntendedFor" in fields:
+        _drop_absent_targets(fields, row.bids_name, lost.names)
+    if lost.names and "B0FieldSource" in fields:
+        sources = _listed(fields["B0FieldSource"])
+        _keep(fields, "B0FieldSource", [one for one in sources if one in lost.identifiers_left])
     return fields
+
+
+def _keep(fields: dict[str, Json], name: str, values: list[Json]) -> None:
+    """Leave those in a field, in its form; nothing of it if there are none."""
+    said = fields.pop(name)
+    if values:
+        fields[name] = values if isinstance(said, list) else values[0]
 
 
 def _drop_absent_targets(fields: dict[str, Json], name: str, absent: Collection[str]) -> None:
     """Take volumes that do not exist out of IntendedFor (BIDS URIs, or paths below the subject's folder)."""
     subject = PurePosixPath(name).parts[0]
     gone = {f"{other}.nii.gz" for other in absent}
-    intended = fields.pop("IntendedFor")
-    targets = intended if isinstance(intended, list) else [intended]
     left = [
         target
-        for target in targets
+        for target in _listed(fields["IntendedFor"])
         if str(target).removeprefix("bids::") not in gone and f"{subject}/{target}" not in gone
     ]
-    if left:
-        fields["IntendedFor"] = left
+    _keep(fields, "IntendedFor", left)
+
+
+def _without_edited(
+    before: Mapping[str, tuple[str, ...]], bids: Path
+) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """What is still ours of ``before``, and the tables begun by us that people went on with."""
+    edited = {
+        path
+        for path, digests in before.items()
+        if path.endswith(STARTS) and (bids / path).is_file() and sha256(bids / path) not in digests
+    }
+    return {path: digests for path, digests in before.items() if path not in edited}, edited
+
+
+def _is_others(item: _Item, bids: Path, before: Collection[str]) -> bool:
+    """Whether the table that we would begin is there already."""
+    return item.is_start and item.path not in before and os.path.lexists(bids / item.path)
 
 
 def _scans_items(
@@ -378,9 +429,14 @@ def _text(path: str, text: str) -> _Item:
 # ---------------------------------------------------------------------------------------------- what is
 
 
-def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item], ground: Path) -> None:
+def _make_it_so(
+    session_dir: Path,
+    bids: Path,
+    items: Sequence[_Item],
+    before: Mapping[str, tuple[str, ...]],
+    ground: Path,
+) -> None:
     record = session_dir / "owned.json"
-    before = owned_files(session_dir)
     after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
     stale = sorted(before.keys() - after.keys())
     todo = [item for item in items if not _is_there(item, bids, before)]
@@ -390,7 +446,8 @@ def _make_it_so(session_dir: Path, bids: Path, items: Sequence[_Item], ground: P
     for item in todo:
         _put(item, bids / item.path)
     for item in items:
-        _protect(bids / item.path)
+        if not item.is_start:
+            _protect(bids / item.path)
     _clean(stale, either, bids, ground)
     write_record(record, Owned(files=after))
 
@@ -439,7 +496,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _put(item: _Item, target: Path) -> None:
     if item.source is None:
-        write_bytes(target, item.content, mode=READ_ONLY)
+        write_bytes(target, item.content, mode=STARTED if item.is_start else READ_ONLY)
     else:
         link_or_copy(item.source, target)
 

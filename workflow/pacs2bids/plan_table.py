@@ -27,6 +27,7 @@ COLUMNS = (
     "reason",
     "origin",
     "metadata",
+    "notes",
     "beside",
     "sourcedata",
     "stack_id",

@@ -22,7 +22,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     the heuristic wrote it, for messages. ``stack``: ordinal of the one stack that is meant (2 for "005-2");
     None: the whole series. ``origin``: which rule or line said so, "study.yaml, line 12". ``metadata``:
     sidecar fields that the heuristic adds. ``sourcedata``: path in the dataset without extension of an
-    archive of the series' DICOM files, "" for none.
+    archive of the series' DICOM files, "" for none. ``volume_types``: of spin labelling, what each volume is,
+    in the words of aslcontext.tsv; fewer words than volumes repeat.
 
     ``run``: who numbers the runs. "written": ``path`` says it all. "several": they are numbered from 1 by
     the time of acquisition if several acquisitions have this name; one alone gets no "run-". "always": one
@@ -47,6 +48,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     run: str = ""
     short: str = ""
     volumes: int | None = None
+    volume_types: tuple[str, ...] = ()
 
 
 class Unanswered(Struct, frozen=True, kw_only=True):

@@ -5,11 +5,12 @@ Who a patient is stands in them only where that is asked for; nothing of it is l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from pacs2bids.pacs.present import Change, Fate
 from pacs2bids.pacs.query import LeftOut
 from pacs2bids.peers import Attributes
+from pacs2bids.text import aligned, printable
 
 # keyword -> heading
 COLUMNS = {
@@ -36,7 +37,7 @@ def listed(studies: Iterable[tuple[str, Attributes]], *, sources: bool, identiti
     ordered = sorted(studies, key=lambda one: (*_time(one[1]), one[0]))
     table = [["source", *columns.values()]]
     table += [[source, *(_cell(answer, key) for key in columns)] for source, answer in ordered]
-    return _aligned(table if sources else [cells[1:] for cells in table])
+    return "\n".join(aligned(table if sources else [cells[1:] for cells in table]))
 
 
 def preview(
@@ -57,7 +58,7 @@ def preview(
     for one in sorted(left_out, key=lambda one: (not one.excluded, *_time(one.answer))):
         fate = "excluded" if one.excluded else "no label"
         table.append([fate, "-", "-", *(_cell(one.answer, key) for key in columns), one.reason])
-    return _aligned(table)
+    return "\n".join(aligned(table))
 
 
 def _reason(change: Change) -> str:
@@ -74,12 +75,4 @@ def _time(answer: Attributes) -> list[str]:
 
 
 def _cell(answer: Attributes, keyword: str) -> str:
-    """A value, fit for a terminal: what would steer it is shown as "?"."""
-    value = answer.get(keyword, "").replace("\\", " ").strip()
-    return "".join(letter if letter.isprintable() else "?" for letter in value) or "-"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return printable(answer.get(keyword, "").replace("\\", " ").strip()) or "-"

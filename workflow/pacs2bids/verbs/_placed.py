@@ -52,14 +52,19 @@ def read_placed(paths: Sequence[Path], *, partial: bool = False) -> list[PlacedS
 
 def session_keys(studies: Path) -> list[str]:
     """The sessions of the resolved table. Raises ConfigError if it is missing or is none."""
+    return sorted({row.session_key for row in rows_of_table(studies)})
+
+
+def rows_of_table(path: Path) -> list[StudyRow]:
+    """The resolved studies table. Raises ConfigError if it is missing or is none."""
     try:
-        table = read_tsv(studies)
+        table = read_tsv(path)
     except FileNotFoundError:
-        raise ConfigError("is missing", where=str(studies), hint="Run 'pacs2bids query' first") from None
+        hint = "Run snakemake first, or 'pacs2bids query'"
+        raise ConfigError("is missing", where=str(path), hint=hint) from None
     columns = StudyRow.__struct_fields__
     try:
-        rows = [StudyRow(**{column: row[column] for column in columns}) for row in table]
+        return [StudyRow(**{column: row[column] for column in columns}) for row in table]
     except KeyError as error:
         what = f"has no column {error}"
-        raise ConfigError(what, where=str(studies), hint="Run 'pacs2bids query' again") from None
-    return sorted({row.session_key for row in rows})
+        raise ConfigError(what, where=str(path), hint="Run 'pacs2bids query' again") from None

@@ -1,0 +1,158 @@
+"""``pacs2bids plan`` for a person: tables of all sessions, what an edit changes, plans kept as tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import asdict, replace
+
+from pacs2bids.__main__ import main
+from pacs2bids.files import write_record, write_tsv
+from pacs2bids.model import PlacedSession, StudyRow
+from synthetic import Series, indexed
+
+HEURISTIC = """
+def infotodict(seqinfo):
+    t1w = ("{bids_subject_session_dir}/anat/{bids_subject_session_prefix}_T1w", ("nii.gz",), None)
+    return {t1w: [s.series_id for s in seqinfo if "mprage" in s.series_description]}
+"""
+CONFIG = """
+heuristic: mine.py
+sources: {disk: {kind: folder, path: dicom}}
+studies: {table: studies.tsv}
+dataset: {name: A study}
+"""
+STUDIES = {"1.2.1": "01", "1.2.2": "02", "1.2.3": "03"}  # the last is not indexed yet
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A work directory of three sessions, of which one was placed under other names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(HEURISTIC)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    Series(name="mprage", number=5).write(tmp_path / "dicom")
+    Series(name="scout", number=1).write(tmp_path / "dicom")
+    index = indexed(tmp_path / "dicom")
+    for uid in [*STUDIES][:2]:
+        series = tuple(replace(one, study_instance_uid=uid) for one in index.series)
+        write_record(
+            tmp_path / "work/studies" / uid / "index.json",
+            replace(index, study_instance_uid=uid, series=series),
+        )
+    rows = [
+        StudyRow(study_instance_uid=uid, subject=who, session="", source="disk")
+        for uid, who in STUDIES.items()
+    ]
+    write_tsv(tmp_path / "work/studies.tsv", StudyRow.__struct_fields__, map(asdict, rows))
+    placed = PlacedSession(
+        session_key="sub-01",
+        subject="01",
+        session="",
+        files={},
+        volumes={"sub-01/anat/sub-01_T2w": "1.2.1/005-1"},
+    )
+    write_record(tmp_path / "work/sessions/sub-01/placed.json", placed)
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[list[str], str]:
+    """Lines of standard output, and standard error."""
+    assert main(["plan", *words]) == code
+    said = capsys.readouterr()
+    return said.out.splitlines(), said.err
+
+
+def test_all_sessions_as_tables(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = told(capsys)
+    assert lines[0] == "sub-01: 1 of 2 stacks named, 1 skipped"
+    (named,) = (line for line in lines if line.endswith("anat/sub-02_T1w"))
+    assert named.split()[:3] == ["005-1", "mprage", "5x4x3x1"]
+    assert "TR 2 s" in named
+    assert "TE 30 ms" in named
+    assert any("scout" in line and "does not name this series" in line for line in lines)
+    assert lines[-1] == "1 session not indexed yet: sub-03"
+    assert not list(work.rglob("plan.tsv"))
+
+
+@pytest.mark.usefixtures("work")
+def test_one_session_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = told(capsys, "work/studies/1.2.2", "--subject", "77")
+    assert lines[0].startswith("sub-77: 1 of 2")
+
+
+def test_what_an_edit_changes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = told(capsys, "--diff")
+    assert lines[:4] == [
+        "sub-01",
+        "  005-1 mprage: anat/sub-01_T2w -> anat/sub-01_T1w",
+        "sub-02",
+        "  005-1 mprage: (no name) -> anat/sub-02_T1w",
+    ]
+    assert lines[4] == "2 of 2 sessions change: 1 named, 1 renamed"
+    (work / "mine.py").write_text(HEURISTIC.replace("_T1w", "_T2w").replace('"mprage" in', '"scout" in'))
+    lines, _ = told(capsys, "--diff", "--only", "sub-01")
+    assert lines == [
+        "sub-01",
+        "  001-1 scout: (no name) -> anat/sub-01_T2w",
+        "  005-1 mprage: anat/sub-01_T2w -> no name: the heuristic does not name this series",
+        "1 of 1 session change: 1 left without a name, 1 named",
+    ]
+
+
+def test_nothing_changes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "mine.py").write_text(HEURISTIC.replace("_T1w", "_T2w"))
+    assert told(capsys, "--diff", "--only", "sub-01")[0] == ["nothing changes in 1 session"]
+
+
+def test_a_plan_kept_as_a_test(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "--keep", "expected.tsv")
+    lines, _ = told(capsys, "--check", "expected.tsv")
+    assert lines[0] == "expected.tsv: all 4 rows as expected"
+    (work / "mine.py").write_text(HEURISTIC.replace("_T1w", "_T2w"))
+    _, error = told(capsys, "--check", "expected.tsv", code=1)
+    assert "expected.tsv: 2 differences" in error
+    assert "005-1 mprage: anat/sub-01_T1w -> anat/sub-01_T2w" in error
+    _, error = told(capsys, "--check", "expected.tsv", "--only", "sub-02", code=1)
+    assert "1 difference " in error
+    assert "sub-01" not in error
+
+
+def test_a_study_that_is_expected_and_gone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "--keep", "expected.tsv")
+    (work / "work/studies/1.2.2/index.json").unlink()
+    _, error = told(capsys, "--check", "expected.tsv", code=1)
+    assert "study 1.2.2: is expected and was not planned" in error
+
+
+def test_the_others_are_told_where_one_fails(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = work / "work/studies/1.2.2/index.json"
+    index.write_text(index.read_text()[:-30])
+    lines, error = told(capsys, code=1)
+    assert lines[0] == "sub-01: 1 of 2 stacks named, 1 skipped"
+    assert "1 session cannot be planned" in error
+    assert "sub-02: " in error
+    assert "index.json" in error
+
+
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "sub-09"], "has no session sub-09. It has sub-01, sub-02, sub-03"),
+        (["work/studies/1.2.1"], "Add --subject"),
+        (["work/studies/1.2.1", "--subject", "a b"], "--subject, --session"),
+        (["--subject", "01"], "of which studies"),
+        (["--out", "there"], "of which studies"),
+    ],
+)
+def test_sessions_that_cannot_be_told(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert said in told(capsys, *words, code=2)[1]
+
+
+def test_without_a_table(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "work/studies.tsv").unlink()
+    assert "work/studies.tsv: is missing. Run snakemake first" in told(capsys, code=2)[1]

@@ -17,9 +17,9 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -110,11 +110,21 @@ class Inbox:
         Raises OSError if it cannot be written, and whatever ``content`` raises when it breaks off; nothing is
         left behind then.
         """
+        with self._written(identity, content) as incoming:
+            return incoming.keep()
+
+    def write_soon(self, identity: Identity, content: Iterable[Bytes]) -> Kept:
+        """As ``write``, but it does not wait for the disk (``Incoming.keep_soon``)."""
+        with self._written(identity, content) as incoming:
+            return incoming.keep_soon()
+
+    @contextmanager
+    def _written(self, identity: Identity, content: Iterable[Bytes]) -> Iterator[Incoming]:
         incoming = self.incoming(identity)
         try:
             for piece in content:
                 incoming.write(piece)
-            return incoming.keep()
+            yield incoming
         except BaseException:
             incoming.discard()
             raise

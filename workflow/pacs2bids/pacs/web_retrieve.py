@@ -131,13 +131,9 @@ class Retrieval(Errand):
             self._answered.set()
 
     def _ask_for_all(self, request: Request) -> None:
-        try:
-            paths = self._paths(request)
-            with ThreadPoolExecutor(max(1, self._client.web.courtesy.moves)) as pool:
-                for _ in pool.map(self._in_turn, paths):
-                    pass
-        finally:
-            self._keeper.close()
+        with ThreadPoolExecutor(max(1, self._client.web.courtesy.moves)) as pool:
+            for _ in pool.map(self._in_turn, self._paths(request)):
+                pass
 
     def _conclude(self, error: Exception | None = None) -> None:
         last = error or (self._troubles[-1] if self._troubles else None)

@@ -65,6 +65,12 @@ def test_what_cannot_be_read_is_an_error_elsewhere(tmp_path: Path) -> None:
     assert found(folder_of(tmp_path, mine="import common", common="def:")) == ["common.py"]
 
 
+def test_rules_import_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").touch()
+    (tmp_path / "mine.yaml").write_text("rules:\n  - {match: anything, skip: x}\n")
+    assert files_of(tmp_path / "mine.yaml") == [tmp_path / "mine.yaml"]
+
+
 # ------------------------------------------------------------------------------------------- built-ins
 
 

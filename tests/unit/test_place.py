@@ -187,6 +187,11 @@ def test_the_name_completes_the_sidecar_and_wins(session: Session) -> None:
     assert text.endswith("}\n")
 
 
+def test_what_the_plan_takes_away_is_not_in_the_sidecar(session: Session) -> None:
+    session.place(a_row("002-1", T1W, EchoTime=None))
+    assert json.loads((session.bids / f"{T1W}.json").read_text()) == {"Manufacturer": "Phantom"}
+
+
 def test_gradients_go_where_bids_allows_them(
     session: Session, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,7 +176,7 @@ class BidsName:
     def problems(self) -> list[str]:
         """All that BIDS does not allow in this name, as sentences; empty if it is right."""
         labels = [("sub", self.subject), *([("ses", self.session)] if self.session else []), *self.entities]
-        found = [problem for key, label in labels if (problem := _label_problem(key, label))]
+        found = [problem for key, label in labels if (problem := label_problem(key, label))]
         return [*found, *_order_problems([key for key, _ in labels]), *self._rule_problems()]
 
     def _rule_problems(self) -> list[str]:
@@ -226,7 +226,8 @@ def _order_problems(keys: list[str]) -> Iterable[str]:
             yield f"the entity {second!r} must come before {first!r}"
 
 
-def _label_problem(key: str, label: str) -> str | None:
+def label_problem(key: str, label: str) -> str | None:
+    """What BIDS does not allow in one entity, as a sentence; None if it is right."""
     entities = vocabulary().entities
     rule = entities.get(key)
     if rule is None:

@@ -17,7 +17,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
@@ -39,6 +38,7 @@ from pacs2bids.peers import (
     WebPeer,
 )
 from pacs2bids.studies_table import read_labels, read_table
+from pacs2bids.yaml_text import NoYamlError, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,59 +204,13 @@ def label_rules(config: Config) -> list[LabelRule]:
 # ------------------------------------------------------------------------------------------------ reading
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts, and so is every key."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                what = "a key must be a text"
-                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
-            key.tag = "tag:yaml.org,2002:str"
-            if key.value in keys:
-                what = f"the key {key.value!r} stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
-            keys.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1 guess too much
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^(~|null|)$"), ["~", "n", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^(0|-?[1-9][0-9]*)$"), list("-0123456789"))
-
-
 def _read_yaml(path: Path) -> Any:
     try:
-        with path.open(encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=_Loader)
-    except OSError as error:
-        hint = "Run in the folder that holds config.yaml, or name another file"
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
-    except UnicodeDecodeError:
-        raise ConfigError("is not a UTF-8 text", where=str(path)) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"is no YAML: {error.problem}", where=where, hint=_yaml_hint(error)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is no YAML: {' '.join(str(error).split())}", where=str(path)) from None
-
-
-def _yaml_hint(error: yaml.MarkedYAMLError) -> str:
-    """What to do, where the parser speaks of its own tokens."""
-    problem = str(error.problem)
-    if "'\\t'" in problem:
-        return "A tab stands there: indent with spaces, not tabs"
-    if "escape character" in problem:
-        return "Put patterns into single quotes"
-    if "block" in problem or "mapping values" in problem:
-        return (
-            "Check the indentation of this line and those before it (with spaces, not tabs), the space after "
-            "each colon, and the quotes of texts that hold a colon"
-        )
-    return ""
+        return load(path)
+    except NoYamlError as error:
+        where = str(path) if error.line is None else f"{path}, line {error.line}"
+        is_there = "Run in the folder that holds config.yaml, or name another file"
+        raise ConfigError(error.what, where=where, hint=error.hint if path.is_file() else is_there) from None
 
 
 # ------------------------------------------------------------------------------------------------ the schema

@@ -63,9 +63,15 @@ def _chosen(series: Series, answer: Answer) -> tuple[Stack, ...]:
             known = ", ".join(str(ordinal(stack)) for stack in series.stacks) or "none"
             raise PlanError(f"there is no stack {answer.stack} (stacks: {known})", where=answer.path)
         return chosen
-    placed = tuple(stack for stack in series.stacks if stack.placed)
+    placed = tuple(stack for stack in series.stacks if stack.placed and _is_meant(stack, answer))
     volumes = tuple(stack for stack in placed if not stack.facts.is_diffusion_map)
-    return volumes or placed  # a series of maps only is named as the heuristic says
+    return volumes or placed  # maps alone are named as the heuristic says
+
+
+def _is_meant(stack: Stack, answer: Answer) -> bool:
+    if answer.stack is not None:
+        return ordinal(stack) == answer.stack
+    return not answer.stacks or ordinal(stack) in answer.stacks
 
 
 def _tell_apart(base: BidsName, stacks: Sequence[Stack], gone: Sequence[StackFacts]) -> list[BidsName]:
@@ -105,7 +111,7 @@ def without_open_names(all_series: Sequence[Series], answers: Answers) -> Answer
 
 def _open(series: Series, answer: Answer) -> str:
     """Why a series gets no name from its answer: nothing to name, or refused stacks; else ""."""
-    meant = [stack for stack in series.stacks if answer.stack in (None, ordinal(stack))]
+    meant = [stack for stack in series.stacks if _is_meant(stack, answer)]
     if meant and not any(stack.placed for stack in meant):
         return UNPLACED
     if not (series.refused and series.stacks):

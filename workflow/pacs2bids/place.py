@@ -326,13 +326,17 @@ def _listed(value: Json) -> list[Json]:
 
 
 def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
-    """The stack's own fields in their order, then those of the name in alphabetical order; the name wins."""
+    """The stack's own fields in their order, then those of the plan in alphabetical order.
+
+    The plan wins; what is None there is taken away.
+    """
     try:
         fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
     except msgspec.DecodeError as error:
         hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
         raise DatasetError(f"is no sidecar: {error}", where=str(path), hint=hint) from error
     fields |= dict(sorted(row.metadata.items()))
+    fields = {name: value for name, value in fields.items() if value is not None}
     if lost.names and "IntendedFor" in fields:
         _drop_absent_targets(fields, row.bids_name, lost.names)
     if lost.names and "B0FieldSource" in fields:

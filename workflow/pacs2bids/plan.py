@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pacs2bids.metadata import metadata_of
 from pacs2bids.model import FailedStack, PlanError, PlanRow, Stack, StudyIndex
 from pacs2bids.naming import UNPLACED, collisions, name_all, without_open_names
-from pacs2bids.session import Answers, Named, Series, series_key, series_of
+from pacs2bids.session import Answers, Named, Series, ordinal, series_key, series_of
 
 NOT_NAMED = "the heuristic does not name this series"
 BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
@@ -83,7 +83,9 @@ def _skipped(
     all_series: Sequence[Series], named_stacks: set[tuple[tuple[str, str], str]], answers: Answers
 ) -> Iterable[PlanRow]:
     answered = {(one.study_instance_uid, one.series_instance_uid) for one in answers.named}
-    reasons = {(one.study_instance_uid, one.series_instance_uid): one for one in answers.unanswered}
+    reasons = {
+        (one.study_instance_uid, one.series_instance_uid, one.stack): one for one in answers.unanswered
+    }
     for series in all_series:
         if not series.stacks:
             yield _row(series, None, reason=_no_volume(series))
@@ -92,11 +94,11 @@ def _skipped(
         for stack in series.stacks:
             if (series.key, stack.stack_id) in named_stacks:
                 continue
-            if series.key in answered:
-                yield _row(series, stack, reason=_beside(stack))
-            elif series.key in reasons:
-                said = reasons[series.key]
+            said = reasons.get((*series.key, ordinal(stack))) or reasons.get((*series.key, None))
+            if said is not None and (said.stack is not None or series.key not in answered):
                 yield _row(series, stack, reason=said.reason, origin=said.origin)
+            elif series.key in answered:
+                yield _row(series, stack, reason=_beside(stack))
             else:
                 yield _row(series, stack, reason=NOT_NAMED)
 

@@ -20,7 +20,8 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     ``path``: name in the dataset without extension; "" if only DICOM files are asked for. ``template``: how
     the heuristic wrote it, for messages. ``stack``: ordinal of the one stack that is meant (2 for "005-2");
-    None: the whole series. ``origin``: which rule or line said so, "study.yaml, line 12". ``metadata``:
+    None: the whole series, or, where ``stacks`` tells ordinals, these, named together as the whole would be.
+    ``origin``: which rule or line said so, "study.yaml, line 12". ``metadata``:
     sidecar fields that the heuristic adds. ``sourcedata``: path in the dataset without extension of an
     archive of the series' DICOM files, "" for none. ``volume_types``: of spin labelling, what each volume is,
     in the words of aslcontext.tsv; fewer words than volumes repeat.
@@ -42,6 +43,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     template: str
     path: str
     stack: int | None = None
+    stacks: tuple[int, ...] = ()
     origin: str = ""
     metadata: dict[str, Json] = field(default_factory=dict)
     sourcedata: str = ""
@@ -54,7 +56,8 @@ class Answer(Struct, frozen=True, kw_only=True):
 class Unanswered(Struct, frozen=True, kw_only=True):
     """A series for which the heuristic gave no usable answer, or meant to give none, and why, for a person.
 
-    ``is_meant``: the heuristic says itself that it is to be left out; no warning then.
+    ``is_meant``: the heuristic says itself that it is to be left out; no warning then. ``stack``: ordinal of
+    the one stack that it is said of; None: the whole series.
     """
 
     study_instance_uid: str
@@ -62,6 +65,7 @@ class Unanswered(Struct, frozen=True, kw_only=True):
     reason: str
     origin: str = ""
     is_meant: bool = False
+    stack: int | None = None
 
 
 class IntendedForOptions(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ NAMING = (
     "config.py",
     "dialects/*.py",
     "dialects/builtins/*.py",
+    "dialects/rules/*.py",
     "files.py",
     "metadata.py",
     "model.py",
@@ -30,6 +31,7 @@ NAMING = (
     "verbs/_sessions.py",
     "verbs/place.py",
     "verbs/plan.py",
+    "yaml_text.py",
 )
 NAMING_LIBRARIES = ("bidsschematools", "msgspec")
 
@@ -52,6 +54,7 @@ DELIVERY = (
     "verbs/check.py",
     "verbs/dataset.py",
     "verbs/report.py",
+    "yaml_text.py",
 )
 DELIVERY_LIBRARIES = ("bids-validator-deno", "jinja2", "jsonschema", "msgspec", "nibabel", "numpy", "pillow")
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.builtin import heuristic_file
-from pacs2bids.dialects import heudiconv
+from pacs2bids.dialects import heudiconv, rules
 from pacs2bids.model import StudyIndex
 from pacs2bids.session import Answers
+
+RULES = (".yaml", ".yml")  # endings of files of rules; others are Python
 
 
 def ask(heuristic: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:
@@ -18,4 +20,7 @@ def ask(heuristic: Path, indexes: Sequence[StudyIndex], *, subject: str, session
     an unknown built-in, HeuristicError if the file cannot be read, fails for more than single series, or
     gives an answer that cannot be used.
     """
-    return heudiconv.ask(heuristic_file(heuristic), indexes, subject=subject, session=session)
+    path = heuristic_file(heuristic)
+    if path.suffix in RULES:
+        return rules.ask(path, indexes, subject=subject, session=session)
+    return heudiconv.ask(path, indexes, subject=subject, session=session)

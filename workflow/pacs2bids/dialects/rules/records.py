@@ -1,0 +1,74 @@
+"""A rules file, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pacs2bids.dialects.rules.conditions import Condition
+from pacs2bids.model import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the series that a rule takes are called, and what becomes of them.
+
+    ``entities``: labels by key, which may hold ``{fact}``. ``run``, ``short``, ``volumes``: as in
+    ``session.Answer``. ``sidecar``: fields to add; None takes one away.
+    """
+
+    datatype: str
+    suffix: str
+    entities: Mapping[str, str] = field(default_factory=dict)
+    sidecar: Mapping[str, Json] = field(default_factory=dict)
+    run: str = "several"
+    short: str = ""
+    volumes: int | None = None
+
+    @property
+    def template(self) -> str:
+        """The name as it is written, for messages: "func/task-{task}_bold"."""
+        words = [f"{key}-{label}" for key, label in self.entities.items()]
+        return f"{self.datatype}/" + "_".join([*words, self.suffix])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: either ``target``, or ``skip``, the reason why what it takes is left out.
+
+    ``takes_all``: it has no condition. ``line``: where it begins, from 1.
+    """
+
+    name: str
+    line: int
+    condition: Condition
+    target: Target | None
+    skip: str = ""
+    takes_all: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesFile:
+    """All rules in their order."""
+
+    path: Path
+    rules: tuple[Rule, ...]
+
+    def origin(self, rule: Rule) -> str:
+        """Like "mine.yaml, line 12 (T1w)"."""
+        return f"{self.path.name}, line {rule.line}" + (f" ({rule.name})" if rule.name else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is wrong, where, and what to do. ``is_error``: the file cannot be used as it is."""
+
+    line: int
+    what: str
+    hint: str = ""
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        stop = "" if self.what.endswith(("?", ".")) else "."
+        return f"line {self.line}: {self.what}" + (f"{stop} {self.hint}" if self.hint else "")

@@ -1,0 +1,89 @@
+"""YAML without its traps, and what is wrong with a text that is none, with the line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pacs2bids.model import Pacs2BidsError
+
+
+class NoYamlError(Pacs2BidsError):
+    """A file that cannot be read as YAML; ``line`` counts from 1, None: not at one line."""
+
+    def __init__(self, what: str, *, line: int | None = None, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.line = line
+
+
+class Loader(yaml.SafeLoader):
+    """YAML without its traps: 007, 1_000, 12:30, no and 2026-01-01 are texts, and so is every key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Like SafeLoader's, but a key that stands there twice is an error."""
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                what = "a key must be a text"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            key.tag = "tag:yaml.org,2002:str"
+            if key.value in keys:
+                what = f"the key {key.value!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            keys.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1 guess too much
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^(~|null|)$"), ["~", "n", ""])
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^(0|-?[1-9][0-9]*)$"), list("-0123456789"))
+
+
+def load(path: Path) -> Any:
+    """What a file holds, as lists, dicts, texts, whole numbers, true, false and None. Raises NoYamlError."""
+    with _told(), path.open(encoding="utf-8") as stream:
+        return yaml.load(stream, Loader=Loader)
+
+
+def compose(path: Path) -> yaml.Node | None:
+    """What a file holds, as nodes that know their lines; None if it is empty. Raises NoYamlError."""
+    with _told(), path.open(encoding="utf-8") as stream:
+        node: yaml.Node | None = yaml.compose(stream, Loader=Loader)
+        return node
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns all that can go wrong with a file into NoYamlError."""
+    try:
+        yield
+    except OSError as error:
+        raise NoYamlError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise NoYamlError("is not a UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise NoYamlError(f"is no YAML: {error.problem}", line=line, hint=_hint(error)) from None
+    except yaml.YAMLError as error:
+        raise NoYamlError(f"is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _hint(error: yaml.MarkedYAMLError) -> str:
+    """What to do, where the parser speaks of its own tokens."""
+    problem = str(error.problem)
+    if "'\\t'" in problem:
+        return "A tab stands there: indent with spaces, not tabs"
+    if "escape character" in problem:
+        return "Put patterns into single quotes"
+    if "block" in problem or "mapping values" in problem:
+        return (
+            "Check the indentation of this line and those before it (with spaces, not tabs), the space after "
+            "each colon, and the quotes of texts that hold a colon"
+        )
+    return ""

@@ -9,16 +9,17 @@ not, and every series without stacks, ends in a row."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pacs2bids.metadata import metadata_of
+from pacs2bids.metadata import Added, Choices, complete
 from pacs2bids.model import FailedStack, PlanError, PlanRow, Stack, StudyIndex
 from pacs2bids.naming import UNPLACED, collisions, name_all, without_open_names
 from pacs2bids.session import Answers, Named, Series, ordinal, series_key, series_of
 
+DEFAULTS = Choices()
 NOT_NAMED = "the heuristic does not name this series"
 BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
 
@@ -31,7 +32,12 @@ class SessionPlan(Struct, frozen=True, kw_only=True):
 
 
 def plan_session(
-    *, subject: str, session: str, indexes: Sequence[StudyIndex], answers: Answers
+    *,
+    subject: str,
+    session: str,
+    indexes: Sequence[StudyIndex],
+    answers: Answers,
+    choices: Choices = DEFAULTS,
 ) -> SessionPlan:
     """Names or reasons for everything in the studies of one session.
 
@@ -45,21 +51,27 @@ def plan_session(
     if problems:
         count = f"{len(problems)} names are wrong" if len(problems) > 1 else "a name is wrong"
         raise PlanError(f"{count}; nothing is placed:\n  - " + "\n  - ".join(problems))
-    rows = [_named_row(one, named) for one in named]
+    added = complete(named, choices, answers.intended_for)
+    rows = [_named_row(one, added[one.name.path]) for one in named]
     named_stacks = {(one.series.key, one.stack.stack_id) for one in named}
     rows += _skipped(all_series, named_stacks, answers)
     rows += [row for index in indexes for row in _unread(index)]
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
-    return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, named, answers))
+    return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, added, answers))
 
 
 # ------------------------------------------------------------------------------------------------ rows
 
 
-def _named_row(one: Named, session: Sequence[Named]) -> PlanRow:
-    answer, metadata = one.answer, metadata_of(one, session)
-    row = _row(one.series, one.stack, origin=answer.origin)
-    return replace(row, bids_name=one.name.path, metadata=metadata | answer.metadata)
+def _named_row(one: Named, added: Added) -> PlanRow:
+    answer = one.answer
+    return replace(
+        _row(one.series, one.stack, origin=answer.origin),
+        bids_name=one.name.path,
+        metadata=added.fields | answer.metadata,
+        beside=added.beside,
+        notes="; ".join(added.notes),
+    )
 
 
 def _row(series: Series, stack: Stack | None, *, reason: str = "", origin: str = "") -> PlanRow:
@@ -147,7 +159,7 @@ def _no_volume(series: Series) -> str:
     return f"no volume in it: {listed or 'no instance is left'}" + (f" ({first})" if first else "")
 
 
-def _warnings(all_series: Sequence[Series], named: Sequence[Named], answers: Answers) -> tuple[str, ...]:
+def _warnings(all_series: Sequence[Series], added: Mapping[str, Added], answers: Answers) -> tuple[str, ...]:
     by_key = {series.key: series for series in all_series}
     found = list(answers.warnings)
     for odd in answers.unanswered:
@@ -158,10 +170,5 @@ def _warnings(all_series: Sequence[Series], named: Sequence[Named], answers: Ans
         series = by_key[answer.study_instance_uid, answer.series_instance_uid]
         if not series.stacks:
             found.append(f"{series.label} is named {answer.path}, but there is {_no_volume(series)}")
-    for one in named:
-        known = {**one.stack.sidecar, **metadata_of(one, named)}
-        if one.name.suffix == "phasediff" and "EchoTime1" not in known:
-            found.append(f"{one.name.path}: its echo times are unknown; name its two magnitude images, too")
-        if one.name.suffix == "asl":
-            found.append(f"{one.name.path}: it needs aslcontext.tsv beside it, which is not written yet")
+    found += [f"{path}: {said}" for path, more in added.items() for said in more.warnings]
     return tuple(found)

@@ -16,7 +16,7 @@ NAMING = (
     "dialects/builtins/*.py",
     "dialects/rules/*.py",
     "files.py",
-    "metadata.py",
+    "metadata/*.py",
     "model.py",
     "naming.py",
     "peers.py",

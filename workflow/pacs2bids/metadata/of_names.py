@@ -1,4 +1,4 @@
-"""Sidecar fields that follow from names: of the volume itself, and of the others in its session."""
+"""Fields that a volume's own name asks for, or that it takes from volumes named alike."""
 
 from __future__ import annotations
 
@@ -6,21 +6,39 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from pacs2bids.bids import BidsName
+from pacs2bids.metadata.added import Added
 from pacs2bids.model import Json
 from pacs2bids.session import Named
 
 
-def metadata_of(one: Named, session: Sequence[Named]) -> dict[str, Json]:
-    """Sidecar fields that follow from the name (BIDS, "Task", "Phase-difference map", "part")."""
+def added(session: Sequence[Named]) -> dict[str, Added]:
+    """Of all volumes of the session, by path."""
+    return {one.name.path: _added(one, session) for one in session}
+
+
+def _added(one: Named, session: Sequence[Named]) -> Added:
+    kind = (one.name.datatype, one.name.suffix)
     fields: dict[str, Json] = {}
+    warnings: list[str] = []
     task = one.name.label("task")
     if task is not None:
         fields["TaskName"] = task
-    if one.name.label("part") == "phase" and "Units" not in one.stack.sidecar:
+    if _is_phase(one.name) and "Units" not in one.stack.sidecar:
         fields["Units"] = "arbitrary"  # stored values are not scaled to radians
-    if (one.name.datatype, one.name.suffix) == ("fmap", "phasediff"):
+    if kind == ("fmap", "phasediff"):
         fields |= _echo_times(one, session)
-    return fields
+        if "EchoTime1" not in fields | one.stack.sidecar:
+            warnings.append("its echo times are unknown; name its two magnitude images, too")
+    if kind == ("fmap", "fieldmap") and "Units" not in one.stack.sidecar:
+        warnings.append("the header does not say its units: let the heuristic add Units (Hz, rad/s or T)")
+    if one.name.label("mt") in ("on", "off") and "MTState" not in one.stack.sidecar:
+        fields["MTState"] = one.name.label("mt") == "on"
+    return Added(fields=fields, warnings=tuple(warnings))
+
+
+def _is_phase(name: BidsName) -> bool:
+    """BIDS, "part"; and the old suffix of functional series."""
+    return name.label("part") == "phase" or (name.datatype, name.suffix) == ("func", "phase")
 
 
 def _echo_times(phase_difference: Named, session: Sequence[Named]) -> dict[str, Json]:

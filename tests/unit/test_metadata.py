@@ -1,0 +1,381 @@
+"""Metadata that follows from the names of a session: which field map is for what, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from pacs2bids.bids import BidsName
+from pacs2bids.metadata import Added, Choices, FieldMaps, complete
+from pacs2bids.model import Placement, SeriesInfo, Stack, StackFacts
+from pacs2bids.session import Answer, IntendedForOptions, Named, Series
+
+GRID = ((-3.0, 0, 0, 96.0), (0, 3.0, 0, -96.0), (0, 0, 3.0, -45.0), (0, 0, 0, 1.0))
+WHOLE_HEAD = ((-4.0, 0, 0, 128.0), (0, 4.0, 0, -128.0), (0, 0, 4.0, -64.0), (0, 0, 0, 1.0))
+SHIMS = [100, -200, 300, 4, 5, 6, 7, 8]
+OTHER_SHIMS = [100, -200, 350, 4, 5, 6, 7, 8]
+
+
+def volume(
+    name: str,
+    minute: int | None = 0,
+    *,
+    along: str | None = "j",
+    affine: Any = GRID,
+    shims: list[Any] | None = SHIMS,
+    shape: tuple[int, int, int, int] = (64, 64, 30, 1),
+    session: str = "a",
+    **sidecar: Any,
+) -> Named:
+    """A volume named "func/task-rest_bold", acquired so many minutes after ten."""
+    datatype, words = name.split("/")
+    prefix = f"sub-01_ses-{session}" if session else "sub-01"
+    path = f"{prefix.replace('_', '/')}/{datatype}/{prefix}_{words}"
+    stack = Stack(
+        stack_id="001-1",
+        series_instance_uid="1.2",
+        sop_instance_uids=(),
+        shape=shape,
+        affine_ras=affine,
+        repetition_time_s=None,
+        images=(),
+        placement=Placement(image=(), tile_row=(), tile_column=(), slice=(), volume=()),
+        rescale=(),
+        gradients=None,
+        facts=StackFacts(
+            acquired=None if minute is None else f"2026-01-02T10:{minute:02d}:00",
+            phase_encoding_direction=along,
+        ),
+        sidecar=sidecar | ({"ShimSetting": list(shims)} if shims else {}),
+    )
+    answer = Answer(study_instance_uid="1", series_instance_uid="1.2", template=name, path=path)
+    info = SeriesInfo(
+        series_key="001",
+        study_instance_uid="1",
+        series_instance_uid="1.2",
+        series_number=1,
+        modality="MR",
+        acquired=None,
+        instances=1,
+        stack_ids=("001-1",),
+        example_path="",
+        dims=(1, 1, 1, 1),
+        series_files=1,
+    )
+    series = Series(info=info, stacks=(stack,), leftovers=(), refused=())
+    return Named(series=series, stack=stack, answer=answer, name=BidsName.parse(path))
+
+
+def completed(
+    session: Sequence[Named],
+    wanted: FieldMaps = FieldMaps.BOTH,
+    options: IntendedForOptions | None = None,
+) -> dict[str, Added]:
+    """By name without subject and session."""
+    found = complete(session, Choices(fieldmaps=wanted), options)
+    return {path.rpartition("/")[2].split("ses-a_")[-1]: added for path, added in found.items()}
+
+
+def fields(session: Sequence[Named], **kwargs: Any) -> dict[str, dict[str, Any]]:
+    return {name: added.fields for name, added in completed(session, **kwargs).items()}
+
+
+def uri(name: str) -> str:
+    return f"bids::sub-01/ses-a/{name.replace('/', '/sub-01_ses-a_')}.nii.gz"
+
+
+EPI_PAIR = (volume("fmap/dir-AP_epi", 1, along="j-"), volume("fmap/dir-PA_epi", 2, along="j"))
+GRADIENT_ECHO = (
+    volume("fmap/magnitude1", 1, affine=WHOLE_HEAD),
+    volume("fmap/magnitude2", 1, affine=WHOLE_HEAD),
+    volume("fmap/phasediff", 1, affine=WHOLE_HEAD, EchoTime1=0.0049, EchoTime2=0.0074),
+)
+BOLD = volume("func/task-rest_bold", 5, along="j-")
+
+
+# ------------------------------------------------------------------------------------------ both directions
+
+
+@pytest.mark.parametrize("maps", [EPI_PAIR, GRADIENT_ECHO])
+def test_a_field_map_and_its_images_speak_of_each_other(maps: Sequence[Named]) -> None:
+    found = fields([*maps, BOLD])
+    label = found["task-rest_bold"]["B0FieldSource"]
+    for one in maps:
+        said = found[one.name.path.partition("ses-a_")[2]]
+        assert said["IntendedFor"] == [uri("func/task-rest_bold")]
+        assert said["B0FieldIdentifier"] == label
+    assert label.replace("_", "").isalnum()
+    assert "sesa" in label, "unique in the subject, not in the session alone"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (FieldMaps.BOTH, {"IntendedFor", "B0FieldIdentifier", "B0FieldSource"}),
+        (FieldMaps.B0FIELD, {"B0FieldIdentifier", "B0FieldSource"}),
+        (FieldMaps.INTENDED_FOR, {"IntendedFor"}),
+        (FieldMaps.NONE, set()),
+    ],
+)
+def test_a_person_chooses_the_way_they_speak(wanted: FieldMaps, names: set[str]) -> None:
+    found = fields([*EPI_PAIR, BOLD], wanted=wanted)
+    said = {name for each in found.values() for name in each}
+    assert said - {"TaskName"} == names
+
+
+def test_of_a_session_without_field_maps_nothing_is_said() -> None:
+    added = completed([BOLD])["task-rest_bold"]
+    assert (added.fields, added.notes, added.warnings) == ({"TaskName": "rest"}, (), ())
+
+
+def test_two_sessions_of_a_subject_call_their_maps_differently() -> None:
+    labels = {
+        added.fields["B0FieldIdentifier"]
+        for label in ("a", "b")
+        for added in complete([volume("fmap/phasediff", session=label)], Choices(), None).values()
+    }
+    assert len(labels) == 2
+
+
+def test_no_session_is_no_word_in_a_path() -> None:
+    maps = [
+        volume(f"fmap/dir-{label}_epi", along=along, session="") for label, along in (("A", "j"), ("P", "j-"))
+    ]
+    bold = volume("func/task-rest_bold", session="")
+    found = complete([*maps, bold], Choices(), None)
+    said = found["sub-01/fmap/sub-01_dir-A_epi"].fields
+    assert said["IntendedFor"] == ["bids::sub-01/func/sub-01_task-rest_bold.nii.gz"]
+    assert said["B0FieldIdentifier"] == "pepolar"
+
+
+# ------------------------------------------------------------------------------------------------ the choice
+
+
+def chosen(image: Named, *maps: Named) -> tuple[set[str], str]:
+    """The maps that an image has, and the reasons that the plan gives."""
+    added = completed([image, *maps])
+    image_added = added[image.name.path.partition("ses-a_")[2]]
+    label = image_added.fields.get("B0FieldSource")
+    of_it = {
+        name
+        for name, each in added.items()
+        if label and each.fields.get("B0FieldIdentifier") == label and name not in image.name.path
+    }
+    return of_it, "; ".join(image_added.notes)
+
+
+def test_shims_decide() -> None:
+    before = volume("fmap/run-1_phasediff", 4, shims=OTHER_SHIMS)
+    after = volume("fmap/run-2_phasediff", 50)
+    maps, why = chosen(BOLD, before, after)
+    assert maps == {"run-2_phasediff"}  # though the other was just before
+    assert "the same shims" in why
+    assert "not run-1_phasediff: its shim settings differ" in why
+
+
+def test_another_shim_is_no_map_even_if_it_is_the_only_one() -> None:
+    added = completed([BOLD, volume("fmap/phasediff", 4, shims=OTHER_SHIMS)])
+    assert "B0FieldSource" not in added["task-rest_bold"].fields
+    assert "IntendedFor" not in added["phasediff"].fields
+    assert "its shim settings differ" in "; ".join(added["task-rest_bold"].notes)
+    assert any("for no image" in warning for warning in added["phasediff"].warnings)
+
+
+def test_unknown_shims_are_no_objection() -> None:
+    maps, why = chosen(BOLD, volume("fmap/phasediff", 4, shims=None))
+    assert maps == {"phasediff"}
+    assert "shims unknown" in why
+
+
+def test_a_map_of_elsewhere_is_none() -> None:
+    neck = ((-3.0, 0, 0, 96.0), (0, 3.0, 0, -96.0), (0, 0, 3.0, -135.0), (0, 0, 0, 1.0))
+    maps, why = chosen(BOLD, volume("fmap/phasediff", 4, affine=neck))
+    assert not maps
+    assert "it covers 0% of the image" in why
+
+
+def test_a_slab_within_a_map_of_the_whole_head_is_covered() -> None:
+    maps, why = chosen(BOLD, *GRADIENT_ECHO)
+    assert maps == {"phasediff", "magnitude1", "magnitude2"}
+    assert "covers 100%" in why
+
+
+def test_time_decides_among_equals() -> None:
+    runs = [volume(f"fmap/run-{number}_phasediff", minute) for number, minute in ((1, 0), (2, 20), (3, 40))]
+    images = {minute: volume(f"func/task-t{minute}_bold", minute) for minute in (5, 18, 32)}
+    found = [chosen(image, *runs)[0] for image in images.values()]
+    assert found == [{"run-1_phasediff"}, {"run-2_phasediff"}, {"run-3_phasediff"}]
+
+
+def test_echo_planar_maps_on_the_images_own_grid_come_before_closer_ones() -> None:
+    of_diffusion = [
+        volume("fmap/acq-x_dir-AP_epi", 8, along="j-", affine=WHOLE_HEAD),
+        volume("fmap/acq-x_dir-PA_epi", 9, along="j", affine=WHOLE_HEAD),
+    ]
+    late = volume("func/task-rest_bold", 10, along="j-")
+    assert chosen(late, *of_diffusion, *EPI_PAIR)[0] == {"dir-AP_epi", "dir-PA_epi"}
+    diffusion = volume("dwi/dwi", 10, along="j-", affine=WHOLE_HEAD)
+    assert chosen(diffusion, *of_diffusion, *EPI_PAIR)[0] == {"acq-x_dir-AP_epi", "acq-x_dir-PA_epi"}
+
+
+@pytest.mark.parametrize(("label", "image"), [("func", "dwi/dwi"), ("dwi", "func/task-rest_bold")])
+def test_an_acquisition_label_that_names_a_modality_counts(label: str, image: str) -> None:
+    maps, why = chosen(volume(image), volume(f"fmap/acq-{label}_phasediff"))
+    assert not maps
+    assert f"its name says {label}" in why
+
+
+# ------------------------------------------------------------------------------------------- phase encoding
+
+
+def test_one_polarity_makes_a_map_with_the_image_against_which_it_runs() -> None:
+    reverse = volume("fmap/dir-PA_epi", 1, along="j")
+    reference = volume("func/task-rest_sbref", 4, along="j-")
+    added = completed([reverse, reference, BOLD])
+    label = added["dir-PA_epi"].fields["B0FieldIdentifier"]
+    assert added["task-rest_sbref"].fields["B0FieldIdentifier"] == label
+    assert "B0FieldIdentifier" not in added["task-rest_bold"].fields
+    assert added["task-rest_bold"].fields["B0FieldSource"] == label
+    assert "makes the map" in "; ".join(added["task-rest_sbref"].notes)
+
+
+def test_a_pair_needs_no_other_image() -> None:
+    found = fields([*EPI_PAIR, BOLD, volume("func/task-rest_sbref", 4, along="j-")])
+    assert "B0FieldIdentifier" not in found["task-rest_bold"] | found["task-rest_sbref"]
+
+
+@pytest.mark.parametrize(
+    ("along", "why"),
+    [
+        ("j-", "in the same direction"),
+        ("i", "along another axis"),
+        (None, "its phase-encoding direction is unknown"),
+    ],
+)
+def test_an_echo_planar_map_must_run_against_the_image(along: str | None, why: str) -> None:
+    maps, said = chosen(BOLD, volume("fmap/dir-x_epi", along=along))
+    assert not maps
+    assert why in said
+
+
+def test_directions_are_compared_in_the_patient_not_by_letter() -> None:
+    """The map is stored with its rows the other way round: its j- is the image's j."""
+    flipped = ((-3.0, 0, 0, 96.0), (0, -3.0, 0, 93.0), (0, 0, 3.0, -45.0), (0, 0, 0, 1.0))
+    assert chosen(BOLD, volume("fmap/dir-x_epi", along="j-", affine=flipped))[0] == {"dir-x_epi"}
+    assert chosen(BOLD, volume("fmap/dir-x_epi", along="j", affine=flipped))[0] == set()
+
+
+def test_runs_counted_over_both_polarities_make_one_map() -> None:
+    epis = [
+        volume("fmap/dir-AP_run-1_epi", 1, along="j-"),
+        volume("fmap/dir-PA_run-2_epi", 2, along="j"),
+        volume("fmap/dir-AP_run-3_epi", 30, along="j-"),
+        volume("fmap/dir-PA_run-4_epi", 31, along="j"),
+    ]
+    assert chosen(BOLD, *epis)[0] == {"dir-AP_run-1_epi", "dir-PA_run-2_epi"}
+    assert chosen(volume("func/task-rest_bold", 40), *epis)[0] == {"dir-AP_run-3_epi", "dir-PA_run-4_epi"}
+
+
+def test_a_time_that_is_unknown_is_the_last_choice() -> None:
+    maps, _ = chosen(BOLD, volume("fmap/run-1_phasediff", None), volume("fmap/run-2_phasediff", 50))
+    assert maps == {"run-2_phasediff"}
+
+
+# --------------------------------------------------------------------------------- heudiconv's own parameters
+
+
+def asked(*parameters: str, criterion: str = "Closest") -> IntendedForOptions:
+    return IntendedForOptions(matching_parameters=parameters, criterion=criterion)
+
+
+T1W = volume("anat/T1w", 3, along=None, affine=WHOLE_HEAD)
+SBREF = volume("func/task-rest_sbref", 4, along="j-")
+
+
+def intended(session: Sequence[Named], options: IntendedForOptions) -> dict[str, list[str]]:
+    """Targets of each field map, without subject and session."""
+    found = fields(session, options=options)
+    return {
+        name: [target.partition("ses-a/")[2].replace("sub-01_ses-a_", "") for target in said["IntendedFor"]]
+        for name, said in found.items()
+        if "IntendedFor" in said
+    }
+
+
+def test_forced_is_for_everything_but_references() -> None:
+    """heudiconv means anatomical images, too."""
+    elsewhere = replace(T1W.stack, sidecar={})
+    session = [replace(T1W, stack=elsewhere), SBREF, BOLD, volume("fmap/phasediff")]
+    targets = ["anat/T1w.nii.gz", "func/task-rest_bold.nii.gz"]
+    assert intended(session, asked("Force")) == {"phasediff": targets}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "image", "fits", "not_"),
+    [
+        ("Shims", volume("dwi/dwi"), volume("fmap/phasediff"), volume("fmap/phasediff", shims=OTHER_SHIMS)),
+        ("Shims", volume("dwi/dwi"), volume("fmap/phasediff"), volume("fmap/phasediff", shims=None)),
+        (
+            "ImagingVolume",
+            volume("dwi/dwi"),
+            volume("fmap/phasediff"),
+            volume("fmap/phasediff", affine=WHOLE_HEAD),
+        ),
+        (
+            "ImagingVolume",
+            volume("dwi/dwi"),
+            volume("fmap/phasediff"),
+            volume("fmap/phasediff", shape=(64, 64, 20, 1)),
+        ),
+        (
+            "ModalityAcquisitionLabel",
+            BOLD,
+            volume("fmap/acq-fMRIhigh_phasediff"),
+            volume("fmap/acq-diff_phasediff"),
+        ),
+        ("CustomAcquisitionLabel", BOLD, volume("fmap/acq-rest_phasediff"), volume("fmap/acq-x_phasediff")),
+        (
+            "CustomAcquisitionLabel",
+            volume("dwi/acq-x_dwi"),
+            volume("fmap/acq-x_phasediff"),
+            volume("fmap/phasediff"),
+        ),
+        (
+            "PlainAcquisitionLabel",
+            volume("func/task-rest_acq-x_bold"),
+            volume("fmap/acq-x_phasediff"),
+            volume("fmap/acq-rest_phasediff"),
+        ),
+    ],
+)
+def test_each_parameter_of_heudiconv(parameter: str, image: Named, fits: Named, not_: Named) -> None:
+    assert intended([image, fits], asked(parameter))
+    assert not intended([image, not_], asked(parameter))
+
+
+def test_all_parameters_must_hold_and_ours_do_not() -> None:
+    """The map runs with the image, and lies elsewhere: what the heuristic asks for is what counts."""
+    odd = volume("fmap/acq-rest_dir-AP_epi", along="j-", affine=WHOLE_HEAD)
+    assert intended([BOLD, odd], asked("Shims", "CustomAcquisitionLabel"))
+    assert not intended([BOLD, odd], asked("Shims", "ImagingVolume"))
+
+
+def test_the_criterion_of_heudiconv() -> None:
+    maps = [volume("fmap/run-1_phasediff", 0), volume("fmap/run-2_phasediff", 4)]
+    assert list(intended([BOLD, *maps], asked("Shims", criterion="Closest"))) == ["run-2_phasediff"]
+    assert list(intended([BOLD, *maps], asked("Shims", criterion="First"))) == ["run-1_phasediff"]
+
+
+def test_the_plan_says_that_the_heuristic_asked() -> None:
+    added = completed([BOLD, volume("fmap/phasediff")], options=asked("Shims", "Force"))
+    assert "Shims, Force as the heuristic asks" in added["task-rest_bold"].notes[0]
+
+
+def test_an_image_without_a_map_is_told_with_the_reason() -> None:
+    added = completed([BOLD, SBREF, volume("fmap/phasediff", 4, shims=OTHER_SHIMS)])
+    (warning,) = added["task-rest_bold"].warnings
+    assert "no field map: not phasediff: its shim settings differ" in warning
+    assert not added["task-rest_sbref"].warnings  # it goes with its series

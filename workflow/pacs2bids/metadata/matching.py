@@ -1,0 +1,223 @@
+"""Which field map is for which image: the tests that both must pass, and the choice among those that do.
+
+Two sets of tests. Ours ask the header: the same shims, a field of view that covers the image, and of
+echo-planar images phase encoding along the same axis. heudiconv's are those of POPULATE_INTENDED_FOR_OPTS,
+which a heuristic sets (heudiconv, docs/heuristics.rst).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isclose
+
+from msgspec import Struct
+
+from pacs2bids.metadata import space
+from pacs2bids.metadata.groups import PEPOLAR, FieldMap, moment, opposed
+from pacs2bids.model import Json, Stack
+from pacs2bids.session import IntendedForOptions, Named
+
+COVERED = 0.5  # of an image's field of view: less is no map of it
+_ALONG = 0.9  # cosine of the angle between two directions that count as one
+_ROUNDED = 1e-3  # relative: the same current in two headers
+_HEUDICONV_TOLERANCE = 0.05  # relative, as find_compatible_fmaps_for_run compares
+
+# What an acquisition label says of the images a field map is for; heudiconv's words
+_MODALITIES = {"func": ("fmri", "bold", "func"), "dwi": ("diff", "dwi"), "anat": ("anat", "struct")}
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """The field map of one image, or none. ``why``: what spoke for it, or against each one, for a person."""
+
+    target: Named
+    chosen: FieldMap | None
+    why: str
+
+
+Test = Callable[[FieldMap, Named], str]
+"""Why a field map is not for an image; "" if it may be."""
+
+
+def match(target: Named, maps: Sequence[FieldMap], options: IntendedForOptions | None) -> Match:
+    """Choose one field map for an image."""
+    tests = _OUR_TESTS if options is None else [_HEUDICONV[name] for name in options.matching_parameters]
+    left, against = [], []
+    for one in maps:
+        objection = next((said for test in tests if (said := test(one, target))), "")
+        if objection:
+            against.append(f"not {one.title}: {objection}")
+        else:
+            left.append(one)
+    if not left:
+        return Match(target=target, chosen=None, why="no field map: " + "; ".join(against))
+    chosen, reason = _choose(target, left, options)
+    return Match(
+        target=target, chosen=chosen, why="; ".join([f"field map {chosen.title}: {reason}", *against])
+    )
+
+
+def _choose(
+    target: Named, left: Sequence[FieldMap], options: IntendedForOptions | None
+) -> tuple[FieldMap, str]:
+    if options is not None:
+        held = ", ".join(options.matching_parameters)
+        ranked = left if options.criterion == "First" else sorted(left, key=lambda one: _apart_s(one, target))
+        order = f", {options.criterion} of {len(left)}" if len(left) > 1 else ""
+        return ranked[0], f"{held} as the heuristic asks{order}"
+    ranked = sorted(left, key=lambda one: (not _is_made_alike(one, target), _apart_s(one, target)))
+    chosen = ranked[0]
+    reason = [_shims_said(chosen, target), _place_said(chosen, target)]
+    if len(left) > 1:
+        apart_s = _apart_s(chosen, target)
+        reason.append(
+            f"of {len(left)} the closest, {apart_s / 60:.0f} min apart" if apart_s < _NEVER_S else ""
+        )
+    return chosen, ", ".join(word for word in reason if word)
+
+
+_NEVER_S = 1e9
+
+
+def _apart_s(one: FieldMap, target: Named) -> float:
+    """Time between the beginnings of both."""
+    start, other = one.started, moment(target)
+    return abs((start - other).total_seconds()) if start and other else _NEVER_S
+
+
+def _is_made_alike(one: FieldMap, target: Named) -> bool:
+    """Echo-planar images on the image's own grid: somebody took them for it."""
+    return one.kind == PEPOLAR and space.same_grid(one.members[0].stack, target.stack)
+
+
+# ------------------------------------------------------------------------------------------------ our tests
+
+
+def _shims_differ(one: FieldMap, target: Named) -> str:
+    """The field is that of the shims under which it was mapped; an unknown setting is no objection."""
+    same = _same_shims(one.members[0].stack, target.stack)
+    return "its shim settings differ" if same is False else ""
+
+
+def _same_shims(one: Stack, other: Stack, *, tolerance: float = _ROUNDED) -> bool | None:
+    """None: unknown. ``tolerance``: relative."""
+    mine, others = (stack.sidecar.get("ShimSetting") for stack in (one, other))
+    if not isinstance(mine, list) or not isinstance(others, list):
+        return None
+    same = (_is_close(a, b, tolerance) for a, b in zip(mine, others, strict=False))
+    return len(mine) == len(others) and all(same)
+
+
+def _is_close(one: Json, other: Json, tolerance: float) -> bool:
+    if not (isinstance(one, int | float) and isinstance(other, int | float)):
+        return False
+    return isclose(one, other, rel_tol=tolerance)
+
+
+def _lies_elsewhere(one: FieldMap, target: Named) -> str:
+    share = space.covered(target.stack, one.members[0].stack)
+    return f"it covers {share:.0%} of the image" if share < COVERED else ""
+
+
+def _encodes_otherwise(one: FieldMap, target: Named) -> str:
+    """Two polarities along the image's axis, or one against its own."""
+    if one.kind != PEPOLAR:
+        return ""
+    direction = space.phase_encoding(target.stack)
+    if not one.directions_ras:
+        return "its phase-encoding direction is unknown"
+    if direction is None:
+        return "" if one.has_both_polarities else "the image's phase-encoding direction is unknown"
+    cosines = [sum(a * b for a, b in zip(direction, to, strict=True)) for to in one.directions_ras]
+    if not any(abs(cosine) > _ALONG for cosine in cosines):
+        return "it encodes phase along another axis"
+    is_pair = one.has_both_polarities or any(opposed(direction, to) for to in one.directions_ras)
+    return "" if is_pair else "it encodes phase in the same direction as the image"
+
+
+def _names_another_modality(one: FieldMap, target: Named) -> str:
+    meant = _modality(one)
+    return f"its name says {meant}" if meant not in (None, target.name.datatype) else ""
+
+
+def _modality(one: FieldMap) -> str | None:
+    """What the acquisition label of a field map says that it is for."""
+    label = (one.members[0].name.label("acq") or "").lower()
+    return next((kind for kind, words in _MODALITIES.items() if any(word in label for word in words)), None)
+
+
+_OUR_TESTS: Sequence[Test] = (_shims_differ, _lies_elsewhere, _encodes_otherwise, _names_another_modality)
+
+
+def _shims_said(one: FieldMap, target: Named) -> str:
+    return "the same shims" if _same_shims(one.members[0].stack, target.stack) else "shims unknown"
+
+
+def _place_said(one: FieldMap, target: Named) -> str:
+    if space.same_grid(one.members[0].stack, target.stack):
+        return "the same voxels"
+    return f"it covers {space.covered(target.stack, one.members[0].stack):.0%} of the image"
+
+
+# ------------------------------------------------------------------------------------------ heudiconv's tests
+
+
+def _first(one: FieldMap) -> Named:
+    """By which heudiconv judges a group: the first by file name."""
+    return min(one.members, key=lambda member: member.name.path)
+
+
+def _same_known_shims(one: FieldMap, target: Named) -> str:
+    same = _same_shims(_first(one).stack, target.stack, tolerance=_HEUDICONV_TOLERANCE)
+    if same is None:
+        return "shim settings are unknown"
+    return "" if same else "its shim settings differ"
+
+
+def _same_volume(one: FieldMap, target: Named) -> str:
+    """The same affine and shape, up to 5 %."""
+    mine, others = _first(one).stack, target.stack
+    values = [
+        (a, b)
+        for row, other in zip(mine.affine_ras, others.affine_ras, strict=True)
+        for a, b in zip(row, other, strict=True)
+    ]
+    values += [*zip(mine.shape[:3], others.shape[:3], strict=True)]
+    alike = all(isclose(a, b, rel_tol=_HEUDICONV_TOLERANCE, abs_tol=1e-8) for a, b in values)
+    return "" if alike else "its imaging volume differs"
+
+
+def _acquisition_names_modality(one: FieldMap, target: Named) -> str:
+    meant = _modality(one)
+    return "" if meant == target.name.datatype else f"its acq- does not say {target.name.datatype}"
+
+
+def _acquisition_names_task(one: FieldMap, target: Named) -> str:
+    label = target.name.label("task" if target.name.datatype == "func" else "acq")
+    return _same_label(one, label)
+
+
+def _same_acquisition(one: FieldMap, target: Named) -> str:
+    return _same_label(one, target.name.label("acq"))
+
+
+def _same_label(one: FieldMap, label: str | None) -> str:
+    if label is not None and _first(one).name.label("acq") == label:
+        return ""
+    return f"its acq- is not {label}" if label is not None else "the image has no label to compare"
+
+
+_HEUDICONV: Mapping[str, Test] = {
+    "Shims": _same_known_shims,
+    "ImagingVolume": _same_volume,
+    "ModalityAcquisitionLabel": _acquisition_names_modality,
+    "CustomAcquisitionLabel": _acquisition_names_task,
+    "PlainAcquisitionLabel": _same_acquisition,
+    "Force": lambda *_: "",
+}
+
+
+def is_target(one: Named, options: IntendedForOptions | None) -> bool:
+    """Whether an image wants a field map; heudiconv means all of a session but its references."""
+    if options is not None:
+        return one.name.datatype != "fmap" and one.name.suffix != "sbref"
+    return one.name.datatype in ("func", "dwi", "perf")

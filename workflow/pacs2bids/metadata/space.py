@@ -1,0 +1,72 @@
+"""Where stacks lie, as far as field maps ask: plain arithmetic, so that a plan needs no numerical library."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import dist, hypot
+
+from pacs2bids.model import Stack, Vector
+
+# of a header's rounding, at the corners of the grid
+GRID_TOLERANCE_MM = 0.5
+_POINTS = 7  # along each axis, at which two fields of view are compared
+_AXES = {"i": 0, "j": 1, "k": 2}
+
+
+def phase_encoding(stack: Stack) -> Vector | None:
+    """Unit vector along which phase is encoded, with its polarity, in RAS; None if it is not told."""
+    letters = stack.facts.phase_encoding_direction
+    if not letters:
+        return None
+    x, y, z = _column(stack, _AXES[letters[0]])
+    length = hypot(x, y, z) * (-1 if letters.endswith("-") else 1)
+    return (x / length, y / length, z / length)
+
+
+def same_grid(one: Stack, other: Stack) -> bool:
+    """Whether two stacks have the same voxels."""
+    if one.shape[:3] != other.shape[:3]:
+        return False
+    columns, rows, slices = one.shape[:3]
+    corners = ((0, 0, 0), (columns, 0, 0), (0, rows, 0), (0, 0, slices))
+    return all(dist(_position(one, at), _position(other, at)) < GRID_TOLERANCE_MM for at in corners)
+
+
+def covered(target: Stack, by: Stack) -> float:
+    """Share of one stack's field of view that lies in another's, from 0 to 1."""
+    steps = [[(0.5 + step) / _POINTS * size - 0.5 for step in range(_POINTS)] for size in target.shape[:3]]
+    inside = [_is_inside(_position(target, voxel), by) for voxel in product(*steps)]
+    return sum(inside) / len(inside)
+
+
+def _column(stack: Stack, number: int) -> Vector:
+    x, y, z = (row[number] for row in stack.affine_ras[:3])
+    return (x, y, z)
+
+
+def _position(stack: Stack, voxel: tuple[float, ...]) -> Vector:
+    x, y, z = (sum(a * b for a, b in zip(row, (*voxel, 1.0), strict=True)) for row in stack.affine_ras[:3])
+    return (x, y, z)
+
+
+def _is_inside(point_ras: Vector, stack: Stack) -> bool:
+    """By Cramer's rule, since the axes of a tilted stack are not at right angles."""
+    axes = [_column(stack, number) for number in range(3)]
+    x, y, z = (a - b for a, b in zip(point_ras, _column(stack, 3), strict=True))
+    volume = _determinant(axes[0], axes[1], axes[2])
+    if not volume:
+        return False
+    voxel = (
+        _determinant((x, y, z), axes[1], axes[2]) / volume,
+        _determinant(axes[0], (x, y, z), axes[2]) / volume,
+        _determinant(axes[0], axes[1], (x, y, z)) / volume,
+    )
+    return all(-0.5 <= at <= size - 0.5 for at, size in zip(voxel, stack.shape[:3], strict=True))
+
+
+def _determinant(a: Vector, b: Vector, c: Vector) -> float:
+    return (
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        - a[1] * (b[0] * c[2] - b[2] * c[0])
+        + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )

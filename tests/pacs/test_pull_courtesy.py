@@ -156,6 +156,7 @@ class SlowWay:
     """Takes a second for each request, and brings little of a whole study; notes when it is open."""
 
     way = "move"
+    asks_one_by_one = False
     reached_us = True
 
     def __init__(self) -> None:

@@ -78,9 +78,9 @@ def test_a_study_series_by_series(pacs: WebPacs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moves", [1, 2])
-@pytest.mark.parametrize("left", [0, 2], ids=["series", "instances"])
+@pytest.mark.parametrize("left", [0, 4], ids=["series", "instances"])
 def test_as_many_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int, left: int) -> None:
-    """Of series of which nothing is here, the whole; of others, instance by instance."""
+    """Whole series, and instances one by one."""
     pacs = web_pacs(write_study(tmp_path / "pacs", series=5))
     out = tmp_path / "out"
     if left:
@@ -230,6 +230,25 @@ def test_series_of_which_nothing_came_are_asked_for_as_a_whole(pacs: WebPacs, tm
     receipt = pull(pacs, tmp_path / "out")
     assert_complete(receipt, pacs, tmp_path / "out")
     assert [(one.level, one.came) for one in receipt.transfers] == [("SERIES", 5)]
+
+
+@pytest.mark.parametrize(("size", "level"), [(64, "SERIES"), (1_500_000, "IMAGE")])
+def test_the_rest_of_a_series_is_asked_for_as_is_quicker(tmp_path: Path, size: int, level: str) -> None:
+    """Of small instances as a whole series, of which what is here is no duplicate; of large ones by name."""
+    for number in range(1, 6):
+        dataset = instance(number)
+        dataset.add_new("PixelData", "OW", bytes(size))
+        dataset.BitsAllocated = 16
+        pydicom.dcmwrite(tmp_path / f"{number}.dcm", dataset, enforce_file_format=True)
+    pacs, out = web_pacs(sorted(tmp_path.glob("*.dcm"))), tmp_path / "out"
+    pull(pacs, out)
+    for path in sorted(out.glob("dicom/*/*.dcm"))[2:]:
+        path.unlink()
+    receipt = pull(pacs, out)
+    assert_complete(receipt, pacs, out)
+    (transfer,) = receipt.transfers
+    assert (transfer.level, transfer.completed, transfer.came) == (level, 3, 3)
+    assert receipt.duplicates == ()
 
 
 def enclosed(_: Asked, contents: list[bytes]) -> Answer:

@@ -3,7 +3,7 @@
 Each verb is a module of ``verbs`` with ``configure(parser)`` and ``run(arguments) -> str``: the one line of
 result that goes to standard output. Only the verb that was asked for is imported, so a start stays cheap.
 Warnings and errors go to standard error, everything to ``--log``. Exit codes: 0 done, 1 the work failed,
-2 wrong usage or configuration, 130 interrupted.
+2 wrong usage or configuration, 130 interrupted (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids import __version__
+from pacs2bids.ending import Ending
 from pacs2bids.model import Pacs2BidsError
 
 VERBS = {
@@ -56,12 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     # libraries warn of odd values of headers, with the values: what matters of it we say ourselves
     warnings.simplefilter("ignore")
+    with Ending(lambda: log.error("interrupted; run again to go on")) as ending:
+        try:
+            return _done(words, debug=debug)
+        except KeyboardInterrupt:
+            return ending.told()
+
+
+def _done(words: Sequence[str], *, debug: bool) -> int:
     try:
         line = _run(words)
     except Pacs2BidsError as error:
         return _failed(error, error.exit_code, debug=debug)
-    except KeyboardInterrupt:
-        return _failed(Pacs2BidsError("interrupted; run again to go on"), 130, debug=debug)
     except BrokenPipeError:
         return 1
     except OSError as error:

@@ -126,11 +126,16 @@ def _stamp(source: PacsPeer | WebPeer) -> int:
 
 
 def persistently(
-    attempt: Callable[[], Result], courtesy: Courtesy, *, first_pause_s: float = FIRST_PAUSE_S
+    attempt: Callable[[], Result],
+    courtesy: Courtesy,
+    *,
+    first_pause_s: float = FIRST_PAUSE_S,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
     """What ``attempt`` returns; made again ``courtesy.retries`` times, with growing pauses, if it cannot be.
 
-    Only UnavailableError is a reason to try again; the last one is raised, and every other error at once.
+    ``sleep``: how to pause, in seconds. Only UnavailableError is a reason to try again; the last one is
+    raised, and every other error at once.
     """
     for number in range(courtesy.retries):
         try:
@@ -140,5 +145,5 @@ def persistently(
             pause_s = first_pause_s * _GROWTH**number * random.uniform(0.75, 1.25)
             where, count = error.where or "source", courtesy.retries
             log.warning("%s: %s; again in %.0f s (%d of %d)", where, error.what, pause_s, number + 1, count)
-            time.sleep(pause_s)
+            sleep(pause_s)
     return attempt()

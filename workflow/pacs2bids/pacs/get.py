@@ -99,6 +99,7 @@ class GetTransport:
     """C-GET; a ``Transport``."""
 
     way = GET
+    asks_one_by_one = False
 
     def __init__(self, peer: PacsPeer, inbox: Inbox) -> None:
         self._peer, self._inbox = peer, inbox

@@ -285,10 +285,25 @@ class Inbox:
         return len(self._received)
 
     @property
+    def uids(self) -> frozenset[str]:
+        """SOPInstanceUIDs of what is there."""
+        with self._changed:
+            return frozenset(self._received)
+
+    @property
     def sizes(self) -> Counter[str]:
         """SeriesInstanceUID -> how many instances of it are there."""
         with self._changed:
             return Counter(one.series_instance_uid for one in self._received.values())
+
+    @property
+    def sizes_bytes(self) -> Counter[str]:
+        """SeriesInstanceUID -> how many bytes of it are there."""
+        sizes = Counter[str]()
+        with self._changed:
+            for one in self._received.values():
+                sizes[one.series_instance_uid] += one.bytes
+        return sizes
 
     @property
     def received(self) -> tuple[ReceivedInstance, ...]:

@@ -50,6 +50,7 @@ class MoveTransport:
     """C-MOVE to our receiver; a ``Transport``."""
 
     way = MOVE
+    asks_one_by_one = False
 
     def __init__(self, peer: PacsPeer, slot: Slot, receiver: Receiver) -> None:
         self._peer, self._slot, self._receiver = peer, slot, receiver

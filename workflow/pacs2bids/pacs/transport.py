@@ -76,8 +76,8 @@ class Errand:
         """Whether the work has ended."""
         return self._ended.is_set()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait until it has, at most so long."""
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until it has, at most so long; None: however long it takes."""
         self._ended.wait(timeout_s)
 
     def _run(self) -> None:
@@ -88,9 +88,13 @@ class Errand:
 
 
 class Transport(Protocol):
-    """A way to bring instances into one inbox. ``way``: "move", "get" or "wado", as in the configuration."""
+    """A way to bring instances into one inbox. ``way``: "move", "get" or "wado", as in the configuration.
+
+    ``asks_one_by_one``: a list of instances costs a question for each.
+    """
 
     way: str
+    asks_one_by_one: bool
 
     @property
     def reached_us(self) -> bool:

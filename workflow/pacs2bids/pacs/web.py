@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -69,6 +70,12 @@ class Client:
         warn_of_exposure(web)
         if place_of(web) and self._root.scheme == "http" and not _is_loopback(self._root.hostname or ""):
             log.warning("%s: the secret travels unencrypted; use https", web)
+
+    def waiting_by(self, sleep: Callable[[float], None]) -> Client:
+        """The same client, which waits otherwise; what ``sleep`` raises ends a request."""
+        other = copy(self)
+        other._sleep = sleep
+        return other
 
     @contextmanager
     def get(

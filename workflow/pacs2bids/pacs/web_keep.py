@@ -17,11 +17,15 @@ log = logging.getLogger("pacs2bids.pull")
 
 
 class Keeper:
-    """Takes parts into an inbox, from any thread. ``completed``: instances that came whole."""
+    """Takes parts into an inbox, from any thread. ``completed``: instances that came whole and were wanted.
+
+    What is in the inbox at the beginning is passed over: the server was not asked for it, but for its series.
+    """
 
     def __init__(self, inbox: Inbox) -> None:
         self.completed = 0
         self._inbox = inbox
+        self._known = inbox.uids
         self._lock = threading.Lock()
 
     def keep(self, part: Part, reader: Reader) -> None:
@@ -40,7 +44,8 @@ class Keeper:
             uid = instance.identity.sop_instance_uid
             study = instance.identity.study_instance_uid
             if study == self._inbox.study_instance_uid:
-                self._take(instance)
+                if uid not in self._known:
+                    self._take(instance)
             else:
                 self._inbox.turn_away(uid)
                 self._refuse(uid, f"belongs to study {study}")

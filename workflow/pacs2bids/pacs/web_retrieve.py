@@ -1,7 +1,8 @@
 """WADO-RS: retrieving from a DICOMweb server (PS3.18 section 10.4), as a transport.
 
 A study is brought series by series, so that a stream that breaks costs no more than the rest of one series;
-one at a time, or as many as ``courtesy.moves`` allows.
+one at a time, or as many as ``courtesy.moves`` allows. What is here already and comes again with the rest of
+its series is passed over.
 Instances come as the server stores them (transfer-syntax=*) and are kept byte for byte as they flow by: of
 one, no more than its header and a chunk is in memory. What came whole before a break stays.
 """
@@ -12,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -53,6 +53,7 @@ class WadoTransport:
     """WADO-RS; a ``Transport``."""
 
     way = WADO
+    asks_one_by_one = True
 
     def __init__(self, client: Client, inbox: Inbox) -> None:
         self.client, self.inbox = client, inbox
@@ -93,10 +94,12 @@ class Retrieval(Errand):
     def __init__(self, transport: WadoTransport, request: Request) -> None:
         self.status = TransferStatus(way=WADO, level=request.level, status=_BROKEN)
         self.last_word_s = time.monotonic()
-        self._transport, self._client, self._inbox = transport, transport.client, transport.inbox
+        self._transport, self._inbox = transport, transport.inbox
+        self._client = transport.client.waiting_by(self._wait)
         self._keeper = Keeper(transport.inbox)
         self._answered, self._stopped = threading.Event(), threading.Event()
-        self._error: Pacs2BidsError | None = None
+        self._error: Pacs2BidsError | None = None  # instead of a first answer
+        self._failure: Pacs2BidsError | BrokenError | OSError | None = None  # that ended all
         self._troubles: list[AnswerError | BrokenError] = []  # with single series or instances
         self._responses: set[urllib3.BaseHTTPResponse] = set()
         super().__init__("WADO-RS", partial(self._bring, request))
@@ -119,24 +122,35 @@ class Retrieval(Errand):
 
     def _bring(self, request: Request) -> None:
         try:
-            self._ask_for_all(request)
-            self._conclude()
-        except Pacs2BidsError as error:
-            if not self._answered.is_set():
-                self._error = error
-            self._conclude(error)
-        except OSError as error:  # our disk: the inbox knows
-            self._conclude(error)
+            paths = self._paths(request)
+            left = iter(paths)  # one for all: of a list, several threads may take from it
+            # threads that hold up no end of the program: each may wait for the server for minutes
+            at_once = min(len(paths), self._client.web.courtesy.moves)
+            others = [Errand("WADO-RS", partial(self._go_through, left)) for _ in range(1, at_once)]
+            self._go_through(left)
+            for other in others:
+                other.join()
+        except (Pacs2BidsError, BrokenError) as error:
+            self._failure = error
         finally:
+            if isinstance(self._failure, Pacs2BidsError) and not self._answered.is_set():
+                self._error = self._failure
+            self._conclude()
             self._answered.set()
 
-    def _ask_for_all(self, request: Request) -> None:
-        with ThreadPoolExecutor(max(1, self._client.web.courtesy.moves)) as pool:
-            for _ in pool.map(self._in_turn, self._paths(request)):
-                pass
+    def _go_through(self, paths: Iterator[str]) -> None:
+        try:
+            for path in paths:
+                self._in_turn(path)
+        except (Pacs2BidsError, BrokenError, OSError) as error:  # the last of our disk: the inbox knows
+            self._failure = self._failure or error
 
-    def _conclude(self, error: Exception | None = None) -> None:
-        last = error or (self._troubles[-1] if self._troubles else None)
+    def _wait(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise BrokenError("abandoned")
+
+    def _conclude(self) -> None:
+        last = self._failure or (self._troubles[-1] if self._troubles else None)
         if last is None and self._stopped.is_set():
             last = BrokenError("abandoned")
         of_http = str(last.status) if isinstance(last, AnswerError) else _BROKEN

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pacs2bids.config import load_config, load_sources, require_files
-from pacs2bids.model import ConfigError
+from pacs2bids.model import ConfigError, NamingRules
 from pacs2bids.peers import Courtesy, FolderSource, PacsPeer, Secret, Slot, Tls, WebPeer
 
 GOOD = """\
@@ -270,6 +270,15 @@ def test_the_table_is_checked_before_anything_runs(tmp_path: Path, monkeypatch: 
         require_files(load_config(path), path)
     (tmp_path / "t.tsv").write_text("StudyInstanceUID\tsubject\n1.2\tab\n")
     require_files(load_config(path), path)
+
+
+def test_what_heuristics_leave_open_is_read(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, GOOD)).naming == NamingRules()
+    naming = "naming: {runs: by_time, short_runs: acq-short, computed_maps: name}\n"
+    rules = NamingRules(runs="several", short_runs="acq-short", computed_maps="name")
+    assert load_config(written(tmp_path, GOOD + naming)).naming == rules
+    with pytest.raises(ConfigError, match=r"naming\.short_runs"):
+        load_config(written(tmp_path, GOOD + "naming: {short_runs: throw away}\n"))
 
 
 @pytest.mark.parametrize("value", ["20260131", "20260101-20260131", "20260101-", "-20260131", "''"])

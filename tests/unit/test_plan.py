@@ -2,100 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from pacs2bids.model import (
-    FailedStack,
-    Leftover,
-    PlanError,
-    PlanRow,
-    Reason,
-    SeriesInfo,
-    Stack,
-    StackFacts,
-    StudyIndex,
-)
-from pacs2bids.model import Placement as Nowhere
+from pacs2bids.model import FailedStack, Leftover, PlanError, PlanRow, Reason, Stack, StudyIndex
 from pacs2bids.naming import UNPLACED
-from pacs2bids.plan import NOT_NAMED, SessionPlan, plan_session
+from pacs2bids.plan import NOT_NAMED, plan_session
 from pacs2bids.plan_table import COLUMNS, read_plan, write_plan
-from pacs2bids.session import Answer, Answers, Unanswered
-
-IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
-STUDY = "1.2.3"
-
-
-def stack(number: int, ordinal: int = 1, **facts: object) -> Stack:
-    known: dict[str, object] = {"acquired": f"2026-01-02T10:{number:02d}:00"}
-    return Stack(
-        stack_id=f"{number:03d}-{ordinal}",
-        series_instance_uid=f"{STUDY}.{number}",
-        sop_instance_uids=(f"{STUDY}.{number}.{ordinal}",),
-        shape=(64, 64, 30, 1),
-        affine_ras=IDENTITY,
-        repetition_time_s=None,
-        images=(),
-        placement=Nowhere(image=(), tile_row=(), tile_column=(), slice=(), volume=()),
-        rescale=(),
-        gradients=None,
-        facts=StackFacts(**(known | facts)),  # type: ignore[arg-type]
-        sidecar={},
-    )
-
-
-def series(number: int, stacks: Sequence[Stack], *, study: str = STUDY) -> SeriesInfo:
-    return SeriesInfo(
-        series_key=f"{number:03d}",
-        study_instance_uid=study,
-        series_instance_uid=f"{study}.{number}",
-        series_number=number,
-        modality="MR",
-        acquired=f"2026-01-02T10:{number:02d}:00",
-        instances=max(len(stacks), 1),
-        stack_ids=tuple(one.stack_id for one in stacks),
-        example_path="x/y.dcm",
-        dims=(64, 64, 30, 1),
-        series_files=30,
-        series_description=f"protocol {number}",
-    )
-
-
-def index(*groups: Sequence[Stack], leftovers: tuple[Leftover, ...] = ()) -> StudyIndex:
-    infos = [series(int(group[0].stack_id[:3]), group) for group in groups]
-    return StudyIndex(
-        engine_version="0",
-        study_instance_uid=STUDY,
-        instances=1,
-        series=tuple(infos),
-        stacks=tuple(one for group in groups for one in group),
-        leftovers=leftovers,
-    )
-
-
-def answer(number: int, name: str, *, chosen: int | None = None, study: str = STUDY) -> Answer:
-    datatype, words = name.split("/")
-    path = f"sub-01/ses-a/{datatype}/sub-01_ses-a_{words}"
-    uid = f"{study}.{number}"
-    return Answer(study_instance_uid=study, series_instance_uid=uid, template=name, path=path, stack=chosen)
-
-
-def planned(study: StudyIndex, *named: Answer) -> SessionPlan:
-    return plan_session(subject="01", session="a", indexes=[study], answers=Answers(named=named))
-
-
-def names(plan: SessionPlan) -> dict[str, str]:
-    return {row.stack_id: row.bids_name.rpartition("_ses-a_")[2] for row in plan.rows}
-
-
-def said(study: StudyIndex, *named: Answer) -> str:
-    with pytest.raises(PlanError) as caught:
-        planned(study, *named)
-    return str(caught.value)
-
+from pacs2bids.session import Answers, Unanswered
+from planning import STUDY, answer, index, names, planned, said, series, stack
 
 # ---------------------------------------------------------------------------------------------- names
 

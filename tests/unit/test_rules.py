@@ -10,9 +10,10 @@ import yaml
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
+from pacs2bids import telling
 from pacs2bids.bids import vocabulary
 from pacs2bids.dialects import ask, rules
-from pacs2bids.dialects.rules.facts import FACTS, phase_encoding_label
+from pacs2bids.dialects.rules.facts import FACTS
 from pacs2bids.model import FailedStack, HeuristicError, Leftover, Reason, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import series_of
@@ -167,7 +168,7 @@ def test_case_counts_if_the_file_says_so(tmp_path: Path) -> None:
 )
 def test_phase_encoding_in_the_patient(direction: str | None, label: str | None) -> None:
     # x of AXIAL runs to the left: index i grows from right to left
-    assert phase_encoding_label(volume(phase_encoding_direction=direction)) == label
+    assert telling.direction(volume(phase_encoding_direction=direction)) == label
 
 
 # ------------------------------------------------------------------------------------------- names

@@ -169,6 +169,17 @@ class BidsName:
         place = next((i for i, (other, _) in enumerate(others) if rank(other) > rank(key)), len(others))
         return replace(self, entities=(*others[:place], (key, label), *others[place:]))
 
+    def without_entity(self, *keys: str) -> BidsName:
+        """The same name without these entities, whether it has them or not."""
+        return replace(self, entities=tuple(pair for pair in self.entities if pair[0] not in keys))
+
+    def level(self, key: str) -> str | None:
+        """Whether names of this datatype and suffix hold an entity: "required", "optional"; None: never."""
+        rules = vocabulary().files.get((self.datatype, self.suffix), ())
+        if any(key in rule.required for rule in rules):
+            return "required"
+        return "optional" if any(key in rule.optional for rule in rules) else None
+
     def with_suffix(self, suffix: str) -> BidsName:
         """The same name with another suffix."""
         return replace(self, suffix=suffix)

@@ -22,7 +22,7 @@ from jsonschema.exceptions import ValidationError
 
 from pacs2bids.builtin import heuristic_file
 from pacs2bids.conditions import check_keyword, checked_conditions
-from pacs2bids.model import ConfigError
+from pacs2bids.model import RUNS, ConfigError, NamingRules
 from pacs2bids.peers import (
     GET,
     MOVE,
@@ -102,6 +102,7 @@ class Config:
     table: Path | None
     queries: tuple[StudyQuery, ...]
     dataset: DatasetInfo
+    naming: NamingRules
     gzip: str
     philips_values: str
     on_broken_series: str
@@ -141,6 +142,7 @@ def load_config(path: Path) -> Config:
             for number, entry in enumerate(studies.get("query", ()))
         ),
         dataset=_dataset(content["dataset"]),
+        naming=_naming(content.get("naming", {})),
         gzip=content.get("gzip", "fast"),
         philips_values=content.get("philips_values", "precise"),
         on_broken_series=content.get("on_broken_series", "fail"),
@@ -460,6 +462,14 @@ def _label_rule(entry: Mapping[str, str], group: str, where: str) -> LabelRule:
         hint = f"Mark the part that is the label: (?P<{group}>...)"
         raise ConfigError(f"has no group named {group!r}", where=f"{where}.pattern", hint=hint)
     return LabelRule(attribute=entry["from"], pattern=pattern, group=group)
+
+
+def _naming(entry: Mapping[str, str]) -> NamingRules:
+    return NamingRules(
+        runs=RUNS[entry.get("runs", "as_written")],
+        short_runs=entry.get("short_runs", "keep"),
+        computed_maps=entry.get("computed_maps", "skip"),
+    )
 
 
 def _dataset(entry: Mapping[str, str | Sequence[str]]) -> DatasetInfo:

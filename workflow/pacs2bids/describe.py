@@ -187,6 +187,7 @@ def _facts(
     kinds = image_type(header)
     inversion_time_ms = header.number("InversionTime") or header.number("InversionTimes")
     direction = fields.get("PhaseEncodingDirection")
+    is_derived = any("derived" in value.lower() for value in kinds)
     return StackFacts(
         acquired=min(piece.acquired for volume in grid for piece in volume) or None,
         image_type=kinds,
@@ -198,11 +199,13 @@ def _facts(
         inversion_time_s=inversion_time_ms / 1000 if inversion_time_ms else None,
         flip_angle_deg=header.number("FlipAngle"),
         phase_encoding_direction=direction if isinstance(direction, str) else None,
-        is_derived=any("derived" in value.lower() for value in kinds),
+        is_derived=is_derived,
         is_diffusion=any(volume[0].b_value_s_per_mm2 for volume in grid),
         is_diffusion_map=facts.is_diffusion_map,
         is_localizer=is_localizer,
         orientation=orientation_name(template.plane) if template.plane.placed else None,
+        # a map that the scanner computed repeats the number of what it comes from (corpus xa30/11)
+        volumes_promised=None if is_derived else header.integer("NumberOfTemporalPositions"),
     )
 
 

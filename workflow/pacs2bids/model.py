@@ -267,6 +267,8 @@ class StackFacts(Struct, frozen=True, kw_only=True):
     is_diffusion_map: bool = False
     is_localizer: bool = False  # several orientations in one series
     orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
+    # by NumberOfTemporalPositions (0020,0105), of all stacks of its series; None of what was computed
+    volumes_promised: int | None = None
 
 
 class Stack(Struct, frozen=True, kw_only=True):
@@ -494,7 +496,8 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     ``origin``: which rule or line of the heuristic named or skipped it. ``sourcedata``: path in the dataset
     without extension of an archive of its DICOM files, "" for none. ``beside``: tables that go with the
     volume, suffix and extension -> content, as {"_aslcontext.tsv": ...}; echoes and parts share one.
-    ``notes``: why ``metadata`` and ``beside`` are as they are, for a person.
+    ``notes``: why ``metadata`` and ``beside`` are as they are, and what is odd about a named one, as
+    "short: 12 of 300 volumes"; for a person.
     """
 
     study_instance_uid: str
@@ -512,6 +515,25 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     sourcedata: str = ""
     beside: dict[str, str] = field(default_factory=dict)
     notes: str = ""
+
+
+# how the configuration and the command line call who numbers runs -> as in ``NamingRules``
+RUNS = {"as_written": "written", "by_time": "several"}
+
+
+class NamingRules(Struct, frozen=True, kw_only=True):
+    """What the configuration says of names (``naming``), where a heuristic leaves it open.
+
+    ``runs``: who numbers them; "written": the heuristic, "several": pacs2bids, by time, where several
+    acquisitions share a name. ``short_runs``: "keep" those that were cancelled, "drop" them, or an entity to
+    add to their names, as "acq-short". ``computed_maps``: of series that the heuristic names as diffusion
+    volumes though the scanner computed them: "skip", or "name" with the suffix of the map (ADC, FA, trace,
+    colFA) where BIDS has one.
+    """
+
+    runs: str = "written"
+    short_runs: str = "keep"
+    computed_maps: str = "skip"
 
 
 def is_set_aside(row: PlanRow) -> bool:

@@ -1,57 +1,127 @@
 """Answers of a heuristic, which speak of series, become names of stacks.
 
-One series may hold several stacks: echoes, magnitude and phase, maps beside diffusion volumes. Each gets its
-own name from what tells the stacks of its series apart. A refused stack counts when the others are named:
-what is left of two echoes is still one of two echoes.
+Theory of operation. An answer claims a name for each stack of its series (``Claim``). Claims to one name,
+of one series or of several, are told apart by their facts (``telling``); short acquisitions are marked, kept,
+dropped or renamed, and runs are numbered by time where that is asked for (``runs``). What then still shares a
+name, or has one that BIDS does not allow, is a problem that says which series, which facts and what to do.
+A refused stack counts when the others are named: what is left of two echoes is still one of two echoes.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
-from pacs2bids.model import PlanError, Stack, StackFacts
-from pacs2bids.session import Answer, Answers, Named, Series, Unanswered, ordinal
+from pacs2bids.model import NamingRules, PlanError, Stack, StackFacts
+from pacs2bids.runs import acquisitions, grouped, numbered, out_of_order, references, with_notes, without_run
+from pacs2bids.session import (
+    Answer,
+    Answers,
+    Claim,
+    LeftOut,
+    Named,
+    Series,
+    Unanswered,
+    ordinal,
+)
+from pacs2bids.telling import described, differing, tell_apart
 
 UNPLACED = "its pictures have no place in the patient (captures without position and orientation)"
+BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
+COMPUTED = "a map that the scanner computed, no diffusion volumes"
 
-# BIDS labels of the entity "part" (BIDS, appendix Entities)
-PARTS = {"magnitude": "mag", "phase": "phase", "real": "real", "imaginary": "imag"}
+# suffixes of maps that the scanner computes, by values of ImageType (Siemens; BIDS, "Diffusion imaging data")
+_MAPS = {"ADC": "ADC", "EADC": "expADC", "FA": "FA", "TRACEW": "trace"}
+
+
+class Names(Struct, frozen=True, kw_only=True):
+    """What came of the answers. ``problems``: sentences, each a reason to place nothing."""
+
+    named: tuple[Named, ...]
+    left_out: tuple[LeftOut, ...]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def name_all(
-    all_series: Sequence[Series], answers: Sequence[Answer], subject: str, session: str
-) -> tuple[list[Named], list[str]]:
-    """A name for each stack that an answer means, and what is wrong with the answers."""
+    all_series: Sequence[Series],
+    answers: Sequence[Answer],
+    subject: str,
+    session: str,
+    rules: NamingRules,
+) -> Names:
+    """A name for each stack that an answer means, or why it has none, and what is wrong with the answers."""
+    claims, left_out, problems = _claimed(all_series, answers, subject, session, rules)
+    claims, more = _told(claims)
+    problems += more
+    claims = with_notes([claim for claim in claims if claim.stack is not None])
+    warnings = _of_maps(left_out)
+    warnings += [f"{claim.series.label}: {claim.note}" for claim in claims if claim.note]
+    kept, dropped = _without_short(claims)
+    left_out += [_left_out(claim, f"{claim.note}; dropped (short: drop)") for claim in dropped]
+    written = [claim for claim in kept if claim.answer.run == "written"]
+    warnings += out_of_order(written)
+    by_time, more = numbered([claim for claim in kept if claim.answer.run != "written"])
+    problems += more
+    by_time, orphans = references(by_time, dropped)
+    left_out += [_left_out(claim, reason) for claim, reason in orphans]
+    warnings += [f"{claim.label} has no name: {reason}" for claim, reason in orphans]
+    named = [_named(claim) for claim in (*written, *by_time)]
+    problems += _not_allowed(named)
+    return Names(
+        named=tuple(named),
+        left_out=tuple(left_out),
+        problems=tuple(dict.fromkeys([*problems, *_collisions(named)])),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ claims
+
+
+def _claimed(
+    all_series: Sequence[Series], answers: Sequence[Answer], subject: str, session: str, rules: NamingRules
+) -> tuple[list[Claim], list[LeftOut], list[str]]:
+    """A claim for each stack that an answer means, what of it is no volume of that kind, and problems."""
     by_key = {series.key: series for series in all_series}
-    named, problems = [], []
-    for answer in answers:
+    claims, left_out, problems = list[Claim](), list[LeftOut](), list[str]()
+    for said in answers:
+        answer = replace(said, run=said.run or rules.runs, short=said.short or rules.short_runs)
         series = by_key[answer.study_instance_uid, answer.series_instance_uid]
         try:
-            named += _name_series(series, answer, subject, session)
+            base = _base(answer, subject, session)
+            found = _claims_of_series(series, answer, base)
         except PlanError as error:
-            problems.append(f"{series.label}, template {answer.template!r}: {error}")
-    return named, list(dict.fromkeys(problems))
+            problems.append(_told_of([series], [answer], error))
+            continue
+        for claim in found:
+            kind = _computed(claim, rules) if answer.stack is None else claim
+            if isinstance(kind, LeftOut):
+                left_out.append(kind)
+            else:
+                claims.append(kind)
+    return claims, left_out, problems
 
 
-def _name_series(series: Series, answer: Answer, subject: str, session: str) -> list[Named]:
+def _base(answer: Answer, subject: str, session: str) -> BidsName:
+    """The name that an answer says. Raises PlanError if it is none, or not of this session."""
     base = BidsName.read(answer.path)
     if (base.subject, base.session) != (subject, session):
         wanted = f"sub-{subject}" + (f"_ses-{session}" if session else " without a session")
         raise PlanError(f"is not a name of {wanted}", where=answer.path)
+    return base
+
+
+def _claims_of_series(series: Series, answer: Answer, base: BidsName) -> list[Claim]:
     stacks = _chosen(series, answer)
-    gone = () if answer.stack is not None else _facts_of_refused(series, stacks)
-    names = _tell_apart(base, stacks, gone or ())
-    for name in names:
-        if problems := name.problems():
-            raise PlanError("; ".join(problems), where=name.path)
+    gone = _facts_of_refused(series, stacks) if answer.stack is None else None
+    pairs = [(stack.facts, stack) for stack in stacks] + [(facts, None) for facts in gone or ()]
     return [
-        Named(series=series, stack=stack, answer=answer, name=name)
-        for stack, name in zip(stacks, names, strict=True)
+        Claim(series=series, answer=answer, name=base, facts=facts, stack=stack) for facts, stack in pairs
     ]
 
 
@@ -74,25 +144,145 @@ def _is_meant(stack: Stack, answer: Answer) -> bool:
     return not answer.stacks or ordinal(stack) in answer.stacks
 
 
-def _tell_apart(base: BidsName, stacks: Sequence[Stack], gone: Sequence[StackFacts]) -> list[BidsName]:
-    """One name a stack, from what tells the stacks of one series apart, those that are ``gone`` included.
+def _computed(claim: Claim, rules: NamingRules) -> Claim | LeftOut:
+    """A map of a series of maps that is named as if it were diffusion volumes: by policy; else the claim."""
+    if not (claim.stack and claim.name.suffix == "dwi" and claim.facts.is_diffusion_map):
+        return claim
+    kind = _kind_of_map(claim.stack)
+    if rules.computed_maps == "name" and kind:
+        return replace(claim, name=claim.name.with_suffix(kind))
+    hint = (
+        f"name it '..._{kind}', or set 'naming: {{computed_maps: name}}'"
+        if kind
+        else "BIDS has no name for it"
+    )
+    return _left_out(claim, f"{COMPUTED} ({'/'.join(claim.facts.image_type)}): {hint}")
 
-    Raises PlanError if nothing that BIDS has a word for does.
-    """
-    facts = [*(stack.facts for stack in stacks), *gone]
-    if not stacks or len(facts) < 2:
-        return [base for _ in stacks]
-    names = _measured_map_names(base, facts) or _field_map_names(base, facts)
-    names = names or _with_echo(_with_part([base] * len(facts), facts), facts)
-    names = names[: len(stacks)]
-    if len(set(names)) < len(names):
-        held = "; ".join(f"stack {ordinal(stack)}: {_described(stack)}" for stack in stacks)
-        hint = (
-            f'Name one of them, as in {{"item": s.series_id, "stack": {ordinal(stacks[0])}}}, '
-            "or leave the series out"
-        )
-        raise PlanError(f"one name for {len(stacks)} stacks ({held})", where=base.path, hint=hint)
-    return names
+
+def _of_maps(left_out: Sequence[LeftOut]) -> list[str]:
+    """One warning of all maps that are left out."""
+    labels = ", ".join(dict.fromkeys(one.series.label for one in left_out))
+    return (
+        [f"named as diffusion volumes, but computed by the scanner, and left out: {labels}"] if labels else []
+    )
+
+
+def _kind_of_map(stack: Stack) -> str | None:
+    """The suffix that BIDS has for a diffusion map of the scanner; None: none, or it cannot be told."""
+    kinds = {_MAPS[value] for value in stack.facts.image_type if value in _MAPS}
+    if len(kinds) != 1:
+        return None
+    kind = kinds.pop()
+    return "colFA" if kind == "FA" and any(image.is_colour for image in stack.images[:1]) else kind
+
+
+# -------------------------------------------------------------------------------------------- told apart
+
+
+def _told(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
+    """Claims to the same name told apart. Runs that are numbered by time share a name until they are."""
+    found, problems = list[Claim](), list[str]()
+    for group in grouped(claims, _shared):
+        try:
+            found += tell_apart(acquisitions(group))
+        except PlanError as error:
+            problems.append(_told_of([c.series for c in group], [c.answer for c in group], error))
+    return found, problems
+
+
+def _shared(claim: Claim) -> BidsName:
+    return claim.name if claim.answer.run == "written" else without_run(claim.name)
+
+
+def _without_short(claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
+    """Claims to go on with, short ones under another name where that is asked for; and those to drop."""
+    kept, dropped = list[Claim](), list[Claim]()
+    for acquisition in acquisitions(claims):
+        short = next((claim.note for claim in acquisition if claim.note), "")
+        for claim in acquisition:
+            rule = claim.answer.short if short else "keep"
+            if rule == "drop":
+                dropped.append(replace(claim, note=claim.note or short))
+            else:
+                kept.append(claim if rule == "keep" else _marked(claim, rule))
+    return kept, dropped
+
+
+def _marked(claim: Claim, entity: str) -> Claim:
+    """A short one with the entity that a rule wants for such, as "acq-short"."""
+    key, _, label = entity.partition("-")
+    said = claim.name.label(key)
+    label = said + label[:1].upper() + label[1:] if said else label
+    return replace(claim, name=claim.name.with_entity(key, label))
+
+
+def _named(claim: Claim) -> Named:
+    return Named(
+        series=claim.series, stack=_there(claim), answer=claim.answer, name=claim.name, note=claim.note
+    )
+
+
+def _left_out(claim: Claim, reason: str) -> LeftOut:
+    return LeftOut(series=claim.series, stack=_there(claim), answer=claim.answer, reason=reason)
+
+
+def _there(claim: Claim) -> Stack:
+    if claim.stack is None:
+        raise ValueError(f"{claim.label}: a refused stack gets no name")  # they are gone before this
+    return claim.stack
+
+
+# --------------------------------------------------------------------------------------------- problems
+
+
+def _not_allowed(named: Iterable[Named]) -> list[str]:
+    """Names that BIDS does not allow: one problem a series and template."""
+    found = dict[tuple[str, str], str]()
+    for one in named:
+        if problems := one.name.problems():
+            error = PlanError("; ".join(problems), where=one.name.path)
+            key = (one.series.info.series_instance_uid, one.answer.template)
+            found.setdefault(key, _told_of([one.series], [one.answer], error))
+    return list(found.values())
+
+
+def _collisions(named: Sequence[Named]) -> list[str]:
+    """What to tell of names that several volumes share."""
+    groups = [group for group in grouped(named, lambda one: one.name.path) if len(group) > 1]
+    return [
+        _within_series(group) if len({one.series.key for one in group}) == 1 else _across(group)
+        for group in groups
+    ]
+
+
+def _within_series(group: Sequence[Named]) -> str:
+    held = "; ".join(f"stack {ordinal(one.stack)}: {described(one.stack)}" for one in group)
+    hint = (
+        f'Name one of them, as in {{"item": s.series_id, "stack": {ordinal(group[0].stack)}}}, '
+        "or leave the series out"
+    )
+    error = PlanError(f"one name for {len(group)} stacks ({held})", where=group[0].name.path, hint=hint)
+    return _told_of([one.series for one in group], [one.answer for one in group], error)
+
+
+def _across(group: Sequence[Named]) -> str:
+    listed = ", ".join(f"{one.series.label} stack {ordinal(one.stack)}" for one in group)
+    templates = " and ".join(sorted({repr(one.answer.template) for one in group}))
+    facts = differing([one.stack for one in group])
+    return (
+        f"{group[0].name.path} is the name of {len(group)} volumes: {listed} (template {templates}). "
+        + (f"They differ in: {facts}. " if facts else "Their facts do not differ. ")
+        + "Give them a run, as in 'run-{item:02d}', another entity, or leave all but one out"
+    )
+
+
+def _told_of(series: Sequence[Series], answers: Sequence[Answer], error: PlanError) -> str:
+    labels = ", ".join(dict.fromkeys(one.label for one in series))
+    templates = " and ".join(dict.fromkeys(repr(answer.template) for answer in answers))
+    return f"{labels}, template {templates}: {error}"
+
+
+# ------------------------------------------------------------------------------------------ refused stacks
 
 
 def without_open_names(all_series: Sequence[Series], answers: Answers) -> Answers:
@@ -146,85 +336,3 @@ def _facts_of_refused(series: Series, stacks: Sequence[Stack]) -> list[StackFact
     if len(there) < len(facts) or len(gone) != len(series.refused):
         return None
     return [StackFacts(echo_number=number, component=component) for number, component in gone]
-
-
-def _field_map_names(base: BidsName, facts: Sequence[StackFacts]) -> list[BidsName]:
-    """Two echoes of a field map are magnitude1 and magnitude2, or phase1 and phase2; else nothing.
-
-    Source: BIDS, "Fieldmap data", cases 1 and 2; heudiconv's users write "magnitude" or "magnitude1".
-    """
-    stem = base.suffix.removesuffix("1")
-    ranks = _echo_ranks(facts)
-    if base.datatype != "fmap" or stem not in ("magnitude", "phase") or sorted(ranks) != [1, 2]:
-        return []
-    return [base.with_suffix(f"{stem}{rank}") for rank in ranks]
-
-
-def _measured_map_names(base: BidsName, facts: Sequence[StackFacts]) -> list[BidsName]:
-    """A field map in Hz and its magnitude in one series (GE) are fieldmap and magnitude; else nothing.
-
-    Source: BIDS, "Fieldmap data", case 3.
-    """
-    maps = [one.content == "fieldmap" for one in facts]
-    if base.datatype != "fmap" or base.suffix not in ("fieldmap", "magnitude") or sum(maps) != 1:
-        return []
-    return [base.with_suffix("fieldmap" if is_map else "magnitude") for is_map in maps]
-
-
-def _with_part(names: list[BidsName], facts: Sequence[StackFacts]) -> list[BidsName]:
-    parts = [PARTS.get(one.component or "") for one in facts]
-    if len(set(parts)) < 2:
-        return names
-    if None in parts:
-        return names  # one stack's component is unknown: no guess
-    return [_completed(name, "part", part or "") for name, part in zip(names, parts, strict=True)]
-
-
-def _with_echo(names: list[BidsName], facts: Sequence[StackFacts]) -> list[BidsName]:
-    ranks = _echo_ranks(facts)
-    if len(set(ranks)) < 2:
-        return names
-    return [_completed(name, "echo", str(rank)) for name, rank in zip(names, ranks, strict=True)]
-
-
-def _echo_ranks(facts: Sequence[StackFacts]) -> list[int]:
-    """1 for the shortest echo, and so on; empty if a stack does not tell its echo."""
-    times: list[float] = [one.echo_time_s for one in facts if one.echo_time_s is not None]
-    if len(times) < len(facts) or len(set(times)) < 2:
-        times = [one.echo_number for one in facts if one.echo_number is not None]
-    if len(times) < len(facts):
-        return []
-    ordered = sorted(set(times))
-    return [ordered.index(time) + 1 for time in times]
-
-
-def _completed(name: BidsName, key: str, label: str) -> BidsName:
-    said = name.label(key)
-    if said is not None:
-        what = f"it says {key}-{said}, but the series holds several of them"
-        raise PlanError(what, where=name.path, hint=f"Leave '{key}-' to pacs2bids")
-    return name.with_entity(key, label)
-
-
-def _described(stack: Stack) -> str:
-    facts = stack.facts
-    words = ["x".join(map(str, stack.shape)), facts.orientation, facts.component, facts.content]
-    if facts.echo_time_s is not None:
-        words.append(f"echo time {facts.echo_time_s * 1000:g} ms")
-    words.append("/".join(facts.image_type))
-    return ", ".join(word for word in words if word)
-
-
-def collisions(named: Sequence[Named]) -> list[str]:
-    """What to tell of names that several volumes share."""
-    by_path = defaultdict(list)
-    for one in named:
-        by_path[one.name.path].append(one)
-    hint = "give them a run, as in 'run-{item:02d}', or leave all but one out"
-    return [
-        f"{path} is the name of {len(group)} volumes: "
-        + ", ".join(f"{one.series.label} stack {ordinal(one.stack)}" for one in group)
-        + f" (template {' and '.join(sorted({repr(one.answer.template) for one in group}))}): {hint}"
-        for path, group in by_path.items()
-        if len(group) > 1
-    ]

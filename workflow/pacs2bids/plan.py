@@ -2,9 +2,8 @@
 
 Theory of operation. A heuristic names *series* (``Answer``: a path without extension for a series); an index
 holds *stacks*, and one series may hold several: echoes, magnitude and phase, maps beside diffusion volumes.
-``plan_session`` gives every stack its own name from what tells the stacks of a series apart, checks all names
-against BIDS and against each other, and reports everything that is wrong at once. Every stack, refused or
-not, and every series without stacks, ends in a row."""
+``naming`` gives every stack its own name from what tells stacks apart; ``plan_session`` reports everything
+that is wrong at once, and ends every stack, refused or not, and every series without stacks, in a row."""
 
 from __future__ import annotations
 
@@ -15,13 +14,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pacs2bids.metadata import Added, Choices, complete
-from pacs2bids.model import FailedStack, PlanError, PlanRow, Stack, StudyIndex
-from pacs2bids.naming import UNPLACED, collisions, name_all, without_open_names
+from pacs2bids.model import FailedStack, NamingRules, PlanError, PlanRow, Stack, StudyIndex
+from pacs2bids.naming import BESIDE_DIFFUSION, UNPLACED, Names, name_all, without_open_names
 from pacs2bids.session import Answers, Named, Series, ordinal, series_key, series_of
 
 DEFAULTS = Choices()
 NOT_NAMED = "the heuristic does not name this series"
-BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
+LOCALIZER = "it looks like a localizer: slices of several orientations"
+PHYSIOLOGY = "it holds a recording of physiology, whose form the vendor does not document"
+DEFAULT_RULES = NamingRules()
 
 
 class SessionPlan(Struct, frozen=True, kw_only=True):
@@ -38,26 +39,25 @@ def plan_session(
     indexes: Sequence[StudyIndex],
     answers: Answers,
     choices: Choices = DEFAULTS,
+    rules: NamingRules = DEFAULT_RULES,
 ) -> SessionPlan:
-    """Names or reasons for everything in the studies of one session.
+    """Names or reasons for everything in the studies of one session. ``rules``: for what answers leave open.
 
     Raises PlanError that lists every name that BIDS does not allow, that is not of this session, or that two
     stacks share.
     """
     all_series = [series for index in indexes for series in series_of(index)]
     answers = without_open_names(all_series, answers)
-    named, problems = name_all(all_series, answers.named, subject, session)
-    problems += collisions(named)
-    if problems:
+    names = name_all(all_series, answers.named, subject, session, rules)
+    if problems := names.problems:
         count = f"{len(problems)} names are wrong" if len(problems) > 1 else "a name is wrong"
         raise PlanError(f"{count}; nothing is placed:\n  - " + "\n  - ".join(problems))
-    added = complete(named, choices, answers.intended_for)
-    rows = [_named_row(one, added[one.name.path]) for one in named]
-    named_stacks = {(one.series.key, one.stack.stack_id) for one in named}
-    rows += _skipped(all_series, named_stacks, answers)
+    added = complete(names.named, choices, answers.intended_for)
+    rows = [_named_row(one, added[one.name.path]) for one in names.named]
+    rows += _skipped(all_series, names, answers)
     rows += [row for index in indexes for row in _unread(index)]
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
-    return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, added, answers))
+    return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, names, added, answers))
 
 
 # ------------------------------------------------------------------------------------------------ rows
@@ -70,7 +70,7 @@ def _named_row(one: Named, added: Added) -> PlanRow:
         bids_name=one.name.path,
         metadata=added.fields | answer.metadata,
         beside=added.beside,
-        notes="; ".join(added.notes),
+        notes="; ".join([*([one.note] if one.note else []), *added.notes]),
     )
 
 
@@ -91,28 +91,37 @@ def _row(series: Series, stack: Stack | None, *, reason: str = "", origin: str =
     )
 
 
-def _skipped(
-    all_series: Sequence[Series], named_stacks: set[tuple[tuple[str, str], str]], answers: Answers
-) -> Iterable[PlanRow]:
+def _skipped(all_series: Sequence[Series], names: Names, answers: Answers) -> Iterable[PlanRow]:
     answered = {(one.study_instance_uid, one.series_instance_uid) for one in answers.named}
     reasons = {
         (one.study_instance_uid, one.series_instance_uid, one.stack): one for one in answers.unanswered
     }
+    named = {(one.series.key, one.stack.stack_id) for one in names.named}
+    left_out = {(one.series.key, one.stack.stack_id): one for one in names.left_out}
     for series in all_series:
         if not series.stacks:
             yield _row(series, None, reason=_no_volume(series))
         else:
             yield from (_refused_row(series, one) for one in series.refused)
         for stack in series.stacks:
-            if (series.key, stack.stack_id) in named_stacks:
+            if (series.key, stack.stack_id) in named:
                 continue
             said = reasons.get((*series.key, ordinal(stack))) or reasons.get((*series.key, None))
-            if said is not None and (said.stack is not None or series.key not in answered):
+            if gone := left_out.get((series.key, stack.stack_id)):
+                yield _row(series, stack, reason=gone.reason, origin=gone.answer.origin)
+            elif said is not None and (said.stack is not None or series.key not in answered):
                 yield _row(series, stack, reason=said.reason, origin=said.origin)
             elif series.key in answered:
                 yield _row(series, stack, reason=_beside(stack))
             else:
-                yield _row(series, stack, reason=NOT_NAMED)
+                yield _row(series, stack, reason=_not_named(stack))
+
+
+def _not_named(stack: Stack) -> str:
+    """That the heuristic does not name it, and what it is if that is plain."""
+    if not stack.placed:
+        return f"{NOT_NAMED}; {UNPLACED}"
+    return f"{NOT_NAMED}; {LOCALIZER}" if stack.facts.is_localizer else NOT_NAMED
 
 
 def _beside(stack: Stack) -> str:
@@ -159,9 +168,11 @@ def _no_volume(series: Series) -> str:
     return f"no volume in it: {listed or 'no instance is left'}" + (f" ({first})" if first else "")
 
 
-def _warnings(all_series: Sequence[Series], added: Mapping[str, Added], answers: Answers) -> tuple[str, ...]:
+def _warnings(
+    all_series: Sequence[Series], names: Names, added: Mapping[str, Added], answers: Answers
+) -> tuple[str, ...]:
     by_key = {series.key: series for series in all_series}
-    found = list(answers.warnings)
+    found = [*answers.warnings, *names.warnings]
     for odd in answers.unanswered:
         if odd.is_meant:
             continue

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from pacs2bids.bids import BidsName
-from pacs2bids.model import FailedStack, Json, Leftover, SeriesInfo, Stack, StudyIndex
+from pacs2bids.model import FailedStack, Json, Leftover, SeriesInfo, Stack, StackFacts, StudyIndex
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -28,14 +28,15 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     ``run``: who numbers the runs. "written": ``path`` says it all. "several": they are numbered from 1 by
     the time of acquisition if several acquisitions have this name; one alone gets no "run-". "always": one
-    alone is "run-1". A "run-" in the path is then only told how wide the number is ("run-01"). "": as the
+    alone is "run-1", too, as where the path has a "run-", which then only says how wide the number is
+    ("run-01"). "": as the
     configuration says (``naming.runs``), which is "written" by default.
     ``short``: what becomes of an acquisition that was cancelled: one with fewer volumes than ``volumes``, or,
     where that is None, than the longest of the same name (runs apart), or than its own header promises.
     "keep": it is named, and numbered, as the others. "drop": it gets no name, and the others are numbered
-    without it. An entity as "acq-short" or "rec-cancelled": it is added to its name. "": as the
-    configuration says (``naming.short_runs``), which is "keep" by default. A short one is told by a warning
-    and in its row of the plan in any case.
+    without it. An entity as "acq-short" or "rec-cancelled": it is added to its name (to its label, if the
+    name has one). "": as the configuration says (``naming.short_runs``), which is "keep" by default. A short
+    one is told by a warning and in its row of the plan in any case.
     """
 
     study_instance_uid: str
@@ -122,13 +123,48 @@ class Series(Struct, frozen=True, kw_only=True):
         return f"series {self.info.series_key}" + (f" ({description})" if description else "")
 
 
+class Claim(Struct, frozen=True, kw_only=True):
+    """A stack on its way to its name: ``name`` is what is known of it so far.
+
+    ``stack``: None for one that was refused, which counts when the others of its series are named.
+    ``note``: what its row in the plan says beside the name.
+    """
+
+    series: Series
+    answer: Answer
+    name: BidsName
+    facts: StackFacts
+    stack: Stack | None
+    note: str = ""
+
+    @property
+    def acquired(self) -> str | None:
+        """ISO date and time at which it began."""
+        return self.facts.acquired or self.series.info.acquired
+
+    @property
+    def label(self) -> str:
+        """As messages call it."""
+        return self.series.label + (f" stack {ordinal(self.stack)}" if self.stack else "")
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """A stack that an answer means and that gets no name all the same, and why."""
+
+    series: Series
+    stack: Stack
+    answer: Answer
+    reason: str
+
+
 class Named(Struct, frozen=True, kw_only=True):
-    """A stack that has a name."""
+    """A stack that has a name. ``note``: what is odd about it, as in ``PlanRow``."""
 
     series: Series
     stack: Stack
     answer: Answer
     name: BidsName
+    note: str = ""
 
 
 def series_of(index: StudyIndex) -> Iterator[Series]:

@@ -17,7 +17,16 @@ from pathlib import Path
 from pacs2bids import plan_text
 from pacs2bids.dialects import ask
 from pacs2bids.files import read_record
-from pacs2bids.model import ConfigError, Pacs2BidsError, PlacedSession, PlanError, PlanRow, StudyIndex
+from pacs2bids.model import (
+    RUNS,
+    ConfigError,
+    NamingRules,
+    Pacs2BidsError,
+    PlacedSession,
+    PlanError,
+    PlanRow,
+    StudyIndex,
+)
 from pacs2bids.plan import SessionPlan, plan_session
 from pacs2bids.plan_table import read_plan, write_plan
 from pacs2bids.text import counted
@@ -32,6 +41,8 @@ from pacs2bids.verbs._sessions import (
 
 log = logging.getLogger("pacs2bids.plan")
 
+_OF_CONFIG = "default: the configuration's, where it is read"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -41,6 +52,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--heuristic", type=Path, metavar="FILE", help="a file, or a built-in; default: the configuration's"
+    )
+    parser.add_argument("--runs", choices=("as_written", "by_time"), help=f"naming.runs; {_OF_CONFIG}")
+    parser.add_argument("--short-runs", metavar="RULE", help=f"naming.short_runs; {_OF_CONFIG}")
+    parser.add_argument(
+        "--computed-maps", choices=("skip", "name"), help=f"naming.computed_maps; {_OF_CONFIG}"
     )
     then = parser.add_mutually_exclusive_group()
     then.add_argument("--out", type=Path, metavar="FOLDER", help="write plan.tsv there; with STUDY")
@@ -62,10 +78,10 @@ def run(arguments: argparse.Namespace) -> str:
     Raises ConfigError for sessions that cannot be told, HeuristicError and PlanError for what the heuristic
     does or says; of several sessions, the others are told before.
     """
-    sessions, heuristic = _asked(arguments)
+    sessions, asked = _asked(arguments)
     if arguments.out:
-        return _written(sessions[0], heuristic, arguments.out)
-    planned = _planned(sessions, heuristic)
+        return _written(sessions[0], asked, arguments.out)
+    planned = _planned(sessions, asked)
     rows = [row for one in planned.done for row in one.plan.rows]
     if arguments.check:
         told = _checked(rows, arguments.check, is_all=not arguments.only)
@@ -79,20 +95,39 @@ def run(arguments: argparse.Namespace) -> str:
     return planned.end("\n".join(told))
 
 
-def _asked(arguments: argparse.Namespace) -> tuple[list[Session], Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What names are asked of, and how what it leaves open is decided."""
+
+    heuristic: Path
+    rules: NamingRules
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[list[Session], _Asked]:
     if arguments.studies and arguments.heuristic:  # as the workflow asks
-        return [session_by_hand(arguments)], arguments.heuristic
+        asked = _Asked(heuristic=arguments.heuristic, rules=_rules(arguments, NamingRules()))
+        return [session_by_hand(arguments)], asked
     # imported here: checking a configuration takes longer than planning a session
     from pacs2bids.config import load_config  # noqa: PLC0415
 
-    if arguments.studies:
-        return [session_by_hand(arguments)], load_config(arguments.config).heuristic
-    if arguments.out or arguments.subject:
+    if not arguments.studies and (arguments.out or arguments.subject):
         what = "of which studies? This is for one session"
         hint = "Name the folders that hold its index.json, as in work/studies/<UID>"
         raise ConfigError(what, where="STUDY", hint=hint)
     config = load_config(arguments.config)
-    return sessions_of_table(config.workdir, arguments.only), arguments.heuristic or config.heuristic
+    asked = _Asked(heuristic=arguments.heuristic or config.heuristic, rules=_rules(arguments, config.naming))
+    if arguments.studies:
+        return [session_by_hand(arguments)], asked
+    return sessions_of_table(config.workdir, arguments.only), asked
+
+
+def _rules(arguments: argparse.Namespace, rules: NamingRules) -> NamingRules:
+    """Those of the configuration, but for what the command line says."""
+    return NamingRules(
+        runs=RUNS[arguments.runs] if arguments.runs else rules.runs,
+        short_runs=arguments.short_runs or rules.short_runs,
+        computed_maps=arguments.computed_maps or rules.computed_maps,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ planning
@@ -125,21 +160,23 @@ class _AllPlanned:
         raise PlanError(what)
 
 
-def _plan(session: Session, heuristic: Path) -> _Planned:
-    indexes = indexes_of(session)
-    answers = ask(heuristic, indexes, subject=session.subject, session=session.session)
-    plan = plan_session(subject=session.subject, session=session.session, indexes=indexes, answers=answers)
+def _plan(session: Session, asked: _Asked) -> _Planned:
+    indexes, labels = indexes_of(session), (session.subject, session.session)
+    answers = ask(asked.heuristic, indexes, subject=labels[0], session=labels[1])
+    plan = plan_session(
+        subject=labels[0], session=labels[1], indexes=indexes, answers=answers, rules=asked.rules
+    )
     return _Planned(session=session, indexes=indexes, plan=plan)
 
 
-def _planned(sessions: Iterable[Session], heuristic: Path) -> _AllPlanned:
+def _planned(sessions: Iterable[Session], asked: _Asked) -> _AllPlanned:
     done, waiting, failed = list[_Planned](), list[str](), list[str]()
     for session in sessions:
         if session.folder is not None and not is_indexed(session):
             waiting.append(session.key)
             continue
         try:
-            done.append(_plan(session, heuristic))
+            done.append(_plan(session, asked))
         except Pacs2BidsError as error:
             if session.folder is None:
                 raise
@@ -150,8 +187,8 @@ def _planned(sessions: Iterable[Session], heuristic: Path) -> _AllPlanned:
 # ------------------------------------------------------------------------------------------------ telling
 
 
-def _written(session: Session, heuristic: Path, folder: Path) -> str:
-    planned = _plan(session, heuristic)
+def _written(session: Session, asked: _Asked, folder: Path) -> str:
+    planned = _plan(session, asked)
     for warning in planned.plan.warnings:
         log.warning("%s", warning)
     for row in planned.plan.rows:

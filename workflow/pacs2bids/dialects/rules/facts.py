@@ -10,13 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pacs2bids.model import Json, SeriesInfo, Stack, StackFacts
-from pacs2bids.naming import PARTS
 from pacs2bids.session import Series, ordinal
+from pacs2bids.telling import PARTS, direction
 
 SIDECAR = "sidecar."
-
-# an axis of the patient (RAS), from its negative to its positive end
-_ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,23 +34,6 @@ def value(name: str, series: Series, stack: Stack | None) -> Json:
         return stack.sidecar.get(name.removeprefix(SIDECAR)) if stack else None
     found = FACTS[name].of(series, stack)
     return None if found == "" else found
-
-
-def phase_encoding_label(stack: Stack) -> str | None:
-    """Like "AP": from where to where phase is encoded, by the axis of the patient that is nearest.
-
-    The first letter is where encoding begins (BIDS, PhaseEncodingDirection: "i", "j" and "k" run towards
-    increasing index), as people and the entity ``dir`` have it: "j-" of an axial volume stored from right to
-    left and from posterior to anterior is "AP".
-    """
-    direction = stack.facts.phase_encoding_direction
-    if direction is None or not stack.placed:
-        return None
-    column = [row["ijk".index(direction[0])] for row in stack.affine_ras[:3]]
-    axis = max(range(3), key=lambda number: abs(column[number]))
-    begins, ends = _ENDS[axis]
-    towards_positive = (column[axis] > 0) != direction.endswith("-")
-    return begins + ends if towards_positive else ends + begins
 
 
 def _info(about: str, kind: str, of: Callable[[SeriesInfo], Json]) -> Fact:
@@ -132,7 +112,7 @@ FACTS: dict[str, Fact] = {
         "text",
         lambda facts: facts.phase_encoding_direction,
     ),
-    "phase_encoding": _stack("the same in the patient: AP, PA, RL, LR, IS, SI", "text", phase_encoding_label),
+    "phase_encoding": _stack("the same in the patient: AP, PA, RL, LR, IS, SI", "text", direction),
     "is_diffusion": _told("it has b-values above 0", "flag", lambda facts: facts.is_diffusion),
     "is_diffusion_map": _told(
         "computed from diffusion: ADC, FA, trace, ...", "flag", lambda facts: facts.is_diffusion_map

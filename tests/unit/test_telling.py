@@ -1,0 +1,258 @@
+"""Volumes of one name are told apart by their facts, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from pacs2bids.model import NamingRules, Stack
+from pacs2bids.telling import direction
+from planning import answer, index, names, planned, said, stack
+
+TOGETHER = "2026-01-02T10:00:00"
+
+# name that the heuristic gives to all; facts of each volume; what each is called then
+CASES: dict[str, tuple[str, list[dict[str, object]], list[str]]] = {
+    "phase is a series of its own (Siemens)": (
+        "func/task-rest_bold",
+        [{"component": "magnitude"}, {"component": "phase"}],
+        ["task-rest_part-mag_bold", "task-rest_part-phase_bold"],
+    ),
+    "real and imaginary": (
+        "anat/T2starw",
+        [{"component": "real"}, {"component": "imaginary"}],
+        ["part-real_T2starw", "part-imag_T2starw"],
+    ),
+    "two echoes of a field map in two series": (
+        "fmap/magnitude",
+        [{"echo_time_s": 0.00765}, {"echo_time_s": 0.00519}],
+        ["magnitude2", "magnitude1"],
+    ),
+    "two phases of a field map in two series": (
+        "fmap/phase1",
+        [{"echo_time_s": 0.005, "component": "phase"}, {"echo_time_s": 0.007, "component": "phase"}],
+        ["phase1", "phase2"],
+    ),
+    "a field map with its phases": (
+        "fmap/magnitude1",
+        [
+            {"component": component, "echo_time_s": time}
+            for component in ("magnitude", "phase")
+            for time in (0.01, 0.007)
+        ],
+        ["magnitude2", "magnitude1", "phase2", "phase1"],
+    ),
+    "inversions of MP2RAGE": (
+        "anat/MP2RAGE",
+        [
+            {"inversion_time_s": 2.5, "flip_angle_deg": 5.0},
+            {"inversion_time_s": 0.8, "flip_angle_deg": 4.0},
+        ],
+        ["inv-2_MP2RAGE", "inv-1_MP2RAGE"],
+    ),
+    "inversions of MP2RAGE with their phases": (
+        "anat/MP2RAGE",
+        [
+            {"inversion_time_s": time, "component": component}
+            for time in (0.8, 2.5)
+            for component in ("magnitude", "phase")
+        ],
+        [f"inv-{inv}_part-{part}_MP2RAGE" for inv in (1, 2) for part in ("mag", "phase")],
+    ),
+    "inversions of IRT1": (
+        "anat/IRT1",
+        [{"inversion_time_s": time} for time in (0.05, 0.4, 2.2)],
+        ["inv-1_IRT1", "inv-2_IRT1", "inv-3_IRT1"],
+    ),
+    "variable flip angles": (
+        "anat/VFA",
+        [{"flip_angle_deg": angle} for angle in (20.0, 5.0, 10.0)],
+        ["flip-3_VFA", "flip-1_VFA", "flip-2_VFA"],
+    ),
+    "multi-parametric mapping": (
+        "anat/MPM",
+        [
+            {"flip_angle_deg": angle, "sidecar": {"MTState": state}, "echo_time_s": time, "series": number}
+            for number, angle, state in ((1, 6.0, True), (2, 6.0, False), (3, 21.0, False))
+            for time in (0.0023, 0.0046)
+        ],
+        [
+            f"echo-{echo}_flip-{flip}_mt-{mt}_MPM"
+            for flip, mt in ((1, "on"), (1, "off"), (2, "off"))
+            for echo in (1, 2)
+        ],
+    ),
+    "magnetisation transfer": (
+        "anat/MTR",
+        [{"sidecar": {"MTState": state}} for state in (True, False)],
+        ["mt-on_MTR", "mt-off_MTR"],
+    ),
+    "multi-echo gradient and spin echoes": (
+        "anat/MESE",
+        [{"echo_time_s": time} for time in (0.03, 0.01, 0.02)],
+        ["echo-3_MESE", "echo-1_MESE", "echo-2_MESE"],
+    ),
+    "double angle maps": (
+        "fmap/TB1DAM",
+        [{"flip_angle_deg": angle} for angle in (120.0, 60.0)],
+        ["flip-2_TB1DAM", "flip-1_TB1DAM"],
+    ),
+    "stimulated echoes of a field map": (
+        "fmap/TB1EPI",
+        [
+            {"flip_angle_deg": angle, "echo_time_s": time, "series": 1}
+            for angle in (220.0, 230.0)
+            for time in (0.039, 0.078)
+        ],
+        [f"echo-{echo}_flip-{flip}_TB1EPI" for flip in (1, 2) for echo in (1, 2)],
+    ),
+    "two repetition times (AFI)": (
+        "fmap/TB1AFI",
+        [{"repetition_time_s": time, "series": 1} for time in (0.1, 0.02)],
+        ["acq-tr2_TB1AFI", "acq-tr1_TB1AFI"],
+    ),
+    "an anatomical image and its map of flip angles": (
+        "fmap/TB1TFL",
+        [{"image_type": ("ORIGINAL", "PRIMARY", kind)} for kind in ("M", "FLIP ANGLE MAP")],
+        ["acq-anat_TB1TFL", "acq-famp_TB1TFL"],
+    ),
+    "two coils": (
+        "fmap/RB1COR",
+        [{"sidecar": {"ReceiveCoilName": name}} for name in ("BC", "Head_32")],
+        ["acq-body_RB1COR", "acq-head_RB1COR"],
+    ),
+    "opposed phase encoding in two series": (
+        "fmap/epi",
+        [{"phase_encoding_direction": letters} for letters in ("j-", "j")],
+        ["dir-AP_epi", "dir-PA_epi"],
+    ),
+    "opposed phase encoding in one series (GE)": (
+        "fmap/epi",
+        [
+            {"phase_encoding_direction": letters, "content": content, "series": 1}
+            for letters, content in (("i-", None), ("i", "reversed"))
+        ],
+        ["dir-RL_epi", "dir-LR_epi"],
+    ),
+}
+
+
+def volumes(facts: list[dict[str, object]]) -> list[list[Stack]]:
+    """A series each, but for those that say which they are of."""
+    groups: dict[object, list[Stack]] = {}
+    for number, one in enumerate(facts, start=1):
+        series = one.get("series", number)
+        group = groups.setdefault(series, [])
+        known = {key: value for key, value in one.items() if key != "series"}
+        group.append(stack(int(str(series)), len(group) + 1, **known))  # type: ignore[arg-type]
+    return list(groups.values())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_facts_tell_volumes_of_one_name_apart(case: str) -> None:
+    name, facts, expected = CASES[case]
+    groups = volumes(facts)
+    plan = planned(index(*groups), *(answer(int(group[0].stack_id[:3]), name) for group in groups))
+    found = names(plan)
+    assert [found[one.stack_id] for group in groups for one in group] == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_name_depends_on_the_order_in_which_the_heuristic_speaks(case: str) -> None:
+    name, facts, _ = CASES[case]
+    groups = volumes(facts)
+    answers = [answer(int(group[0].stack_id[:3]), name) for group in groups]
+    study = index(*groups)
+    assert names(planned(study, *answers)) == names(planned(study, *reversed(answers)))
+
+
+def test_what_one_excitation_gave_in_two_series_are_echoes() -> None:
+    pair = [[stack(n, acquired=TOGETHER, echo_time_s=n / 100)] for n in (1, 2)]
+    plan = planned(index(*pair), *(answer(n, "func/task-rest_bold") for n in (1, 2)))
+    assert names(plan) == {"001-1": "task-rest_echo-1_bold", "002-1": "task-rest_echo-2_bold"}
+
+
+def test_other_echo_times_of_another_acquisition_are_no_echoes() -> None:
+    study = index([stack(1, echo_time_s=0.03)], [stack(2, echo_time_s=0.035)])
+    text = said(study, *(answer(n, "func/task-rest_bold") for n in (1, 2)))
+    assert (
+        "is the name of 2 volumes: series 001 (protocol 1) stack 1, series 002 (protocol 2) stack 1" in text
+    )
+    assert "They differ in: acquired 10:01:00, 10:02:00; echo time 0.03, 0.035." in text
+    assert "Give them a run" in text
+
+
+def test_nothing_is_put_in_that_bids_does_not_allow_there() -> None:
+    study = index([stack(1, component="magnitude"), stack(1, 2, component="phase")])
+    text = said(study, answer(1, "anat/T1map"))
+    assert "one name for 2 stacks (stack 1: 64x64x30x1, magnitude; stack 2: 64x64x30x1, phase)" in text
+
+
+@pytest.mark.parametrize("suffix", ["VFA", "MP2RAGE", "MTR", "IRT1"])
+def test_an_entity_that_bids_wants_is_not_made_up(suffix: str) -> None:
+    study = index([stack(1)], [stack(2)])
+    text = said(study, *(answer(n, f"anat/{suffix}") for n in (1, 2)))
+    assert "needs the entity" in text
+    assert "is the name of 2 volumes" in text
+
+
+def test_a_fact_that_one_of_them_does_not_have_is_not_guessed() -> None:
+    study = index([stack(1, inversion_time_s=0.8)], [stack(2)])
+    text = said(study, *(answer(n, "anat/MP2RAGE") for n in (1, 2)))
+    assert "inversion time 0.8, unknown" in text
+
+
+def test_a_single_phase_beside_two_magnitudes_is_left_to_the_heuristic() -> None:
+    facts = [("magnitude", 0.005), ("magnitude", 0.007), ("phase", 0.007)]
+    study = index([stack(1, n, component=c, echo_time_s=t) for n, (c, t) in enumerate(facts, start=1)])
+    assert "is wrong" in said(study, answer(1, "fmap/magnitude"))
+
+
+def test_a_lone_field_map_of_opposed_phase_is_named_as_the_heuristic_says() -> None:
+    plan = planned(index([stack(1, phase_encoding_direction="j-")]), answer(1, "fmap/epi"))
+    assert names(plan) == {"001-1": "epi"}
+
+
+@pytest.mark.parametrize(
+    ("letters", "affine", "expected"),
+    [
+        ("j-", ((2, 0, 0, 0), (0, 2, 0, 0), (0, 0, 2, 0)), "AP"),
+        ("j", ((-2, 0, 0, 0), (0, 1.9, 0.3, 0), (0, -0.3, 1.9, 0)), "PA"),
+        ("i", ((-2, 0, 0, 0), (0, 2, 0, 0), (0, 0, 2, 0)), "RL"),
+        ("i-", ((0, 0, 2, 0), (2, 0, 0, 0), (0, 2, 0, 0)), "AP"),  # sagittal
+        ("j", ((0, 0, 2, 0), (2, 0, 0, 0), (0, 2, 0, 0)), "IS"),
+        (None, ((2, 0, 0, 0), (0, 2, 0, 0), (0, 0, 2, 0)), None),
+    ],
+)
+def test_direction_is_the_patients(
+    letters: str | None, affine: tuple[tuple[float, ...], ...], expected: str | None
+) -> None:
+    rows = (*affine, (0.0, 0.0, 0.0, 1.0))
+    one = replace(stack(1, phase_encoding_direction=letters), affine_ras=rows)  # type: ignore[arg-type]
+    assert direction(one) == expected
+    assert direction(replace(one, placed=False)) is None
+
+
+# ------------------------------------------------------------------------------------------ computed maps
+
+
+@pytest.mark.parametrize(
+    ("kinds", "suffix"),
+    [(("DERIVED", "PRIMARY", "DIFFUSION", kind), suffix) for kind, suffix in
+     (("ADC", "ADC"), ("FA", "FA"), ("TRACEW", "trace"), ("TENSOR_B0", ""))],
+)  # fmt: skip
+def test_maps_that_are_named_as_diffusion_volumes(kinds: tuple[str, ...], suffix: str) -> None:
+    study = index([stack(1)], [stack(2, is_diffusion_map=True, image_type=kinds)])
+    named = [answer(n, f"dwi/dir-AP_run-{n}_dwi") for n in (1, 2)]
+    row = planned(study, *named).rows[1]
+    assert row.bids_name == ""
+    assert "a map that the scanner computed, no diffusion volumes" in row.reason
+    assert ("BIDS has no name for it" in row.reason) == (not suffix)
+    plan = planned(study, *named, rules=NamingRules(computed_maps="name"))
+    assert names(plan)["002-1"] == (f"dir-AP_run-2_{suffix}" if suffix else "")
+    assert "left out: series 002 (protocol 2)" in planned(study, *named).warnings[0]
+
+
+def test_a_map_that_is_named_as_one_keeps_its_name() -> None:
+    plan = planned(index([stack(2, is_diffusion_map=True)]), answer(2, "dwi/ADC"))
+    assert names(plan) == {"002-1": "ADC"}

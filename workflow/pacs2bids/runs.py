@@ -1,0 +1,250 @@
+"""Which volumes were measured together, which acquisitions were cut short, and which run is which.
+
+Theory of operation. An *acquisition* is what one press of a button gave: the stacks of one series, and series
+whose stacks began at the same moment (Siemens writes phase, phase differences and maps as series of their
+own, with the AcquisitionTime of what they come from; corpus fmap, xa30). Names that differ only in what one
+acquisition may hold several of (echo, part, inversion, flip angle, transfer; magnitudes and phases of a field
+map) are one *family*, and a family's acquisitions are numbered in the order of time, so that a run has the
+same number in all of them. Where parts of one run were acquired apart, they are put together only if that
+comes out even; else nothing tells which belong together, and that is an error. A single-volume reference
+("sbref") takes the number of the run that it was made for, which is the next one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from pacs2bids.bids import BidsName
+from pacs2bids.model import PlanError
+from pacs2bids.session import Claim
+
+T = TypeVar("T")
+Acquisition = list[Claim]
+
+# entities of which one acquisition may hold several
+_WITHIN = ("echo", "flip", "inv", "mt", "part")
+# suffixes that come of one acquisition: BIDS, "Fieldmap data"; MP2RAGE and the image combined of it
+_TOGETHER = {
+    **dict.fromkeys(
+        ("magnitude", "magnitude1", "magnitude2", "phase1", "phase2", "phasediff", "fieldmap"), "fieldmap"
+    ),
+    **dict.fromkeys(("MP2RAGE", "UNIT1"), "MP2RAGE"),
+}
+REFERENCE = "sbref"
+
+
+def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    """Items of the same key, in the order in which each key was first seen."""
+    groups: dict[Hashable, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return list(groups.values())
+
+
+# ------------------------------------------------------------------------------------------ acquisitions
+
+
+def acquisitions(claims: Sequence[Claim]) -> list[Acquisition]:
+    """What was measured together, in the order of time; what has no time comes last."""
+    found: list[Acquisition] = []
+    for series in grouped(claims, lambda claim: claim.series.key):
+        times = {claim.acquired for claim in series} - {None}
+        others = [one for one in found if not times & {claim.acquired for claim in one}]
+        same = [claim for one in found if times & {claim.acquired for claim in one} for claim in one]
+        found = [*others, [*same, *series]]
+    return sorted(found, key=_start)
+
+
+def _start(acquisition: Acquisition) -> str:
+    return min((claim.acquired for claim in acquisition if claim.acquired), default="9")
+
+
+def without_run(name: BidsName) -> BidsName:
+    """The name that repeats of one thing share."""
+    return name.without_entity("run")
+
+
+def _family(claim: Claim) -> Hashable:
+    suffix = _TOGETHER.get(claim.name.suffix, claim.name.suffix)
+    return without_run(claim.name).without_entity(*_WITHIN).with_suffix(suffix)
+
+
+# ------------------------------------------------------------------------------------------- short ones
+
+
+def with_notes(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims, each with a note if its acquisition was cut short."""
+    longest = {
+        without_run(group[0].name): max(_volumes(claim) for claim in group)
+        for group in grouped(claims, lambda claim: without_run(claim.name))
+    }
+    return [replace(claim, note=_note(claim, longest[without_run(claim.name)])) for claim in claims]
+
+
+def _note(claim: Claim, longest: int) -> str:
+    volumes, asked = _volumes(claim), claim.answer.volumes
+    if asked is not None:
+        return f"short: {volumes} of {asked} volumes" if volumes < asked else ""
+    if volumes < longest:
+        return f"short: {volumes} volumes, where another of its name has {longest}"
+    whole = sum(stack.shape[3] for stack in claim.series.stacks)
+    promised = claim.facts.volumes_promised or 0
+    return f"short: {whole} of the {promised} volumes that its header promises" if whole < promised else ""
+
+
+def _volumes(claim: Claim) -> int:
+    return claim.stack.shape[3] if claim.stack else 0
+
+
+# ----------------------------------------------------------------------------------------------- numbers
+
+
+def numbered(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
+    """Names with the numbers of their runs, and what is wrong. Those of references are left as they are."""
+    found, problems = list[Claim](), list[str]()
+    for family in grouped(claims, _family):
+        if family[0].name.suffix == REFERENCE:
+            found += family
+            continue
+        try:
+            found += _numbered_family(family)
+        except PlanError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def _numbered_family(family: Sequence[Claim]) -> list[Claim]:
+    shots = _put_together(acquisitions(family))
+    if len(shots) > 1:
+        _require_times(family)
+    width = max((len(claim.name.label("run") or "") for claim in family), default=0)
+    always = width > 0 or any(claim.answer.run == "always" for claim in family)
+    if len(shots) == 1 and not always:
+        return list(family)
+    return [
+        _with_run(claim, f"{number:0{max(width, 1)}d}")
+        for number, shot in enumerate(shots, start=1)
+        for claim in shot
+    ]
+
+
+def _with_run(claim: Claim, label: str | None) -> Claim:
+    name = claim.name.with_entity("run", label) if label else without_run(claim.name)
+    return replace(claim, name=name)
+
+
+def _require_times(family: Sequence[Claim]) -> None:
+    timeless = [claim for claim in family if claim.acquired is None]
+    if timeless:
+        who = ", ".join(dict.fromkeys(claim.series.label for claim in timeless))
+        what = f"{who}: the header has no time of acquisition, so that runs cannot be numbered by time"
+        raise PlanError(what, where=without_run(family[0].name).path, hint="Write 'run-' into the name")
+
+
+def _put_together(found: Sequence[Acquisition]) -> list[Acquisition]:
+    """Acquisitions as runs: those that hold but a part of a run each (one flip angle, one echo) are joined.
+
+    Raises PlanError if that does not come out even.
+    """
+    names = [_names(one) for one in found]
+    whole = frozenset().union(*names)
+    partial = [one for one in names if one != whole]
+    if not any(one.isdisjoint(other) for one in partial for other in partial):
+        return list(found)  # what lacks something was cut short, or is the only one of its kind
+    joined: list[Acquisition] = []
+    for one in found:
+        if joined and _names(joined[-1]) != whole and _names(joined[-1]).isdisjoint(_names(one)):
+            joined[-1] = joined[-1] + one
+        else:
+            joined.append(one)
+    if any(_names(one) != whole for one in joined):
+        raise PlanError(_uneven(found), where=min(name.path for name in whole), hint=_UNEVEN)
+    return joined
+
+
+_UNEVEN = "Write 'run-' into their names, or leave those out that are no part of a whole run"
+
+
+def _uneven(found: Sequence[Acquisition]) -> str:
+    told = "; ".join(
+        f"{claim.label} ({(claim.acquired or 'unknown').partition('T')[2][:8]}): "
+        f"{without_run(claim.name).path.rpartition('/')[2]}"
+        for one in found
+        for claim in one
+    )
+    return f"nothing tells which of these belong to one run ({told})"
+
+
+def _names(acquisition: Acquisition) -> frozenset[BidsName]:
+    return frozenset(without_run(claim.name) for claim in acquisition)
+
+
+def out_of_order(claims: Sequence[Claim]) -> list[str]:
+    """Warnings of runs whose numbers, as written by the heuristic, are not in the order of time."""
+    found = []
+    for group in grouped(claims, lambda claim: without_run(claim.name)):
+        runs = [claim for claim in group if (claim.name.label("run") or "").isdecimal() and claim.acquired]
+        runs.sort(key=lambda claim: int(claim.name.label("run") or 0))
+        for earlier, later in pairwise(runs):
+            if str(later.acquired) < str(earlier.acquired):
+                found.append(
+                    f"{later.name.path} ({later.series.label}) was acquired before run-"
+                    f"{earlier.name.label('run')} ({earlier.series.label}); "
+                    "'naming: {runs: by_time}' in config.yaml numbers runs by time"
+                )
+    return found
+
+
+# -------------------------------------------------------------------------------------------- references
+
+
+def references(
+    claims: Sequence[Claim], dropped: Sequence[Claim]
+) -> tuple[list[Claim], list[tuple[Claim, str]]]:
+    """The claims, references with the number of the run that follows each; and those without any, with why.
+
+    ``claims``: everything that has a name by now. ``dropped``: what a rule dropped.
+    """
+    kept = [claim for claim in claims if claim.name.suffix != REFERENCE]
+    orphans = list[tuple[Claim, str]]()
+    for family in grouped((claim for claim in claims if claim.name.suffix == REFERENCE), _family):
+        runs = [claim for claim in claims if _is_run_of(claim, family[0])]
+        gone = [claim for claim in dropped if _is_run_of(claim, family[0])]
+        if not runs and not gone:
+            kept += _numbered_family(family)
+            continue
+        for shot, first in _followed(acquisitions(family), [*runs, *gone]):
+            if first is None:
+                orphans += [(claim, _ORPHAN) for claim in shot]
+            elif any(first is claim for claim in gone):
+                reason = f"the reference of {first.series.label}, which is left out"
+                orphans += [(claim, reason) for claim in shot]
+            else:
+                kept += [_with_run(claim, first.name.label("run")) for claim in shot]
+    return kept, orphans
+
+
+def _followed(
+    shots: Sequence[Acquisition], runs: Sequence[Claim]
+) -> Iterable[tuple[Acquisition, Claim | None]]:
+    """Each acquisition with the first run that began at or after it, and before the next one."""
+    for shot, after in zip(shots, [*shots[1:], None], strict=True):
+        until = _start(after) if after else "9"
+        following = [claim for claim in runs if _start(shot) <= (claim.acquired or "") < until]
+        yield shot, min(following, key=lambda claim: claim.acquired or "", default=None)
+
+
+_ORPHAN = "a reference that no run follows before the next one: its run was never recorded"
+
+
+def _is_run_of(claim: Claim, reference: Claim) -> bool:
+    return (
+        claim.name.suffix != REFERENCE
+        and claim.name.datatype == reference.name.datatype
+        and _family(claim) == _family(replace(reference, name=reference.name.with_suffix(claim.name.suffix)))
+    )

@@ -1,0 +1,263 @@
+"""What tells volumes of one name apart: the entities, and suffixes of field maps, that follow from facts.
+
+Theory of operation. A heuristic names series, and several volumes may come under one name: echoes, magnitude
+and phase, inversions, flip angles, directions of phase encoding, be they stacks of one series or series of
+their own. Each entity of ``_LABELS`` has a function that reads its label off the facts of all of them. An
+entity is written only if BIDS allows it for that suffix (the schema says so), the name does not say it yet,
+the facts differ in it and all of them are known: nothing is guessed. What then still shares a name is an
+error that ``naming`` words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+
+from msgspec.structs import replace
+
+from pacs2bids.model import PlanError, Stack, StackFacts
+from pacs2bids.session import Claim
+
+Labels = list[str | None]  # one a claim; None: the facts do not tell
+
+# BIDS labels of the entity "part" (BIDS, appendix Entities)
+PARTS = {"magnitude": "mag", "phase": "phase", "real": "real", "imaginary": "imag"}
+
+# what adds to the others; the rest helps only where volumes still share a name
+_ALWAYS = ("part", "dir", "echo")
+# true of volumes that were measured one after the other, too; echoes, say, are of one excitation
+_OF_THEIR_OWN = ("part", "dir", "acq")
+
+
+def tell_apart(acquisitions: Sequence[Sequence[Claim]]) -> list[Claim]:
+    """The claims to one name, each with a name of its own where facts give one.
+
+    ``acquisitions``: claims in groups, each of what was measured together. The order is kept.
+    Raises PlanError if the name says an entity of which it holds several.
+    """
+    claims = list(chain.from_iterable(acquisitions))
+    if len(claims) < 2:
+        return claims
+    named = _measured_maps(claims) or _field_map_echoes(claims)
+    if named:
+        return named
+    for key, labels_of in _LABELS.items():
+        labels = labels_of(claims)
+        if None in labels or len(set(labels)) < 2 or not _helps(key, labels, claims, acquisitions):
+            continue
+        claims = [_labelled(claim, key, str(label)) for claim, label in zip(claims, labels, strict=True)]
+    return claims
+
+
+def _helps(
+    key: str, labels: Labels, claims: Sequence[Claim], acquisitions: Sequence[Sequence[Claim]]
+) -> bool:
+    """Whether an entity of which the facts differ goes into these names."""
+    level = claims[0].name.level(key)
+    if level is None:
+        return False
+    if level == "required":
+        return True
+    if key not in _ALWAYS and len({claim.name for claim in claims}) == len(claims):
+        return False
+    return key in _OF_THEIR_OWN or _differ_within(labels, acquisitions)
+
+
+def _differ_within(labels: Labels, acquisitions: Sequence[Sequence[Claim]]) -> bool:
+    """Whether one acquisition holds several of these labels."""
+    rest = iter(labels)
+    return any(len({next(rest) for _ in one}) > 1 for one in acquisitions)
+
+
+def _labelled(claim: Claim, key: str, label: str) -> Claim:
+    said = claim.name.label(key)
+    if said is not None:
+        what = f"it says {key}-{said}, but the series holds several of them"
+        raise PlanError(what, where=claim.name.path, hint=f"Leave '{key}-' to pacs2bids")
+    return replace(claim, name=claim.name.with_entity(key, label))
+
+
+# ------------------------------------------------------------------------------------- labels from facts
+
+
+def _parts(claims: Sequence[Claim]) -> Labels:
+    return [PARTS.get(claim.facts.component or "") for claim in claims]
+
+
+def _echoes(claims: Sequence[Claim]) -> Labels:
+    """By echo time, 1 for the shortest; by number where times are unknown or all the same."""
+    ranks = _ranks(claim.facts.echo_time_s for claim in claims)
+    if None in ranks or len(set(ranks)) < 2:
+        ranks = _ranks(claim.facts.echo_number for claim in claims)
+    return ranks
+
+
+def _inversions(claims: Sequence[Claim]) -> Labels:
+    return _ranks(claim.facts.inversion_time_s for claim in claims)
+
+
+def _flips(claims: Sequence[Claim]) -> Labels:
+    return _ranks(claim.facts.flip_angle_deg for claim in claims)
+
+
+def _transfers(claims: Sequence[Claim]) -> Labels:
+    states = [claim.stack.sidecar.get("MTState") if claim.stack else None for claim in claims]
+    return [("on" if state else "off") if isinstance(state, bool) else None for state in states]
+
+
+def _directions(claims: Sequence[Claim]) -> Labels:
+    return [direction(claim.stack) if claim.stack else None for claim in claims]
+
+
+def _kinds(claims: Sequence[Claim]) -> Labels:
+    """The labels that BIDS gives the entity "acq" of maps of radio-frequency fields (appendix qMRI)."""
+    suffix = claims[0].name.suffix
+    if suffix == "TB1AFI":
+        ranks = _ranks(claim.facts.repetition_time_s for claim in claims)
+        return [rank and f"tr{rank}" for rank in ranks]
+    if suffix in ("TB1TFL", "TB1RFM"):
+        return ["famp" if _is_flip_angle_map(claim.facts) else "anat" for claim in claims]
+    if suffix == "RB1COR":
+        return [_coil(claim.stack) for claim in claims]
+    return [None for _ in claims]
+
+
+def _is_flip_angle_map(facts: StackFacts) -> bool:
+    return any("FLIP" in value.upper() for value in facts.image_type)
+
+
+def _coil(stack: Stack | None) -> str | None:
+    """Received with the body coil, or with another. Siemens calls it "BC" or "Body"."""
+    coil = stack.sidecar.get("ReceiveCoilName") if stack else None
+    if not isinstance(coil, str):
+        return None
+    return "body" if coil.upper().startswith(("BC", "BODY", "QBODY")) or coil == "Q-Body" else "head"
+
+
+def _ranks(values: Iterable[float | None]) -> Labels:
+    """ "1" for the smallest value, and so on."""
+    values = list(values)
+    ordered = sorted({value for value in values if value is not None})
+    return [None if value is None else str(ordered.index(value) + 1) for value in values]
+
+
+_LABELS: dict[str, Callable[[Sequence[Claim]], Labels]] = {
+    "dir": _directions,
+    "part": _parts,
+    "echo": _echoes,
+    "inv": _inversions,
+    "flip": _flips,
+    "mt": _transfers,
+    "acq": _kinds,
+}
+
+
+def direction(stack: Stack) -> str | None:
+    """Where phase encoding runs from and to, as "AP": of the patient, from the volume's own affine.
+
+    PhaseEncodingDirection "j" runs towards increasing second index (BIDS, "In-Plane Spatial Encoding"); a
+    volume whose second axis points to anterior is then "PA". None: the polarity is unknown.
+    """
+    letters = stack.facts.phase_encoding_direction
+    if not letters or not stack.placed:
+        return None
+    column = "ijk".index(letters[0])
+    step_ras = [row[column] * (-1 if letters.endswith("-") else 1) for row in stack.affine_ras[:3]]
+    axis = max(range(3), key=lambda one: abs(step_ras[one]))
+    ends = ("LR", "PA", "IS")[axis]
+    return ends if step_ras[axis] > 0 else ends[::-1]
+
+
+# --------------------------------------------------------------------------- field maps: suffixes from facts
+
+
+def _field_map_echoes(claims: Sequence[Claim]) -> list[Claim]:
+    """Two echoes of a field map are magnitude1 and magnitude2, or phase1 and phase2; else nothing.
+
+    One name may hold both (Philips: four stacks in one series). Source: BIDS, "Fieldmap data", cases 1 and
+    2; heudiconv's users write "magnitude" or "magnitude1".
+    """
+    name = claims[0].name
+    stem = name.suffix.removesuffix("1")
+    if name.datatype != "fmap" or stem not in ("magnitude", "phase"):
+        return []
+    ranks, components = _echoes(claims), {claim.facts.component for claim in claims}
+    if set(ranks) != {"1", "2"}:
+        return []
+    stems = [stem for _ in claims]
+    if components == {"magnitude", "phase"}:
+        stems = [str(claim.facts.component) for claim in claims]
+        if len(set(zip(stems, ranks, strict=True))) < 4:
+            return []  # one phase beside two magnitudes may be a difference: the heuristic must say so
+    return [
+        _with_suffix(claim, f"{stem}{rank}") for claim, stem, rank in zip(claims, stems, ranks, strict=True)
+    ]
+
+
+def _measured_maps(claims: Sequence[Claim]) -> list[Claim]:
+    """A field map in Hz and its magnitude in one series (GE, Philips) are fieldmap and magnitude; else none.
+
+    Source: BIDS, "Fieldmap data", case 3.
+    """
+    name = claims[0].name
+    maps = [claim.facts.content == "fieldmap" for claim in claims]
+    if name.datatype != "fmap" or name.suffix not in ("fieldmap", "magnitude") or len(set(maps)) < 2:
+        return []
+    suffixes = ["fieldmap" if is_map else "magnitude" for is_map in maps]
+    return [_with_suffix(claim, suffix) for claim, suffix in zip(claims, suffixes, strict=True)]
+
+
+def _with_suffix(claim: Claim, suffix: str) -> Claim:
+    return replace(claim, name=claim.name.with_suffix(suffix))
+
+
+# ------------------------------------------------------------------------------------------- for messages
+
+
+def described(stack: Stack) -> str:
+    """The facts by which a person tells a volume from others of its name."""
+    facts = stack.facts
+    words = ["x".join(map(str, stack.shape)), facts.orientation, facts.component, facts.content]
+    words += [
+        f"{what} {value * scale:g} {unit}"
+        for what, value, scale, unit in (
+            ("echo time", facts.echo_time_s, 1000, "ms"),
+            ("inversion time", facts.inversion_time_s, 1000, "ms"),
+            ("flip angle", facts.flip_angle_deg, 1, "degrees"),
+        )
+        if value is not None
+    ]
+    towards = direction(stack)
+    words.append(f"phase encoding {towards}" if towards else None)
+    words.append("/".join(facts.image_type))
+    return ", ".join(word for word in words if word)
+
+
+def differing(stacks: Sequence[Stack]) -> str:
+    """In which facts volumes differ, for a person; "" if in none that we know of."""
+    rows = [
+        {
+            "matrix": "x".join(map(str, stack.shape)),
+            "acquired": (stack.facts.acquired or "").partition("T")[2].partition(".")[0],
+            "orientation": stack.facts.orientation,
+            "component": stack.facts.component,
+            "content": stack.facts.content,
+            "echo time": stack.facts.echo_time_s,
+            "inversion time": stack.facts.inversion_time_s,
+            "flip angle": stack.facts.flip_angle_deg,
+            "repetition time": stack.facts.repetition_time_s,
+            "phase encoding": direction(stack),
+            "ImageType": "/".join(stack.facts.image_type),
+        }
+        for stack in stacks
+    ]
+    columns = {what: [row[what] for row in rows] for what in rows[0]}
+    return "; ".join(
+        f"{what} {', '.join(_spoken(value) for value in values)}"
+        for what, values in columns.items()
+        if len(set(values)) > 1
+    )
+
+
+def _spoken(value: str | float | None) -> str:
+    return (f"{value:g}" if isinstance(value, float) else value) or "unknown"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pacs2bids.__main__ import main
-from pacs2bids.dataset import BIDS_VERSION, DatasetRecord, write_dataset
+from pacs2bids.dataset import BIDS_VERSION, DatasetRecord, Told, write_dataset
 from pacs2bids.files import read_record, read_tsv, write_record
 from pacs2bids.model import DatasetError, Json, PlacedSession
 
 Write = Callable[..., DatasetRecord]
 
 
-def a_session(subject: str, session: str = "", files: int = 1, **participant: Json) -> PlacedSession:
+def a_session(
+    subject: str, session: str = "", files: int = 1, begun: str = "", dates: str = "keep", **participant: Json
+) -> PlacedSession:
     key = f"sub-{subject}_ses-{session}" if session else f"sub-{subject}"
     return PlacedSession(
         session_key=key,
@@ -25,6 +28,9 @@ def a_session(subject: str, session: str = "", files: int = 1, **participant: Js
         files={f"sub-{subject}/{n}": "" for n in range(files)},
         volumes={f"sub-{subject}/{n}": "" for n in range(files)},
         participant=participant,
+        begun=begun,
+        acq_time=begun,
+        dates=dates,
     )
 
 
@@ -37,9 +43,8 @@ def bids(tmp_path: Path) -> Path:
 def write(tmp_path: Path, bids: Path) -> Write:
     def written(*placed: PlacedSession, **description: Json) -> DatasetRecord:
         out = tmp_path / "work" / "dataset.json"
-        return write_dataset(
-            bids=bids, out=out, placed=placed, description={"Name": "Phantoms"} | description
-        )
+        told = Told(description={"Name": "Phantoms"} | description)
+        return write_dataset(bids=bids, out=out, placed=placed, told=told)
 
     return written
 
@@ -82,19 +87,20 @@ def test_the_files_of_a_new_dataset(write: Write, bids: Path) -> None:
     assert record.participants == ("sub-01", "sub-02")
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
 def test_the_same_sessions_in_any_order_give_the_same_bytes(write: Write, bids: Path, tmp_path: Path) -> None:
     one, two = a_session("01", "a", age=30), a_session("01", "b", age=31)
     write(one, two)
-    first = {path.name: path.read_bytes() for path in bids.iterdir()}
+    first = contents(bids)
     write(two, one)
-    assert {path.name: path.read_bytes() for path in bids.iterdir()} == first
-    write_dataset(
-        bids=tmp_path / "other",
-        out=tmp_path / "other.json",
-        placed=[two, one],
-        description={"Name": "Phantoms"},
-    )
-    assert {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()} == first
+    assert contents(bids) == first
+    other, told = tmp_path / "other", Told(description={"Name": "Phantoms"})
+    write_dataset(bids=other, out=tmp_path / "other.json", placed=[two, one], told=told)
+    assert contents(other) == first
 
 
 @pytest.mark.parametrize(
@@ -103,9 +109,9 @@ def test_the_same_sessions_in_any_order_give_the_same_bytes(write: Write, bids: 
         ([{"age": 30, "sex": "F"}, {"age": 31, "sex": "F"}], ["30", "F"]),
         ([{"age": 95}], ["89", "n/a"]),
         ([{}, {"age": 30}], ["30", "n/a"]),
-        ([{"sex": "F"}, {"sex": "M"}], ["n/a", "n/a"]),
+        ([{"sex": "F"}, {"sex": "M", "age": 31}, {"age": 32}], ["31", "F"]),
     ],
-    ids=["first session", "capped", "from the session that tells", "contradiction"],
+    ids=["first session", "capped", "from the session that tells", "each from the first"],
 )
 def test_facts_of_several_sessions(
     write: Write, bids: Path, facts: list[dict[str, Json]], row: list[str]
@@ -131,6 +137,88 @@ def test_sessions_come_and_go(write: Write, bids: Path) -> None:
     write(a_session("01", age=30), a_session("02"))
     write(a_session("01", age=29), a_session("03"))
     assert participants(bids)[1:] == [["sub-01", "29", "n/a"], ["sub-03", "n/a", "n/a"]]
+
+
+def sessions_of(bids: Path, subject: str = "sub-01") -> list[list[str]]:
+    lines = (bids / subject / f"{subject}_sessions.tsv").read_text().splitlines()
+    return [line.split("\t") for line in lines]
+
+
+def test_sessions_of_a_subject_have_a_table(write: Write, bids: Path) -> None:
+    record = write(
+        a_session("01", "b", begun="1820-01-01T10:00:00", age=30),
+        a_session("01", "a", begun="1820-02-01T09:30:00", age=95, sex="F"),
+        a_session("02"),
+    )
+    assert sessions_of(bids) == [
+        ["session_id", "acq_time", "age"],
+        ["ses-a", "1820-02-01T09:30:00", "89"],
+        ["ses-b", "1820-01-01T10:00:00", "30"],
+    ]
+    assert set(json.loads((bids / "sub-01/sub-01_sessions.json").read_text())) == {"acq_time", "age"}
+    assert not (bids / "sub-02").exists(), "a subject without sessions has no table of them"
+    assert "sub-01/sub-01_sessions.tsv" in record.files
+    # the first in time that tells it, not the first in the alphabet
+    assert participants(bids)[1] == ["sub-01", "30", "F"]
+
+
+def test_sessions_that_all_begin_on_one_day_are_not_told_when(write: Write, bids: Path) -> None:
+    write(a_session("01", "a", begun="1900-01-01T10:00:00", dates="day_one"))
+    assert sessions_of(bids)[1] == ["ses-a", "n/a", "n/a"]
+
+
+def test_tables_of_sessions_follow_and_keep_what_people_wrote(write: Write, bids: Path) -> None:
+    write(a_session("01", "a"), a_session("01", "b"), a_session("02", "a"), a_session("03", "a"))
+    edit(bids / "sub-01/sub-01_sessions.tsv", "acq_time\tage\n", "acq_time\tage\tdrug\n")
+    edit(bids / "sub-01/sub-01_sessions.tsv", "ses-a\tn/a\tn/a\n", "ses-a\tn/a\tn/a\tplacebo\n")
+    edit(bids / "sub-03/sub-03_sessions.tsv", "ses-a\tn/a\tn/a", "ses-a\tn/a\t44")
+    write(a_session("01", "a", age=30), a_session("01", "c"))
+    assert sessions_of(bids) == [
+        ["session_id", "acq_time", "age", "drug"],
+        ["ses-a", "n/a", "30", "placebo"],
+        ["ses-c", "n/a", "n/a", "n/a"],
+    ]
+    assert not (bids / "sub-02").exists(), "nobody had touched its table"
+    assert sessions_of(bids, "sub-03")[1] == ["ses-a", "n/a", "44"]
+
+
+def test_sessions_whose_dates_were_hidden_differently_are_told(
+    write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pacs2bids.dataset.log", logging.getLogger("test_dataset"))
+    write(a_session("01", "a", dates="shift 1"), a_session("01", "b", dates="shift 1"))
+    assert not caplog.records
+    write(a_session("01", "a", dates="shift 1"), a_session("01", "b", dates="shift 2"))
+    assert "run `snakemake --forcerun place`" in caplog.text
+
+
+def test_participants_of_a_persons_table(tmp_path: Path, bids: Path) -> None:
+    def write(columns: dict[str, Json], **rows: dict[str, str]) -> None:
+        told = Told(
+            description={"Name": "P"},
+            participants={f"sub-{name[1:]}": cells for name, cells in rows.items()},
+            columns=columns,
+        )
+        placed = [a_session("01", age=30, sex="F"), a_session("02", age=40)]
+        write_dataset(bids=bids, out=tmp_path / "dataset.json", placed=placed, told=told)
+
+    hand: Json = {"Description": "Handedness"}
+    write(
+        {"handedness": hand, "sex": {}}, p01={"handedness": "left", "sex": "O"}, p09={"handedness": "right"}
+    )
+    assert participants(bids) == [
+        ["participant_id", "age", "sex", "handedness"],
+        ["sub-01", "30", "O", "left"],
+        ["sub-02", "40", "n/a", "n/a"],
+    ]
+    assert json.loads((bids / "participants.json").read_text())["handedness"] == hand
+    edit(bids / "participants.tsv", "40\tn/a\tn/a", "40\tn/a\tright")
+    write({"group": {}}, p01={"group": "1"}, p02={"group": "2"})
+    assert participants(bids) == [
+        ["participant_id", "age", "sex", "handedness", "group"],
+        ["sub-01", "30", "F", "n/a", "1"],
+        ["sub-02", "40", "n/a", "right", "2"],
+    ], "a column of the table that is gone stays for what people wrote into it"
 
 
 # ------------------------------------------------------------------------------------------ edits by people
@@ -243,14 +331,22 @@ def test_an_unreadable_file_is_an_error_and_kept(
 # ---------------------------------------------------------------------------------------------- the verb
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
         "sources: {files: {kind: folder, path: dicom}}\n"
         "studies: {table: studies.tsv}\n"
         "heuristic: heuristics/demo.py\n"
-        "dataset: {name: Phantoms, authors: [A, B], doi: 'doi:10.1000/1', funding: [grant]}\n"
+        "participants: people.tsv\n"
+        "dataset: {name: Phantoms, authors: [A, B], doi: 'doi:10.1000/1', funding: [grant],\n"
+        "  source_datasets: [{url: 'https://example.org/dicom', version: '2'}]}\n"
     )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("APPTAINER_NAME", "pacs2bids_0.1.sif")
+    (tmp_path / "people.tsv").write_text("participant_id\tgroup\n01\tpilot\n")
+    (tmp_path / "people.json").write_text('{"group": {"Description": "arm of the study"}}')
     for session in (a_session("01", "a"), a_session("01", "b")):
         write_record(tmp_path / session.session_key / "placed.json", session)
     placed = [str(path) for path in sorted(tmp_path.glob("*/placed.json"))]
@@ -267,6 +363,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ["grant"],
     )
     assert "Acknowledgements" not in about
+    assert about["SourceDatasets"] == [{"URL": "https://example.org/dicom", "Version": "2"}]
+    assert about["GeneratedBy"][0]["Container"] == {"Type": "apptainer", "Tag": "pacs2bids_0.1.sif"}
+    assert participants(bids)[1] == ["sub-01", "n/a", "n/a", "pilot"]
+    assert json.loads((bids / "participants.json").read_text())["group"] == {
+        "Description": "arm of the study"
+    }
     assert read_record(out, DatasetRecord).sessions == ("sub-01_ses-a", "sub-01_ses-b")
 
 

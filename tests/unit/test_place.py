@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import bidsschematools.schema
@@ -17,8 +18,10 @@ import pytest
 from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
+from pacs2bids.dates import Hide, read_key
 from pacs2bids.files import read_record, write_record
 from pacs2bids.model import (
+    ConfigError,
     DatasetError,
     FailedStack,
     Json,
@@ -29,20 +32,15 @@ from pacs2bids.model import (
     StudyIndex,
     VolumeFile,
 )
-from pacs2bids.place import (
-    GRADIENT_NAMES,
-    StudyVolumes,
-    changes,
-    participant_facts,
-    place_session,
-    session_labels,
-)
+from pacs2bids.owned import changes, session_labels
+from pacs2bids.place import GRADIENT_NAMES, StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import write_plan
 
 UID = "1.2.3"
 T1W = "sub-01/ses-a/anat/sub-01_ses-a_T1w"
 BOLD = "sub-01/ses-a/func/sub-01_ses-a_task-rest_bold"
 DWI = "sub-01/ses-a/dwi/sub-01_ses-a_dwi"
+DAY_ONE = Hide(policy="day_one")
 SCANS = "sub-01/ses-a/sub-01_ses-a_scans"
 
 
@@ -100,7 +98,7 @@ class Session:
         volumes = tuple(self.volumes.values())
         return Manifest(engine_version="0", study_instance_uid=UID, volumes=volumes, failed=self.failed)
 
-    def place(self, *rows: PlanRow) -> PlacedSession:
+    def place(self, *rows: PlanRow, hide: Hide = DAY_ONE) -> PlacedSession:
         self.session_dir.mkdir(parents=True, exist_ok=True)
         return place_session(
             session_dir=self.session_dir,
@@ -108,6 +106,7 @@ class Session:
             rows=rows,
             studies={UID: StudyVolumes(folder=self.folder, manifest=self.manifest)},
             participant={"age": 30},
+            hide=hide,
         )
 
     def tree(self) -> dict[str, bytes | None]:
@@ -169,7 +168,9 @@ def test_the_record_holds_the_digests_of_what_is_on_disk(session: Session) -> No
         for path, content in session.tree().items()
         if content is not None
     }
+    tables = {path: on_disk.pop(path) for path in (f"{SCANS}.json", f"{SCANS}.tsv")}
     assert placed.files == on_disk
+    assert set(placed.tables) == set(tables)
     assert placed.volumes == {T1W: f"{UID}/002-1", BOLD: f"{UID}/003-1", DWI: f"{UID}/004-1"}
     assert (placed.subject, placed.session, placed.participant) == ("01", "a", {"age": 30})
     assert read_record(session.session_dir / "placed.json", PlacedSession) == placed
@@ -202,7 +203,8 @@ def test_gradients_go_where_bids_allows_them(
     sbref = DWI.replace("_dwi", "_sbref")
     files = session.place(a_row("004-1", sbref)).files
     assert not [name for name in files if name.endswith((".bval", ".bvec"))]
-    assert caplog.messages == [f"{sbref}: BIDS has no place for its b-values under this name"]
+    told = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == [f"{sbref}: BIDS has no place for its b-values under this name"]
 
 
 def test_names_with_gradients_are_those_of_the_schema() -> None:
@@ -230,6 +232,78 @@ def test_scans_are_in_time_order_with_the_day_hidden(session: Session) -> None:
         "anat/sub-01_ses-a_T2w.nii.gz\tn/a",
     ]
     assert "2026" not in (session.bids / f"{SCANS}.json").read_text()
+
+
+def scans_of(session: Session) -> list[list[str]]:
+    return [line.split("\t") for line in (session.bids / f"{SCANS}.tsv").read_text().splitlines()]
+
+
+def noted(session: Session, **notes: str) -> None:
+    """Write a column "quality" into the scans table, as a person does: by suffix of the file."""
+    head, *rows = scans_of(session)
+    cells = [next((note for end, note in notes.items() if f"_{end}." in row[0]), "") for row in rows]
+    table = [[*head, "quality"], *([*row, cell] for row, cell in zip(rows, cells, strict=True))]
+    (session.bids / f"{SCANS}.tsv").write_text("".join("\t".join(row) + "\n" for row in table))
+
+
+def test_notes_of_people_on_scans_follow_the_volumes(session: Session) -> None:
+    session.place(*ROWS)
+    noted(session, T1w="moved", dwi="good")
+    about = session.bids / f"{SCANS}.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"quality": {"Description": "by eye"}}))
+    other = T1W.replace("T1w", "acq-two_T1w")
+    session.place(replace(ROWS[0], bids_name=other), *ROWS[1:])
+    head, _, t1w, dwi = scans_of(session)
+    assert head == ["filename", "acq_time", "quality"]
+    assert t1w == [f"{other.removeprefix('sub-01/ses-a/')}.nii.gz", "1900-01-02T10:00:00", "moved"]
+    assert dwi[2] == "good"
+    assert json.loads(about.read_text())["quality"] == {"Description": "by eye"}
+    session.place(ROWS[1], ROWS[2], ROWS[3])  # the T1w has no name for a while
+    assert [row[2] for row in scans_of(session)] == ["quality", "n/a", "good"]
+    session.place(*ROWS)
+    assert [row[2] for row in scans_of(session)] == ["quality", "n/a", "moved", "good"]
+
+
+def test_notes_of_people_stay_with_volumes_that_swap_names(session: Session) -> None:
+    one, two = (T1W.replace("T1w", f"run-{run}_T1w") for run in (1, 2))
+    rows = [a_row("002-1", one, "2026-03-04T10:00:00"), a_row("003-1", two, "2026-03-04T11:00:00")]
+    session.place(*rows)
+    text = (session.bids / f"{SCANS}.tsv").read_text()
+    lines = [
+        f"{line}\t{note}\n" for line, note in zip(text.splitlines(), ("note", "first", "second"), strict=True)
+    ]
+    (session.bids / f"{SCANS}.tsv").write_text("".join(lines))
+    session.place(*(replace(row, bids_name=name) for row, name in zip(rows, (two, one), strict=True)))
+    assert [(row[0][-13:-7], row[2]) for row in scans_of(session)[1:]] == [
+        ("-2_T1w", "first"),
+        ("-1_T1w", "second"),
+    ]
+
+
+def test_dates_of_a_subject_are_shifted_alike(session: Session, tmp_path: Path) -> None:
+    hide = Hide(policy="shift", key=read_key(tmp_path / "dates.key"))
+    assert stat.S_IMODE((tmp_path / "dates.key").stat().st_mode) == 0o600
+    assert read_key(tmp_path / "dates.key") == hide.key
+    placed = session.place(*ROWS, hide=hide)
+    told = [datetime.fromisoformat(row[1]) for row in scans_of(session)[1:]]
+    real = sorted(datetime.fromisoformat(row.acquired) for row in ROWS if row.bids_name)
+    (shift,) = {there - here for there, here in zip(real, told, strict=True)}
+    assert shift.seconds == 0
+    assert told[-1].year <= 1925
+    later = datetime(2031, 5, 6, 7, 8)
+    assert hide.of("01", later).hidden(later) == (later - shift).isoformat()
+    assert hide.of("02", later).days != shift.days != Hide(policy="shift", key=b"other").of("01", later).days
+    assert datetime.fromisoformat(placed.begun) - datetime.fromisoformat(placed.acq_time) == shift
+    assert placed.begun == ROWS[3].acquired, "the series without a name began the session"
+    assert hide.key.hex() not in placed.dates
+    session.place(*ROWS, hide=Hide(policy="keep"))
+    assert [datetime.fromisoformat(row[1]) for row in scans_of(session)[1:]] == real
+
+
+def test_a_spoilt_key_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "dates.key").write_text("no key\n")
+    with pytest.raises(ConfigError, match="is no key for shifting dates"):
+        read_key(tmp_path / "dates.key")
 
 
 def test_tables_go_beside_their_volume_and_with_it(session: Session) -> None:
@@ -290,9 +364,10 @@ def test_a_subject_without_sessions_leaves_no_folder(session: Session) -> None:
             rows=rows,
             studies=studies,
             participant={},
+            hide=DAY_ONE,
         )
         assert bool(placed.files) == bool(session.tree())
-        assert not rows or "sub-01/sub-01_scans.tsv" in placed.files
+        assert not rows or "sub-01/sub-01_scans.tsv" in placed.tables
 
 
 def test_files_of_others_survive_renames(session: Session) -> None:

@@ -401,7 +401,7 @@ def _unexpected(bids: Path, expected: Collection[str], prune: str) -> Iterator[F
 
 def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Finding]:
     """Files in subjects' folders that no session placed, told once a folder."""
-    known = {name for session in placed for name in session.files}
+    known = {name for session in placed for name in (*session.files, *session.tables)}
     strays: dict[str, list[str]] = {}
     for path in sorted(path for subject in bids.glob("sub-*") for path in subject.rglob("*")):
         name = path.relative_to(bids)

@@ -73,6 +73,15 @@ class StudyQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDataset:
+    """Where the DICOM files can be had, for those who may; "" where left out."""
+
+    url: str = ""
+    doi: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
     """What a person says about the dataset, for ``dataset_description.json``; "" and () where left out."""
 
@@ -85,6 +94,7 @@ class DatasetInfo:
     ethics_approvals: tuple[str, ...] = ()
     references_and_links: tuple[str, ...] = ()
     doi: str = ""
+    source_datasets: tuple[SourceDataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +117,8 @@ class Config:
     philips_values: str
     on_broken_series: str
     second_opinion: str
+    dates: str
+    participants: Path | None
 
     def memory(self, source: str) -> Path:
         """Where it is recorded what the files of a source held when they were read last."""
@@ -147,6 +159,8 @@ def load_config(path: Path) -> Config:
         philips_values=content.get("philips_values", "precise"),
         on_broken_series=content.get("on_broken_series", "fail"),
         second_opinion=content.get("second_opinion", "none"),
+        dates=content.get("dates", "shift"),
+        participants=Path(content["participants"]) if "participants" in content else None,
     )
     _check_folders(config, path)
     return config
@@ -190,6 +204,10 @@ def require_files(config: Config, path: Path) -> None:
     if not heuristic_file(config.heuristic, where=where).is_file():
         what = f"there is no file {config.heuristic}"
         raise ConfigError(what, where=where, hint="Start from heuristics/demo.py")
+    if config.participants is not None and not config.participants.is_file():
+        what = f"there is no file {config.participants}"
+        hint = "Write this table: participant_id and columns of your choice, separated by tabs"
+        raise ConfigError(what, where=f"{path}: participants", hint=hint)
     if config.table is not None:
         read_table(config.table)
     for rule in label_rules(config):
@@ -473,8 +491,11 @@ def _naming(entry: Mapping[str, str]) -> NamingRules:
 
 
 def _dataset(entry: Mapping[str, str | Sequence[str]]) -> DatasetInfo:
+    """The schema has checked every key and type."""
     values = {key: value if isinstance(value, str) else tuple(value) for key, value in entry.items()}
-    return DatasetInfo(**values)  # type: ignore[arg-type]  # the schema has checked every key and type
+    sources = cast(Sequence[Mapping[str, str]], values.pop("source_datasets", ()))
+    datasets = tuple(SourceDataset(**source) for source in sources)
+    return DatasetInfo(**values, source_datasets=datasets)  # type: ignore[arg-type]
 
 
 def _check_folders(config: Config, path: Path) -> None:

@@ -1,36 +1,37 @@
-"""The files at the top of the dataset. This is their single writer, so sessions never race for them.
+"""The files at the top of the dataset, and of subjects. This is their single writer, so sessions never race.
 
-People edit these files too, and none of their edits is lost:
+People edit these files too, and none of their edits is lost (``edited``):
 
-- ``participants.tsv/.json``: a cell, row, column or description that a person wrote, changed or deleted stays
-  as it is. To tell theirs from ours, ``<out>.base.json`` keeps what we wrote the last time.
+- ``participants.tsv/.json``, ``sub-<label>_sessions.tsv/.json``: a cell, row, column or description that a
+  person wrote, changed or deleted stays as it is. To tell theirs from ours, ``<out>.base.json`` keeps what we
+  wrote the last time.
 - ``dataset_description.json``: what the configuration says wins; every other key stays.
 - README, CHANGES, .bidsignore: written once, if there is none.
 
-Nothing depends on when or where this runs: the same sessions give the same bytes.
+Nothing depends on when this runs: the same sessions give the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from pacs2bids import __version__
+from pacs2bids.dates import ABOUT, DAY_ONE
+from pacs2bids.edited import Rows, is_untouched, merged_descriptions, merged_table, read_object, read_rows
 from pacs2bids.files import (
     read_record,
-    read_tsv,
     remove_unfinished,
+    sha256,
+    tsv_text,
     write_json,
     write_record,
     write_text,
-    write_tsv,
 )
-from pacs2bids.model import DatasetError, Json, PlacedSession
+from pacs2bids.model import Json, PlacedSession
+from pacs2bids.owned import SOURCEDATA
 
 log = logging.getLogger("pacs2bids.dataset")
 
@@ -41,14 +42,14 @@ BIDS_VERSION = "1.10.1"
 OLDEST_AGE_YEARS = 89
 
 EDITED = ("dataset_description.json", "participants.tsv", "participants.json")
-COLUMNS: dict[str, Json] = {
-    "age": {"Description": "Age at the first session that is in the dataset", "Units": "year"},
-    "sex": {
-        "Description": "Sex as registered at the scanner",
-        "Levels": {"F": "female", "M": "male", "O": "other"},
-    },
+PARTICIPANT, SESSION = "participant_id", "session_id"
+_AGE: Json = {"Description": "Age at the first session that tells one", "Units": "year"}
+_SEX: Json = {
+    "Description": "Sex as registered at the scanner, at the first session that tells it",
+    "Levels": {"F": "female", "M": "male", "O": "other"},
 }
-_UNKNOWN = ("", "n/a")
+COLUMNS: dict[str, Json] = {"age": _AGE, "sex": _SEX}
+_SESSION_AGE: Json = {"Description": "Age at this session", "Units": "year"}
 
 README_NAMES = ("README", "README.md", "README.rst", "README.txt")
 README = """\
@@ -79,20 +80,37 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a person tells of the dataset.
+
+    ``description``: fields of dataset_description.json; Name is among them. ``participants``: participant_id
+    -> cells for participants.tsv, which win over headers. ``columns``: their descriptions. ``container``:
+    what this program runs in, as BIDS describes it (GeneratedBy); empty if in none.
+    """
+
+    description: Mapping[str, Json]
+    participants: Rows = field(default_factory=dict)
+    columns: Mapping[str, Json] = field(default_factory=dict)
+    container: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """``<out>.base.json``: what we ourselves wrote the last time, without anybody's edits."""
+    """``<out>.base.json``: what we ourselves wrote the last time, without anybody's edits.
+
+    ``sessions``: participant_id -> rows of its table. ``session_columns``: of all these tables.
+    """
 
     description: dict[str, Json] = field(default_factory=dict)
     participants: dict[str, dict[str, str]] = field(default_factory=dict)
     columns: dict[str, Json] = field(default_factory=dict)
+    sessions: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    session_columns: dict[str, Json] = field(default_factory=dict)
 
 
-def write_dataset(
-    *, bids: Path, out: Path, placed: Sequence[PlacedSession], description: Mapping[str, Json]
-) -> DatasetRecord:
+def write_dataset(*, bids: Path, out: Path, placed: Sequence[PlacedSession], told: Told) -> DatasetRecord:
     """Write the top-level files for these sessions; the record goes to ``out``.
 
-    ``description``: fields of dataset_description.json that the configuration tells; Name is among them.
     Sessions without files bring no participant. Raises DatasetError if a file that people edit cannot be
     read any more.
     """
@@ -100,41 +118,58 @@ def write_dataset(
     remove_unfinished(out.with_suffix(".base.json"))
     for name in (*EDITED, "README.md", "CHANGES", ".bidsignore"):
         remove_unfinished(bids / name)
-    sessions = sorted((session for session in placed if session.files), key=lambda each: each.session_key)
+    sessions = sorted((one for one in placed if one.files), key=lambda one: one.session_key)
     base_path = out.with_suffix(".base.json")
     base = read_record(base_path, Base) if base_path.exists() else Base()
-    wanted = Base(
-        description=_description(description), participants=_participants(sessions), columns=COLUMNS
-    )
+    wanted = _wanted(sessions, told)
     _write_description(bids / "dataset_description.json", wanted, base)
-    columns = _write_participants(bids / "participants.tsv", wanted, base)
-    _write_columns(bids / "participants.json", columns, base)
-    readme = _write_once(bids, README_NAMES, "README.md", README.format(name=description["Name"]))
+    _write_participants(bids, wanted, base)
+    tables = _write_sessions(bids, wanted, base)
+    readme = _write_once(bids, README_NAMES, "README.md", README.format(name=told.description["Name"]))
     changes = _write_once(bids, ("CHANGES",), "CHANGES", CHANGES)
     ignore = _write_once(bids, (".bidsignore",), ".bidsignore", BIDSIGNORE)
     write_record(base_path, wanted)
-    names = [*EDITED, readme, changes, ignore]
+    names = [*EDITED, readme, changes, ignore, *tables]
     record = DatasetRecord(
         bids_version=BIDS_VERSION,
         participants=tuple(wanted.participants),
         sessions=tuple(session.session_key for session in sessions),
-        files={name: hashlib.sha256((bids / name).read_bytes()).hexdigest() for name in sorted(names)},
+        files={name: sha256(bids / name) for name in sorted(names)},
     )
     write_record(out, record)
     return record
 
 
+def _wanted(sessions: Sequence[PlacedSession], told: Told) -> Base:
+    by_subject: dict[str, list[PlacedSession]] = {}
+    for session in sorted(sessions, key=lambda one: (one.begun or "~", one.session_key)):
+        by_subject.setdefault(f"sub-{session.subject}", []).append(session)
+    subjects = dict(sorted(by_subject.items()))
+    for name, in_time_order in subjects.items():
+        _warn_of_mixed_dates(name, in_time_order)
+    return Base(
+        description=_description(told),
+        participants={name: _participant(name, subjects[name], told) for name in subjects},
+        columns={**COLUMNS, **told.columns},
+        sessions={name: rows for name in subjects if (rows := _session_rows(subjects[name]))},
+        session_columns=_session_columns(sessions),
+    )
+
+
 # ---------------------------------------------------------------------------------- dataset_description.json
 
 
-def _description(told: Mapping[str, Json]) -> dict[str, Json]:
+def _description(told: Told) -> dict[str, Json]:
     generated: dict[str, Json] = {"Name": "pacs2bids", "Version": __version__}
-    fixed: dict[str, Json] = {"Name": told["Name"], "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
-    return fixed | dict(told) | {"GeneratedBy": [generated]}
+    if told.container:
+        generated["Container"] = dict(told.container)
+    name = told.description["Name"]
+    fixed: dict[str, Json] = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
+    return fixed | dict(told.description) | {"GeneratedBy": [generated]}
 
 
 def _write_description(path: Path, wanted: Base, base: Base) -> None:
-    found = _read_object(path)
+    found = read_object(path)
     merged = dict(wanted.description)
     for key, value in found.items():
         ours_before = base.description.get(key)
@@ -144,7 +179,7 @@ def _write_description(path: Path, wanted: Base, base: Base) -> None:
             merged[key] = value
         elif key in merged and value not in (merged[key], ours_before):
             log.warning("%s: %s was edited; the configuration says otherwise, and wins", path, key)
-    _write_changed(path, found, merged)
+    _write_object(path, found, merged)
 
 
 def _list(value: Json) -> list[Json]:
@@ -158,113 +193,102 @@ def _is_ours(entry: Json) -> bool:
 # ------------------------------------------------------------------------------------------ participants.tsv
 
 
-def _participants(sessions: Iterable[PlacedSession]) -> dict[str, dict[str, str]]:
-    """participant_id -> age and sex, over all sessions of each."""
-    facts: dict[str, list[Mapping[str, Json]]] = {}
-    for session in sessions:
-        facts.setdefault(f"sub-{session.subject}", []).append(session.participant)
-    return {name: {"age": _age(told), "sex": _sex(told, name)} for name, told in sorted(facts.items())}
+def _participant(name: str, sessions: Sequence[PlacedSession], told: Told) -> dict[str, str]:
+    """Of its sessions in time order the first that says it; what a person tells wins."""
+    facts = [session.participant for session in sessions]
+    ages = [age for each in facts if (age := _age(each)) != "n/a"]
+    sexes = [str(each["sex"]) for each in facts if each.get("sex")]
+    if len(set(sexes)) > 1 and "sex" not in told.participants.get(name, {}):
+        listed = ", ".join(sorted(set(sexes)))
+        log.warning(
+            "%s: sex differs between sessions (%s); the first counts: is it one person?", name, listed
+        )
+    row = {"age": next(iter(ages), "n/a"), "sex": next(iter(sexes), "n/a")}
+    for column in told.columns:
+        row.setdefault(column, "n/a")
+    return row | {column: cell for column, cell in told.participants.get(name, {}).items() if cell}
 
 
-def _age(told: Iterable[Mapping[str, Json]]) -> str:
-    ages = [age for facts in told if isinstance(age := facts.get("age"), int | float)]
-    return str(min(*ages, OLDEST_AGE_YEARS)) if ages else "n/a"
+def _age(facts: Mapping[str, Json]) -> str:
+    age = facts.get("age")
+    return str(min(age, OLDEST_AGE_YEARS)) if isinstance(age, int | float) else "n/a"
 
 
-def _sex(told: Iterable[Mapping[str, Json]], name: str) -> str:
-    sexes = sorted({str(facts["sex"]) for facts in told if facts.get("sex")})
-    if len(sexes) > 1:
-        log.warning("%s: sex differs between sessions (%s); written as n/a", name, ", ".join(sexes))
-    return sexes[0] if len(sexes) == 1 else "n/a"
+def _write_participants(bids: Path, wanted: Base, base: Base) -> None:
+    path = bids / "participants.tsv"
+    found = read_rows(path, PARTICIPANT, "participant", prefix="sub-")
+    rows, columns = (wanted.participants, base.participants), (wanted.columns, base.columns)
+    _write_table(path, PARTICIPANT, found, rows, columns)
 
 
-def _write_participants(path: Path, wanted: Base, base: Base) -> list[str]:
-    """Merge the table with what people made of it; returns its columns."""
-    found = _read_participants(path)
-    if found is None:
-        rows, columns = dict(wanted.participants), ["participant_id", *COLUMNS]
-    else:
-        there = next(iter(found.values()), {})
-        # a column of ours that is gone was deleted by a person
-        columns = [
-            "participant_id",
-            *there,
-            *(name for name in COLUMNS if name not in {**there, **base.columns}),
-        ]
-        rows = _merged_rows(found, wanted.participants, base.participants)
-    table = [{"participant_id": name} | _filled(row) for name, row in sorted(rows.items())]
-    write_tsv(path, columns, table)
-    return columns
+def _write_table(
+    path: Path,
+    key: str,
+    found: Rows | None,
+    rows: tuple[Rows, Rows],
+    columns: tuple[Mapping[str, Json], Mapping[str, Json]],
+) -> None:
+    """Merge a table and its description with what people made of them. Ours: of now, and of the last time."""
+    names, merged = merged_table(found, *rows, ours=columns[0], ours_before=columns[1])
+    _write_changed(path, tsv_text([key, *names], ({key: name} | merged[name] for name in sorted(merged))))
+    about = path.with_suffix(".json")
+    described = read_object(about)
+    ours = {name: text for name, text in columns[0].items() if name in names}
+    _write_object(about, described, merged_descriptions(described, ours, columns[1]))
 
 
-def _filled(row: Mapping[str, str]) -> dict[str, str]:
-    return {column: value or "n/a" for column, value in row.items()}
+# ---------------------------------------------------------------------------------------------- sessions.tsv
 
 
-def _merged_rows(
-    found: Mapping[str, Mapping[str, str]],
-    wanted: Mapping[str, Mapping[str, str]],
-    base: Mapping[str, Mapping[str, str]],
-) -> dict[str, dict[str, str]]:
-    merged: dict[str, dict[str, str]] = {}
-    for name in [*found, *(name for name in wanted if name not in found)]:
-        theirs, before = found.get(name, {}), base.get(name, {})
-        if name in wanted:
-            ours = {
-                key: _merged_cell(theirs.get(key), before.get(key), new) for key, new in wanted[name].items()
-            }
-            merged[name] = {**theirs, **ours}
-        elif _is_untouched(theirs, before):
-            log.info("participants.tsv: %s has no session any more, its row is removed", name)
-        else:
-            merged[name] = dict(theirs)
-    return merged
-
-
-def _merged_cell(theirs: str | None, before: str | None, new: str) -> str:
-    """What a person wrote stays; what we wrote the last time may change."""
-    if theirs is None or theirs == before:
-        return new
-    if theirs in _UNKNOWN and before in (None, *_UNKNOWN):
-        return new
-    return theirs
-
-
-def _is_untouched(theirs: Mapping[str, str], before: Mapping[str, str]) -> bool:
-    """Whether a row is ours alone: every cell as we wrote it, and nothing in the columns of others."""
-    return bool(before) and all(before.get(key, "n/a") == (cell or "n/a") for key, cell in theirs.items())
-
-
-def _read_participants(path: Path) -> dict[str, dict[str, str]] | None:
-    """participant_id -> the other columns; None if there is no table or an empty file."""
-    hint = "Repair it, or delete it to have it written anew"
-    try:
-        table = read_tsv(path)
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError:
-        raise DatasetError("is not UTF-8 text", where=str(path), hint=hint) from None
-    rows: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(table, start=2):
-        name = row.pop("participant_id", "")
-        if not name.startswith("sub-") or name in rows:
-            what = f"line {number} names no participant" if name not in rows else f"{name} stands there twice"
-            raise DatasetError(what, where=str(path), hint=hint)
-        rows[name] = row
-    return rows or None
-
-
-def _write_columns(path: Path, columns: Iterable[str], base: Base) -> None:
-    """Describe our columns, unless a person described them better or deleted the description."""
-    found = _read_object(path)
-    ours = {name: text for name, text in COLUMNS.items() if name in columns}
-    kept = {name: text for name, text in found.items() if text != base.columns.get(name)}
-    new = {
-        name: text
-        for name, text in ours.items()
-        if name not in kept and (name in found or not found or name not in base.columns)
+def _session_rows(sessions: Iterable[PlacedSession]) -> dict[str, dict[str, str]]:
+    """session_id -> cells; nothing of a subject without sessions."""
+    return {
+        f"ses-{one.session}": {"acq_time": _first_time(one) or "n/a", "age": _age(one.participant)}
+        for one in sessions
+        if one.session
     }
-    _write_changed(path, found, new | kept)
+
+
+def _first_time(session: PlacedSession) -> str:
+    """When it began, unless all sessions are said to begin on one day."""
+    return "" if session.dates.startswith(DAY_ONE) else session.acq_time
+
+
+def _session_columns(sessions: Iterable[PlacedSession]) -> dict[str, Json]:
+    policies = sorted({one.dates.partition(" ")[0] for one in sessions if one.session and _first_time(one)})
+    about = " ".join(["Start of the first acquisition.", *(ABOUT[one] for one in policies if one in ABOUT)])
+    return {"acq_time": {"Description": about}, "age": _SESSION_AGE}
+
+
+def _warn_of_mixed_dates(name: str, sessions: Sequence[PlacedSession]) -> None:
+    if len({session.dates for session in sessions}) > 1:
+        what = "dates of its sessions are hidden in different ways, so that intervals between them are wrong"
+        log.warning("%s: %s; run `snakemake --forcerun place`", name, what)
+
+
+def _write_sessions(bids: Path, wanted: Base, base: Base) -> list[str]:
+    """The table of each subject with sessions; returns paths in the dataset. Those of subjects gone go."""
+    written = []
+    for name in sorted({*wanted.sessions, *base.sessions}):
+        path = bids / name / f"{name}_sessions.tsv"
+        ours, before = wanted.sessions.get(name, {}), base.sessions.get(name, {})
+        found = read_rows(path, SESSION, "session", prefix="ses-")
+        if not ours and _is_gone(path, found, before):
+            continue
+        columns = (wanted.session_columns, base.session_columns)
+        _write_table(path, SESSION, found, (ours, before), columns)
+        written += [path.relative_to(bids).as_posix()]
+    return [name for path in written for name in (path, path.removesuffix(".tsv") + ".json")]
+
+
+def _is_gone(path: Path, found: Rows | None, before: Rows) -> bool:
+    """Whether the table of a subject without sessions is not there, or was ours alone and is removed now."""
+    if found and not all(is_untouched(cells, before.get(name, {})) for name, cells in found.items()):
+        return False
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    _remove_if_empty(path.parent)
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------- files
@@ -272,22 +296,25 @@ def _write_columns(path: Path, columns: Iterable[str], base: Base) -> None:
 
 def _remove_empty_subjects(bids: Path) -> None:
     """Folders that renamed sessions left; a session cannot know whether another one is about to use it."""
-    for folder in bids.glob("sub-*"):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    for root in (bids / SOURCEDATA, bids):
+        for folder in root.glob("sub-*"):
+            _remove_if_empty(folder)
+    _remove_if_empty(bids / SOURCEDATA)
 
 
-def _read_object(path: Path) -> dict[str, Json]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
-    except FileNotFoundError:
-        return {}
-    except msgspec.DecodeError as error:
-        hint = "Repair it, or delete it to have it written anew"
-        raise DatasetError(f"is no JSON object: {error}", where=str(path), hint=hint) from None
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder if there is one with nothing in it."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
-def _write_changed(path: Path, found: Mapping[str, Json], merged: Mapping[str, Json]) -> None:
+def _write_changed(path: Path, text: str) -> None:
+    """Write a file unless it says the same already."""
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_text(path, text)
+
+
+def _write_object(path: Path, found: Mapping[str, Json], merged: Mapping[str, Json]) -> None:
     if dict(found) != dict(merged) or not path.exists():
         write_json(path, merged)
 

@@ -115,13 +115,18 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 def write_tsv(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, mode: int = 0o644
 ) -> None:
-    """Write a tab-separated table; None becomes "n/a" as BIDS wants; tabs and newlines become spaces."""
+    """Write a tab-separated table, atomically; its text is ``tsv_text``."""
+    write_text(path, tsv_text(columns, rows), mode=mode)
+
+
+def tsv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A tab-separated table; None becomes "n/a" as BIDS wants; tabs and newlines become spaces."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row.get(column)) for column in columns])
-    write_text(path, text.getvalue(), mode=mode)
+    return text.getvalue()
 
 
 def _cell(value: object) -> str:

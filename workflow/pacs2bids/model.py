@@ -556,15 +556,25 @@ class StudyRow(Struct, frozen=True, kw_only=True):
 
 
 class PlacedSession(Struct, frozen=True, kw_only=True):
-    """``placed.json``: the files one session put into the dataset, path in the dataset -> SHA-256."""
+    """``placed.json``: the files one session put into the dataset, path in the dataset -> SHA-256.
+
+    ``tables``: files besides that people may edit. ``volumes``: path in the dataset without extension ->
+    "<StudyInstanceUID>/<stack_id>". ``participant``: age in years and sex. ``absent``: planned name -> why
+    its volume is not there. ``begun``: when its first series began, ISO 8601; ``acq_time``: the same as the
+    dataset tells it; ``dates``: how they are hidden (``dates.Hide.name``).
+    """
 
     session_key: str
     subject: str
     session: str
     files: dict[str, str]
-    volumes: dict[str, str]  # path in the dataset without extension -> "<StudyInstanceUID>/<stack_id>"
-    participant: dict[str, Json] = field(default_factory=dict)  # age, sex: what participants.tsv needs
-    absent: dict[str, str] = field(default_factory=dict)  # planned name -> why its volume is not there
+    volumes: dict[str, str]
+    tables: tuple[str, ...] = ()
+    participant: dict[str, Json] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    begun: str = ""
+    acq_time: str = ""
+    dates: str = ""
 
 
 class Finding(Struct, frozen=True, kw_only=True):

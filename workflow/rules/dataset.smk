@@ -5,8 +5,17 @@ localrules:
     dataset,
 
 
+def told_of_participants():
+    """The table of participants that the configuration names, and its description if there is one."""
+    if CONFIG.participants is None:
+        return []
+    about = CONFIG.participants.with_suffix(".json")
+    return [CONFIG.participants, *([about] if about.exists() else [])]
+
+
 rule dataset:
     input:
+        told_of_participants(),
         of_each_session(str(WORK / "sessions/{session}/placed.json")),
     output:
         WORK / "dataset.json",

@@ -12,8 +12,9 @@ rule place:
     params:
         version=NAMING,
         bids=BIDS,
+        dates=CONFIG.dates,
         studies=WORK / "studies",
         folder=lambda wildcards: WORK / "sessions" / wildcards.session,
     shell:
         "{PACS2BIDS} place --session-dir {params.folder:q} --studies-dir {params.studies:q}"
-        " --bids {params.bids:q} --log {log:q}"
+        " --bids {params.bids:q} --dates {params.dates} --log {log:q}"

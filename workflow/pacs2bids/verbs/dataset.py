@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pacs2bids.config import Config, DatasetInfo, load_config
-from pacs2bids.dataset import write_dataset
+from pacs2bids.config import Config, DatasetInfo, SourceDataset, load_config
+from pacs2bids.dataset import PARTICIPANT, Told, write_dataset
+from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import remove_unfinished
-from pacs2bids.model import DatasetError, Json, PlacedSession
+from pacs2bids.model import ConfigError, DatasetError, Json, PlacedSession
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
 from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
@@ -29,9 +31,7 @@ def run(arguments: argparse.Namespace) -> str:
     config = load_config(arguments.config)
     paths = placed_paths(arguments)
     placed = read_placed(paths, partial=arguments.partial)
-    record = write_dataset(
-        bids=arguments.bids, out=arguments.out, placed=placed, description=_description(config.dataset)
-    )
+    record = write_dataset(bids=arguments.bids, out=arguments.out, placed=placed, told=_told(config))
     _require_names(paths, placed, config)
     participants = counted(len(record.participants), "participant")
     return f"dataset: {participants}, {counted(len(record.sessions), 'session')}"
@@ -48,6 +48,28 @@ def _require_names(paths: Sequence[Path], placed: Sequence[PlacedSession], confi
     raise DatasetError(what, where=f"the heuristic {config.heuristic}", hint=hint)
 
 
+def _told(config: Config) -> Told:
+    """Raises ConfigError if the table of participants is none."""
+    rows, columns = {}, dict[str, Json]()
+    if config.participants is not None:
+        try:
+            found = read_rows(config.participants, PARTICIPANT, "participant") or {}
+            described = read_object(config.participants.with_suffix(".json"))
+        except DatasetError as error:
+            raise ConfigError(error.what, where=error.where, hint="Repair it") from None
+        rows = {f"sub-{name.removeprefix('sub-')}": cells for name, cells in found.items()}
+        names = dict.fromkeys(name for cells in rows.values() for name in cells)
+        columns = {name: described.get(name, {"Description": name}) for name in names}
+    description = _description(config.dataset)
+    return Told(description=description, participants=rows, columns=columns, container=_container())
+
+
+def _container() -> dict[str, Json]:
+    """What Apptainer tells of its image (its user guide, "Environment and Metadata")."""
+    image = os.environ.get("APPTAINER_NAME") or os.environ.get("SINGULARITY_NAME")
+    return {"Type": "apptainer", "Tag": image} if image else {}
+
+
 def _description(info: DatasetInfo) -> dict[str, Json]:
     """The fields of dataset_description.json that a person told, under their names in BIDS."""
     fields: dict[str, Json] = {
@@ -60,5 +82,11 @@ def _description(info: DatasetInfo) -> dict[str, Json]:
         "EthicsApprovals": list(info.ethics_approvals),
         "ReferencesAndLinks": list(info.references_and_links),
         "DatasetDOI": info.doi,
+        "SourceDatasets": [_source(source) for source in info.source_datasets],
     }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _source(source: SourceDataset) -> Json:
+    fields: dict[str, Json] = {"URL": source.url, "DOI": source.doi, "Version": source.version}
     return {key: value for key, value in fields.items() if value}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pacs2bids.dates import POLICIES, SHIFT, Hide, read_key
 from pacs2bids.files import read_record, remove_unfinished
 from pacs2bids.model import Manifest, SeriesInfo, StudyIndex
-from pacs2bids.place import StudyVolumes, changes, owned_files, participant_facts, place_session
+from pacs2bids.owned import changes, owned_files
+from pacs2bids.place import StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
 
@@ -19,6 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--studies-dir", type=Path, required=True, help="folder of the studies, one a UID")
     parser.add_argument("--bids", type=Path, required=True, help="root of the BIDS dataset")
+    parser.add_argument("--dates", choices=POLICIES, default=SHIFT, help="how dates are hidden (shift)")
+    parser.add_argument(
+        "--dates-key",
+        type=Path,
+        metavar="FILE",
+        help="secret key of --dates shift (dates.key in the workdir)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -40,10 +49,19 @@ def run(arguments: argparse.Namespace) -> str:
         rows=rows,
         studies=studies,
         participant=participant_facts(sorted(series, key=lambda entry: entry.acquired or "~")),
+        hide=_hide(arguments),
     )
+    files = len(placed.files) + len(placed.tables)
     told = [
-        f"{counted(len(placed.volumes), 'volume')} in {counted(len(placed.files), 'file')}",
+        f"{counted(len(placed.volumes), 'volume')} in {counted(files, 'file')}",
         changes(before, owned_files(arguments.session_dir)),
         f"{len(placed.absent)} absent" if placed.absent else "",
     ]
     return f"{placed.session_key}: {', '.join(part for part in told if part)}"
+
+
+def _hide(arguments: argparse.Namespace) -> Hide:
+    if arguments.dates != SHIFT:
+        return Hide(policy=arguments.dates)
+    workdir = arguments.session_dir.resolve().parent.parent
+    return Hide(policy=SHIFT, key=read_key(arguments.dates_key or workdir / "dates.key"))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pacs2bids.model import ConfigError
-from pacs2bids.place import Remains, remains_of, remove_remains
+from pacs2bids.owned import Remains, remains_of, remove_remains
 from pacs2bids.text import counted
 from pacs2bids.verbs._placed import session_keys
 

@@ -1,0 +1,304 @@
+"""Which files of the dataset are a session's: it replaces and removes these, and never another.
+
+The session's ``owned.json`` lists every file that it may have put into the dataset. It is written *before*
+the first file is placed (with the old and the new names together) and again after the last one, so a killed
+run leaves no file that the next one does not know, whatever the plan says by then. It is kept apart from
+``placed.json`` because a workflow engine deletes the outputs of a job that it starts again. A file that
+nobody of ours placed, or that was changed since, is never overwritten and never removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from pacs2bids.files import (
+    flush_to_disk,
+    link_or_copy,
+    private_folder,
+    read_record,
+    sha256,
+    write_bytes,
+    write_record,
+)
+from pacs2bids.model import DatasetError
+from pacs2bids.text import counted
+
+log = logging.getLogger("pacs2bids.place")
+
+SOURCEDATA = "sourcedata"  # BIDS, "Source vs. raw vs. derived data": where files before conversion lie
+
+# tables that we begin and people fill in: what happened in the scanner room no header tells
+SKELETONS = "_events.tsv"
+
+_SESSION_KEY = re.compile(r"sub-(?P<subject>[0-9A-Za-z+]+)(?:_ses-(?P<session>[0-9A-Za-z+]+))?")
+_LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.[^.]+\.part")  # the temporary names of ``files``
+
+
+class Kind(Enum):
+    """What may become of a file that we placed. The value: its mode."""
+
+    OURS = 0o444  # edits belong into the heuristic
+    MERGED = 0o644  # a table: whoever makes its content has put the edits of people into it
+    SKELETON = 0o664  # for people to fill in: from their first edit on it is theirs
+    PRIVATE = 0o400  # DICOM files, which hold identities
+
+
+EDITABLE = (Kind.MERGED, Kind.SKELETON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One file to be: an existing file to link, or else the content to write.
+
+    ``path``: in the dataset. ``digest``: SHA-256, hexadecimal.
+    """
+
+    path: str
+    digest: str
+    source: Path | None = None
+    content: bytes = b""
+    kind: Kind = Kind.OURS
+
+
+def text_item(path: str, text: str, *, kind: Kind = Kind.OURS) -> Item:
+    """A file of UTF-8 text."""
+    content = text.encode()
+    return Item(path=path, digest=hashlib.sha256(content).hexdigest(), content=content, kind=kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """``owned.json``: path in the dataset -> SHA-256 of the contents that this session may have put there."""
+
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What a session that is no longer wanted left in the dataset: paths there.
+
+    ``ours``: as we placed them. ``others``: changed since, or put there by others; never to be removed.
+    """
+
+    session_dir: Path
+    ours: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def session_labels(session_key: str) -> tuple[str, str]:
+    """The subject's and the session's label (or "") of "sub-01_ses-a".
+
+    Raises DatasetError if it is no such key.
+    """
+    match = _SESSION_KEY.fullmatch(session_key)
+    if match is None:
+        hint = 'The folder of a session is called "sub-<label>" or "sub-<label>_ses-<label>"'
+        raise DatasetError("is no session's name", where=session_key, hint=hint)
+    return match["subject"], match["session"] or ""
+
+
+def owned_files(session_dir: Path) -> dict[str, tuple[str, ...]]:
+    """What the session may have put into the dataset, as ``Owned.files``; empty if it never did."""
+    record = session_dir / "owned.json"
+    return read_record(record, Owned).files if record.exists() else {}
+
+
+def changes(before: Mapping[str, Collection[str]], after: Mapping[str, Collection[str]]) -> str:
+    """What became of the volumes that a session had, as in "2 renamed, 1 added"; "" if it had none.
+
+    Both map paths in the dataset to digests, as ``Owned.files``. A volume whose content stands under a new
+    name was renamed.
+    """
+    if not before:
+        return ""
+    old, new = ({path for path in files if path.endswith(".nii.gz")} for files in (before, after))
+    gone = Counter(digest for path in old - new for digest in before[path])
+    came = Counter(digest for path in new - old for digest in after[path])
+    renamed = (gone & came).total()
+    counts = {
+        "renamed": renamed,
+        "added": len(new - old) - renamed,
+        "removed": max(len(old - new) - renamed, 0),
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    updated = sum(tuple(before[path]) != tuple(after[path]) for path in before.keys() & after.keys())
+    if not told and updated:
+        told = [f"{counted(updated, 'file')} updated"]
+    return ", ".join(told) or "unchanged"
+
+
+# ------------------------------------------------------------------------------------------------ placing
+
+
+def without_theirs(session_dir: Path, bids: Path, items: Iterable[Item]) -> list[Item]:
+    """Those items that are not begun by us and gone on with by people, nor there before us."""
+    before = _still_ours(session_dir, bids)
+    return [item for item in items if not _is_theirs(item, bids, before)]
+
+
+def make_it_so(session_dir: Path, bids: Path, items: Sequence[Item]) -> None:
+    """Have the session's part of the dataset hold these files and no others of ours.
+
+    ``items``: what ``without_theirs`` left. Skeletons that people filled in are not ours any more.
+    Raises DatasetError, before anything is written, if a file that is not ours is in the way.
+    """
+    record = session_dir / "owned.json"
+    before = _still_ours(session_dir, bids)
+    after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
+    stale = sorted(before.keys() - after.keys())
+    todo = [item for item in items if not _is_there(item, bids, before)]
+    _refuse_foreign(todo, stale, items, bids, before)
+    either = {path: (*before.get(path, ()), *after.get(path, ())) for path in sorted({*before, *after})}
+    write_record(record, Owned(files=either))
+    _put(todo, bids)
+    for item in items:
+        _protect(bids / item.path, item.kind)
+    _clean(stale, either, bids, _grounds(session_dir, bids))
+    write_record(record, Owned(files=after))
+
+
+def _still_ours(session_dir: Path, bids: Path) -> dict[str, tuple[str, ...]]:
+    """What the session owns, without the tables begun by us that people went on with."""
+    owned = owned_files(session_dir)
+    return {path: digests for path, digests in owned.items() if not _is_filled_in(bids / path, digests)}
+
+
+def _is_filled_in(target: Path, digests: Collection[str]) -> bool:
+    return target.name.endswith(SKELETONS) and target.is_file() and sha256(target) not in digests
+
+
+def _is_theirs(item: Item, bids: Path, before: Collection[str]) -> bool:
+    """Whether the table that we would begin is there already, and not ours."""
+    return item.kind is Kind.SKELETON and item.path not in before and os.path.lexists(bids / item.path)
+
+
+def _is_there(item: Item, bids: Path, before: Mapping[str, object]) -> bool:
+    target = bids / item.path
+    if not target.is_file() or target.is_symlink():
+        return False
+    if item.source is None:
+        return target.read_bytes() == item.content
+    there, source = target.stat(), item.source.stat()
+    # a copy to another file system keeps size and time of its source
+    is_copy = item.path in before and (there.st_size, there.st_mtime_ns) == (
+        source.st_size,
+        source.st_mtime_ns,
+    )
+    return is_copy or os.path.samestat(there, source)
+
+
+def _refuse_foreign(
+    todo: Iterable[Item],
+    stale: Iterable[str],
+    items: Sequence[Item],
+    bids: Path,
+    before: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Raise DatasetError if a file that we would replace or remove has a content that we never put there."""
+    merged = {item.path for item in todo if item.kind is Kind.MERGED and item.path in before}
+    paths = [path for path in (*(item.path for item in todo), *stale) if path not in merged]
+    known_files = {_identity(item.source) for item in items if item.source}
+    wanted = {item.path: item.digest for item in items}
+    foreign = []
+    for path in paths:
+        target = bids / path
+        if not os.path.lexists(target) or (target.is_file() and _identity(target) in known_files):
+            continue
+        known = {*before.get(path, ()), wanted.get(path)}
+        if not target.is_file() or sha256(target) not in known:
+            foreign.append(path)
+    if foreign:
+        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        owned = foreign[0] in before
+        what = "was changed since it was placed" if owned else "exists, and this session did not place it"
+        hint = "Move it out of the dataset to have it placed anew"
+        raise DatasetError(f"{what}{more}", where=str(bids / foreign[0]), hint=hint)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _put(items: Iterable[Item], bids: Path) -> None:
+    """Link or write; what was written is on the disk before a record says that it is there."""
+    written = []
+    for item in items:
+        target = bids / item.path
+        if item.kind is Kind.PRIVATE:
+            private_folder(target.parent)
+        if item.source is not None:
+            link_or_copy(item.source, target)
+        else:
+            write_bytes(target, item.content, mode=item.kind.value, flushed=False)
+            written.append(target)
+    flush_to_disk(written)
+
+
+def _protect(target: Path, kind: Kind) -> None:
+    if target.stat().st_mode & 0o777 != kind.value:
+        target.chmod(kind.value)
+
+
+def _grounds(session_dir: Path, bids: Path) -> set[Path]:
+    """Folders that stay, empty or not: another session may be about to use them. ``dataset`` removes them."""
+    subject, session = session_labels(session_dir.name)
+    roots = {bids, bids / SOURCEDATA}
+    return {root / f"sub-{subject}" for root in roots} if session else roots
+
+
+def _clean(stale: Sequence[str], names: Collection[str], bids: Path, grounds: Collection[Path]) -> None:
+    """Remove what is ours and no longer planned: files, temporary files of killed runs, empty folders."""
+    for folder in {(bids / name).parent for name in names}:
+        for part in folder.glob(".*.part"):
+            match = _LEFT_BEHIND.fullmatch(part.name)
+            if match and (folder / match["name"]).relative_to(bids).as_posix() in names:
+                part.unlink(missing_ok=True)
+    for path in stale:
+        (bids / path).unlink(missing_ok=True)
+        log.info("%s: removed, it is no longer planned", path)
+    for folder in {(bids / path).parent for path in stale}:
+        _remove_empty(folder, grounds)
+
+
+def _remove_empty(folder: Path, grounds: Collection[Path]) -> None:
+    while folder not in grounds:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:  # not empty
+            return
+        folder = folder.parent
+
+
+# ------------------------------------------------------------------------------------- sessions that are gone
+
+
+def remains_of(session_dir: Path, bids: Path) -> Remains:
+    """Look for what the session left. Raises DatasetError if the folder's name is none of a session."""
+    subject, session = session_labels(session_dir.name)
+    folder = bids / f"sub-{subject}" / (f"ses-{session}" if session else "")
+    owned = owned_files(session_dir)
+    present = {path: bids / path for path in owned if (bids / path).is_file()}
+    ours = {path for path, file in present.items() if sha256(file) in owned[path]}
+    inside = (path for path in folder.rglob("*") if not path.is_dir())
+    if not session:  # the folders of sessions beside it are not its own
+        inside = (path for path in inside if not path.relative_to(folder).parts[0].startswith("ses-"))
+    known = {path.relative_to(bids).as_posix() for path in inside} | present.keys()
+    return Remains(session_dir=session_dir, ours=tuple(sorted(ours)), others=tuple(sorted(known - ours)))
+
+
+def remove_remains(remains: Remains, bids: Path) -> None:
+    """Remove the files that are ours, folders that are empty then, and the session's own folder."""
+    _clean(remains.ours, remains.ours, bids, {bids, bids / SOURCEDATA})
+    shutil.rmtree(remains.session_dir)

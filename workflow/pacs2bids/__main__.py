@@ -32,6 +32,7 @@ VERBS = {
     "reconstruct": "turn the stacks of a study into NIfTI volumes with sidecars",
     "opinion": "compare the volumes of a study with those that dcm2niix makes of the same files",
     "plan": "ask the heuristic for the BIDS names of one session",
+    "lint": "find mistakes in heuristics, without data",
     "place": "put the volumes of one session into the BIDS tree",
     "dataset": "write the top-level files of the dataset",
     "check": "validate the dataset",

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 
 from pacs2bids.bids import BidsName, FileRule, label_problem, vocabulary
+from pacs2bids.dialects.problem import AUTOMATIC, PAIRED, Problem, meant
 from pacs2bids.dialects.rules import conditions
 from pacs2bids.dialects.rules.conditions import Condition, Test
 from pacs2bids.dialects.rules.facts import FACTS, SIDECAR
-from pacs2bids.dialects.rules.records import Problem, Rule, RulesFile, Target
+from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
 from pacs2bids.model import HeuristicError, Json
 from pacs2bids.yaml_text import NoYamlError, compose
 
@@ -42,11 +42,6 @@ OPERATORS = ("is", "regex", *LIMITS, "list", "any", "all", "not")
 COMBINERS = ("any", "all", "not")
 RUNS = {"when_several": "several", "always": "always", "as_written": "written"}
 DEPTH = 20  # of conditions in conditions; YAML can make endless ones
-
-# the plan puts these in by itself where BIDS wants them, or says that it cannot
-AUTOMATIC = frozenset(("sub", "ses", "echo", "part", "inv", "dir", "flip", "mt"))
-# stands for two suffixes: a series with two echoes gets both (naming)
-PAIRED = {("fmap", "phase"): "phase1"}
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")
@@ -117,15 +112,6 @@ class _Entry:
     key: str
     line: int
     node: yaml.Node
-
-
-def meant(word: str, allowed: Iterable[str]) -> str:
-    """A hint for a misspelt word: the closest of those allowed, or all of them."""
-    words = list(allowed)
-    by_lower = {one.lower(): one for one in words}
-    close = get_close_matches(word.lower(), by_lower, n=1)
-    listed = f"Allowed: {', '.join(words)}"
-    return f"Did you mean {by_lower[close[0]]!r}? {listed}" if close else listed
 
 
 # --------------------------------------------------------------------------------------------- the reader

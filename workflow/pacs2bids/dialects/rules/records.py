@@ -58,17 +58,3 @@ class RulesFile:
     def origin(self, rule: Rule) -> str:
         """Like "mine.yaml, line 12 (T1w)"."""
         return f"{self.path.name}, line {rule.line}" + (f" ({rule.name})" if rule.name else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """What is wrong, where, and what to do. ``is_error``: the file cannot be used as it is."""
-
-    line: int
-    what: str
-    hint: str = ""
-    is_error: bool = True
-
-    def __str__(self) -> str:
-        stop = "" if self.what.endswith(("?", ".")) else "."
-        return f"line {self.line}: {self.what}" + (f"{stop} {self.hint}" if self.hint else "")

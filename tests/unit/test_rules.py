@@ -492,6 +492,24 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ask(tmp_path / "none.yaml", [], subject="01", session="")
 
 
+def test_in_an_exclusive_file_what_several_rules_fit_gets_no_name(tmp_path: Path) -> None:
+    text = """exclusive: true
+rules:
+  - {name: one, match: {protocol_name: "*T1*"}, datatype: anat, suffix: T1w}
+  - {name: two, match: {protocol_name: "*mprage*"}, datatype: anat, suffix: T2w}
+"""
+    index = session(series(1, "T1"), series(2, "T1 mprage"))
+    exclusive = file_of(tmp_path, text)
+    said = planned(exclusive, index)
+    assert said["001-1"] == "T1w"
+    assert said["002-1"] == (
+        "2 rules fit, of a file that is exclusive: mine.yaml, line 3 (one); mine.yaml, line 4 (two)"
+    )
+    (_, both) = series_of(index)
+    tried = rules.explain(exclusive, [index], subject="01", session="a", series=both)
+    assert [one.took for one in tried] == [True, True]
+
+
 # ------------------------------------------------------------------------------------------- the schema
 
 

@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from pacs2bids import __version__
 from pacs2bids.ending import Ending
@@ -31,6 +32,7 @@ VERBS = {
     "index": "read every header of a study; sort instances into series and stacks",
     "reconstruct": "turn the stacks of a study into NIfTI volumes with sidecars",
     "opinion": "compare the volumes of a study with those that dcm2niix makes of the same files",
+    "import-heuristic": "turn a configuration of dcm2bids, or a bidsmap of BIDScoin, into rules",
     "plan": "ask the heuristic for the BIDS names of one session",
     "lint": "find mistakes in heuristics, without data",
     "place": "put the volumes of one session into the BIDS tree",
@@ -91,7 +93,7 @@ def _run(words: Sequence[str]) -> str:
     if not arguments.verb:
         parser.print_help()
         raise SystemExit(2)
-    result: str = importlib.import_module(f"pacs2bids.verbs.{arguments.verb}").run(arguments)
+    result: str = _module(arguments.verb).run(arguments)
     return result
 
 
@@ -106,8 +108,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         sub.add_argument("--verbose", "-v", action="store_true", help="say on standard error what is done")
         sub.add_argument("--debug", action="store_true", help="show the traceback of a failure")
         if verb == asked:
-            importlib.import_module(f"pacs2bids.verbs.{verb}").configure(sub)
+            _module(verb).configure(sub)
     return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"pacs2bids.verbs.{verb.replace('-', '_')}")
 
 
 def _log_to(path: Path | None, *, verbose: bool) -> None:

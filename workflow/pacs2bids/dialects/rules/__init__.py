@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -49,6 +50,7 @@ def explain(
 ) -> tuple[Tried, ...]:
     """What became of a series at each rule, in their order, up to the one that took the last of its volumes.
 
+    Of a file that is exclusive, at all of them.
     Where a series has several volumes, a rule is told by the one that came nearest. Raises HeuristicError as
     ``ask`` does.
     """
@@ -68,7 +70,7 @@ def explain(
                 failed=nearest.failed + which if nearest.failed else "",
             )
         )
-        left = [one for verdict, one in verdicts if not verdict.holds]
+        left = [one for verdict, one in verdicts if rules.is_exclusive or not verdict.holds]
         if not left:
             break
     return tuple(tried)
@@ -100,9 +102,9 @@ def _answers(rules: RulesFile, series: Series, folder: str) -> Iterator[Answer |
     groups: list[tuple[Answer | Unanswered, list[Stack]]] = []
     for stack in series.stacks or (None,):
         taken = _take(rules, series, stack)
-        if taken is None:
+        if not taken:
             continue
-        said = _say(rules, series, taken, folder)
+        said = _say(rules, series, taken[0], folder) if len(taken) == 1 else _several(rules, series, taken)
         group = next((stacks for other, stacks in groups if other == said), None)
         if group is None:
             groups.append((said, group := []))
@@ -111,13 +113,12 @@ def _answers(rules: RulesFile, series: Series, folder: str) -> Iterator[Answer |
         yield from _narrowed(said, series, stacks)
 
 
-def _take(rules: RulesFile, series: Series, stack: Stack | None) -> _Taken | None:
+def _take(rules: RulesFile, series: Series, stack: Stack | None) -> list[_Taken]:
+    """The first rule that fits, or, in a file that is exclusive, all that do."""
     lookup = _lookup(series, stack)
-    for rule in rules.rules:
-        verdict = rule.condition(lookup)
-        if verdict.holds:
-            return _Taken(rule=rule, stack=stack, caught=verdict.caught)
-    return None
+    verdicts = ((rule, rule.condition(lookup)) for rule in rules.rules)
+    fits = (_Taken(rule=rule, stack=stack, caught=one.caught) for rule, one in verdicts if one.holds)
+    return list(fits if rules.is_exclusive else islice(fits, 1))
 
 
 def _lookup(series: Series, stack: Stack | None) -> Lookup:
@@ -142,6 +143,13 @@ def _say(rules: RulesFile, series: Series, taken: _Taken, folder: str) -> Answer
     except _UntoldError as error:
         reason = f"its name needs {{{error}}}, which its header does not tell"
         return _unanswered(series, reason, origin, is_meant=False)
+
+
+def _several(rules: RulesFile, series: Series, taken: Sequence[_Taken]) -> Unanswered:
+    """What an exclusive file says of a volume that several of its rules fit."""
+    fits = "; ".join(rules.origin(one.rule) for one in taken)
+    reason = f"{len(taken)} rules fit, of a file that is exclusive: {fits}"
+    return _unanswered(series, reason, rules.origin(taken[0].rule), is_meant=False)
 
 
 def _answer(target: Target, series: Series, origin: str, folder: str, word: Callable[[str], str]) -> Answer:

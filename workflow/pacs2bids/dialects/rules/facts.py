@@ -57,6 +57,11 @@ def _image_type(series: Series, stack: Stack | None) -> Json:
     return list(found) or None
 
 
+def _image_type_words(series: Series, stack: Stack | None) -> Json:
+    found = _image_type(series, stack)
+    return [word for one in found for word in str(one).split("_")] if isinstance(found, list) else None
+
+
 def _flip_angle_deg(facts: StackFacts) -> Json:
     return facts.flip_angle_deg
 
@@ -80,6 +85,11 @@ FACTS: dict[str, Fact] = {
     "is_motion_corrected": _info("ImageType holds MOCO", "flag", lambda one: one.is_motion_corrected),
     # of the volume, or of the series where it has none
     "image_type": Fact(kind="texts", about="ImageType, as ORIGINAL, PRIMARY, M, ND", of=_image_type),
+    "image_type_words": Fact(
+        kind="texts",
+        about="the same parted at _, as dcm2niix writes it: M, SE for M_SE",
+        of=_image_type_words,
+    ),
     "is_derived": Fact(
         kind="flag",
         about="ImageType holds DERIVED",

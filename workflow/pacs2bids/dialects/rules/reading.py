@@ -23,7 +23,7 @@ from pacs2bids.model import HeuristicError, Json
 from pacs2bids.yaml_text import NoYamlError, compose
 
 ANYTHING = "anything"
-FILE_KEYS = ("rules", "case_sensitive")
+FILE_KEYS = ("rules", "case_sensitive", "exclusive")
 RULE_KEYS = (
     "name",
     "match",
@@ -73,7 +73,7 @@ def check_rules(path: Path) -> tuple[RulesFile | None, list[Problem]]:
     reader = _Reader()
     rules = reader.file(node)
     reader.problems.sort(key=lambda problem: problem.line)
-    return RulesFile(path=path, rules=rules), reader.problems
+    return RulesFile(path=path, rules=rules, is_exclusive=reader.is_exclusive), reader.problems
 
 
 # --------------------------------------------------------------------------------------------- nodes
@@ -123,6 +123,7 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.flags = re.IGNORECASE
+        self.is_exclusive = False
 
     def file(self, node: yaml.Node | None) -> tuple[Rule, ...]:
         """The whole file."""
@@ -133,6 +134,7 @@ class _Reader:
         entries = {entry.key: entry for entry in self._entries(node, FILE_KEYS, "a rules file")}
         if "case_sensitive" in entries and self._flag(entries["case_sensitive"]):
             self.flags = re.NOFLAG
+        self.is_exclusive = "exclusive" in entries and self._flag(entries["exclusive"])
         if "rules" not in entries:
             self._wrong(_line(node), "must hold the key 'rules'", hint)
             return ()

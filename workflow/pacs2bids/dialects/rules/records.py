@@ -50,10 +50,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulesFile:
-    """All rules in their order."""
+    """All rules in their order. ``is_exclusive``: a volume that several of them fit gets no name."""
 
     path: Path
     rules: tuple[Rule, ...]
+    is_exclusive: bool = False
 
     def origin(self, rule: Rule) -> str:
         """Like "mine.yaml, line 12 (T1w)"."""

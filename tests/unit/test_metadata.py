@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
-from pacs2bids.metadata import Added, Choices, FieldMaps, complete
+from pacs2bids.metadata import Added, Choices, Events, FieldMaps, complete
 from pacs2bids.model import Placement, SeriesInfo, Stack, StackFacts
 from pacs2bids.session import Answer, IntendedForOptions, Named, Series
 
@@ -379,3 +379,81 @@ def test_an_image_without_a_map_is_told_with_the_reason() -> None:
     (warning,) = added["task-rest_bold"].warnings
     assert "no field map: not phasediff: its shim settings differ" in warning
     assert not added["task-rest_sbref"].warnings  # it goes with its series
+
+
+# ---------------------------------------------------------------------------------------------- perfusion
+
+
+def asl(*types: str, volumes: int = 4, said: tuple[str, ...] = (), **sidecar: Any) -> Named:
+    """Of so many volumes; ``types``: what the header says of them, ``said``: the heuristic."""
+    one = volume("perf/asl", 5, shape=(64, 64, 30, volumes), RepetitionTime=4.0, **sidecar)
+    facts = replace(one.stack.facts, volume_types=types)
+    return replace(one, stack=replace(one.stack, facts=facts), answer=replace(one.answer, volume_types=said))
+
+
+def lines(added: Added) -> list[str]:
+    header, *rows = added.beside["_aslcontext.tsv"].splitlines()
+    assert header == "volume_type"
+    assert added.beside["_aslcontext.tsv"].endswith("\n")
+    return rows
+
+
+def test_the_context_of_the_header() -> None:
+    added = completed([asl("m0scan", "control", "label", "control")])["asl"]
+    assert lines(added) == ["m0scan", "control", "label", "control"]
+    assert added.fields["M0Type"] == "Included"
+    assert added.fields["TotalAcquiredPairs"] == 1
+    assert "the header says it" in added.notes[0]
+
+
+def test_the_context_of_the_heuristic_repeats_and_wins() -> None:
+    added = completed([asl("control", "control", "label", "label", said=("label", "control"))])["asl"]
+    assert lines(added) == ["label", "control"] * 2
+    assert (added.fields["M0Type"], added.fields["TotalAcquiredPairs"]) == ("Absent", 2)
+
+
+@pytest.mark.parametrize("said", [("m0scan", "control", "label"), ("control", "tagged")])
+def test_a_context_that_does_not_fit_is_told(said: tuple[str, ...]) -> None:
+    added = completed([asl(said=said)])["asl"]
+    assert not added.beside
+    assert "do not fit its 4 volumes" in added.warnings[0]
+
+
+def test_no_context_is_guessed() -> None:
+    added = completed([asl()])["asl"]
+    assert not added.beside
+    assert not {"M0Type", "TotalAcquiredPairs"} & added.fields.keys()
+    assert "let the heuristic say it" in added.warnings[0]
+    assert "BackgroundSuppression" in added.warnings[1]
+
+
+def test_a_calibration_goes_with_the_series_on_its_voxels() -> None:
+    near = volume("perf/acq-near_m0scan", 5, affine=WHOLE_HEAD, RepetitionTime=8.0)
+    alike = volume("perf/m0scan", 40, RepetitionTime=8.0)
+    added = completed([asl("control", "label"), near, alike])
+    assert added["asl"].fields["M0Type"] == "Separate"
+    assert added["m0scan"].fields["IntendedFor"] == [uri("perf/asl")]
+    assert added["m0scan"].fields["RepetitionTimePreparation"] == 8.0
+    # BIDS wants one for each of them
+    assert added["acq-near_m0scan"].fields["IntendedFor"] == [uri("perf/asl")]
+
+
+def test_shots_are_prepared_not_volumes() -> None:
+    added = completed([asl("control", "label", RepetitionTimeExcitation=0.5)])["asl"]
+    assert added.fields["RepetitionTimePreparation"] == 0.5
+    assert "RepetitionTimePreparation" not in completed([asl(RepetitionTimePreparation=1.0)])["asl"].fields
+
+
+# ------------------------------------------------------------------------------------------------ events
+
+
+def test_runs_of_a_task_get_a_table_to_fill_in_and_rest_gets_none() -> None:
+    names = ["task-restopen_bold", "task-nback_bold", "task-nback_echo-1_bold", "task-nback_sbref"]
+    session = [volume(f"func/{name}") for name in names]
+    found = complete(session, Choices(events=Events.SKELETON), None)
+    begun = {
+        path.partition("sub-01_ses-a_")[2]: added.beside for path, added in found.items() if added.beside
+    }
+    table = {"_events.tsv": "onset\tduration\ttrial_type\n"}
+    assert begun == {"task-nback_bold": table, "task-nback_echo-1_bold": table}
+    assert not any(added.beside for added in complete(session, Choices(), None).values())

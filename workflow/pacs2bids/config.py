@@ -119,6 +119,8 @@ class Config:
     second_opinion: str
     dates: str
     participants: Path | None
+    fieldmaps: str
+    events: str
 
     def memory(self, source: str) -> Path:
         """Where it is recorded what the files of a source held when they were read last."""
@@ -161,6 +163,8 @@ def load_config(path: Path) -> Config:
         second_opinion=content.get("second_opinion", "none"),
         dates=content.get("dates", "shift"),
         participants=Path(content["participants"]) if "participants" in content else None,
+        fieldmaps=content.get("fieldmaps", "both"),
+        events=content.get("events", "none"),
     )
     _check_folders(config, path)
     return config

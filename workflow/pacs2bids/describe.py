@@ -203,10 +203,18 @@ def _facts(
         is_diffusion=any(volume[0].b_value_s_per_mm2 for volume in grid),
         is_diffusion_map=facts.is_diffusion_map,
         is_localizer=is_localizer,
+        volume_types=_volume_types(grid),
         orientation=orientation_name(template.plane) if template.plane.placed else None,
         # a map that the scanner computed repeats the number of what it comes from (corpus xa30/11)
         volumes_promised=None if is_derived else header.integer("NumberOfTemporalPositions"),
     )
+
+
+def _volume_types(grid: tuple[tuple[Piece, ...], ...]) -> tuple[str, ...]:
+    """What each volume of a labelled series is; () if one says nothing, or two things."""
+    said = [{piece.volume_type for piece in volume} for volume in grid]
+    types = tuple(kind for kinds in said for kind in kinds if kind is not None and len(kinds) == 1)
+    return types if len(types) == len(grid) else ()
 
 
 # ---------------------------------------------------------------------------------------------- series

@@ -163,6 +163,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     ``rows_reversed``: the last row is stored first, though ImageOrientationPatient speaks of the first.
     ``component``: "magnitude", "phase", "real", "imaginary". ``content``: what else tells pictures of one
     series apart that may not share a volume file though ImageType is the same ("fieldmap", "reversed").
+    ``volume_type``: of spin labelling, in the words of BIDS's aslcontext.tsv: "control", "label", "m0scan".
     ``effective_echo_spacing_s``, ``total_readout_time_s``: as BIDS defines them, on the reconstructed matrix.
     ``rescale``: (slope, intercept) that replaces the standard rescale (Philips precise values).
     ``extra``: further BIDS or dcm2niix sidecar fields that only the vendor can tell, in BIDS units.
@@ -179,6 +180,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     b_value_s_per_mm2: float | None = None
     b_vector_lps: Vector | None = None
     is_diffusion_map: bool = False  # trace, ADC, FA, ...: computed, no direction
+    volume_type: str | None = None
     repetition_time_s: float | None = None
     multiband_factor: int | None = None
     effective_echo_spacing_s: float | None = None
@@ -250,7 +252,10 @@ class Gradients(Struct, frozen=True, kw_only=True):
 
 
 class StackFacts(Struct, frozen=True, kw_only=True):
-    """What a name or a report needs to know of a stack. ``acquired``: ISO date and time of frame one."""
+    """What a name or a report needs to know of a stack. ``acquired``: ISO date and time of frame one.
+
+    ``volume_types``: as in Facts, one a volume; () if a volume does not tell its own.
+    """
 
     acquired: str | None = None
     image_type: tuple[str, ...] = ()
@@ -266,6 +271,7 @@ class StackFacts(Struct, frozen=True, kw_only=True):
     is_diffusion: bool = False
     is_diffusion_map: bool = False
     is_localizer: bool = False  # several orientations in one series
+    volume_types: tuple[str, ...] = ()
     orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
     # by NumberOfTemporalPositions (0020,0105), of all stacks of its series; None of what was computed
     volumes_promised: int | None = None

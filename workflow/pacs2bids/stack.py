@@ -52,7 +52,7 @@ class Piece(Struct, frozen=True, kw_only=True):
 
     ``temporal_position``: as the header numbers volumes, None if it does not.
     ``rescale``: (slope, intercept). ``display_rescale``: the standard's, where the vendor has another.
-    ``per_volume``: sidecar values that may change between volumes.
+    ``volume_type``: as in Facts. ``per_volume``: sidecar values that may change between volumes.
     """
 
     plane: Plane
@@ -67,6 +67,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     acquired: str
     b_value_s_per_mm2: float | None
     b_vector_lps: Vector | None
+    volume_type: str | None = None
     slice_time_s: float | None
     rescale: tuple[float, float]
     display_rescale: tuple[float, float]
@@ -119,6 +120,7 @@ def piece_of(frame: Frame, *, like: Piece | None = None) -> Piece:
         acquired=acquired(frame),
         b_value_s_per_mm2=facts.b_value_s_per_mm2,
         b_vector_lps=facts.b_vector_lps,
+        volume_type=facts.volume_type,
         slice_time_s=slice_time_s,
         rescale=facts.rescale or rescale,
         display_rescale=rescale,
@@ -433,7 +435,7 @@ def _labelled(pieces: Sequence[Piece], places: Sequence[int], *, by_acquisition:
         b_vector = piece.b_vector_lps and directions[piece.b_vector_lps]
         acquisition = piece.acquisition_number if by_acquisition else None
         temporal = None if counts_planes else piece.temporal_position
-        label = (temporal, piece.b_value_s_per_mm2, b_vector, acquisition)
+        label = (temporal, piece.b_value_s_per_mm2, b_vector, piece.volume_type, acquisition)
         if last.get((label, places[n])) == sequence(piece):
             what = f"two planes lie in one place and nothing orders them (one is {piece.sop_instance_uid})"
             raise ConversionError(what)

@@ -2,14 +2,15 @@
 
 The engine says in a sidecar what a header says. What no header can say comes here, once the names are known:
 the task (``of_names``), which field map is for what (``field_maps``), what the volumes of a perfusion series
-are (``perfusion``). Each choice is told in the plan, with its reason.
+are (``perfusion``), where a person has to go on (``task_events``). Each choice is told in the plan, with its
+reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pacs2bids.metadata import field_maps, of_names
+from pacs2bids.metadata import field_maps, of_names, perfusion, task_events
 from pacs2bids.metadata.added import Added, Choices, Events, FieldMaps, merged
 from pacs2bids.session import IntendedForOptions, Named
 
@@ -25,4 +26,5 @@ def complete(
     """
     nothing = {one.name.path: Added() for one in session}
     maps = field_maps.added(session, choices.fieldmaps, intended_for)
-    return merged([nothing, of_names.added(session), maps])
+    events = task_events.added(session, choices.events)
+    return merged([nothing, of_names.added(session), perfusion.added(session), maps, events])

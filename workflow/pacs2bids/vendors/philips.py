@@ -30,6 +30,8 @@ SCALE_INTERCEPT = Private(creator=_MR, group=0x2005, element=0x0D, vr="FL")
 SCALE_SLOPE = Private(creator=_MR, group=0x2005, element=0x0E, vr="FL")
 COMPONENT = Private(creator=_MR, group=0x2005, element=0x11, vr="CS")
 DURATION_S = Private(creator=_MR, group=0x2005, element=0x33, vr="FL")
+# "LABEL", "CONTROL" or empty (corpus philips_asl/402: 8 of each for every slice)
+LABEL_TYPE = Private(creator="Philips MR Imaging DD 005", group=0x2005, element=0x29, vr="CS")
 # towards Left, Posterior and Head when positive: the axes of the DICOM patient frame
 GRADIENT = tuple(
     Private(creator=_MR, group=0x2005, element=element, vr="FL") for element in (0xB0, 0xB1, 0xB2)
@@ -72,6 +74,7 @@ def facts(header: Header) -> Facts:
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if diffusion_map else _gradient(header, base, b_value),
         is_diffusion_map=diffusion_map,
+        volume_type=base.volume_type or standard.VOLUME_TYPES.get(header.private_text(LABEL_TYPE) or ""),
         multiband_factor=_multiband(told),
         partial_fourier=1.0 if told.text("PartialFourier") == "NO" else None,
         parallel_reduction_factor_in_plane=told.number("ParallelReductionFactorInPlane"),

@@ -27,6 +27,9 @@ _STANDARD_MAPS = {"FRACTIONAL_ANISO", "RELATIVE_ANISO", "VOLUME_RATIO", "DIFFUSI
 _SCANNER_MAPS = {"ADC", "EADC", "EXPADC", "FA", "RA", "VR", "TRACE", "TRACEW", "TENSOR", "TENSOR_B0", "COLFA"}
 DIFFUSION_MAPS = frozenset(_STANDARD_MAPS | _SCANNER_MAPS)
 
+# ASL Context (PS3.3 C.8.13.5.14, (0018,9257)) -> volume_type of BIDS's aslcontext.tsv
+VOLUME_TYPES = {"CONTROL": "control", "LABEL": "label", "M_ZERO_SCAN": "m0scan"}
+
 _PHASE_ENCODING = {"ROW": "row", "COL": "column", "COLUMN": "column"}
 EPOCH = datetime(2000, 1, 1)  # any: no clock of this machine, with its summer time, counts
 
@@ -43,6 +46,7 @@ def facts(header: Header) -> Facts:
         b_value_s_per_mm2=b_value,
         b_vector_lps=gradient(header, b_value),
         is_diffusion_map=is_diffusion_map(image_type),
+        volume_type=VOLUME_TYPES.get(header.text("ASLContext") or ""),
         repetition_time_s=None if repetition_ms is None else repetition_ms / 1000,
         # the enumeration tells that some of k-space was left out, not how much (C.8.13.5.9)
         partial_fourier=1.0 if header.text("PartialFourier") == "NO" else None,

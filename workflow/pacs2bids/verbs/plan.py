@@ -17,6 +17,7 @@ from pathlib import Path
 from pacs2bids import plan_text
 from pacs2bids.dialects import ask
 from pacs2bids.files import read_record
+from pacs2bids.metadata import Choices, Events, FieldMaps
 from pacs2bids.model import (
     RUNS,
     ConfigError,
@@ -58,6 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--computed-maps", choices=("skip", "name"), help=f"naming.computed_maps; {_OF_CONFIG}"
     )
+    parser.add_argument(
+        "--fieldmaps",
+        choices=[*FieldMaps],
+        help=f"how field maps and images name each other; {_OF_CONFIG}",
+    )
+    parser.add_argument("--events", choices=[*Events], help=f"begin events.tsv; {_OF_CONFIG}")
     then = parser.add_mutually_exclusive_group()
     then.add_argument("--out", type=Path, metavar="FOLDER", help="write plan.tsv there; with STUDY")
     then.add_argument(
@@ -101,11 +108,16 @@ class _Asked:
 
     heuristic: Path
     rules: NamingRules
+    choices: Choices
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[list[Session], _Asked]:
     if arguments.studies and arguments.heuristic:  # as the workflow asks
-        asked = _Asked(heuristic=arguments.heuristic, rules=_rules(arguments, NamingRules()))
+        asked = _Asked(
+            heuristic=arguments.heuristic,
+            rules=_rules(arguments, NamingRules()),
+            choices=_choices(arguments),
+        )
         return [session_by_hand(arguments)], asked
     # imported here: checking a configuration takes longer than planning a session
     from pacs2bids.config import load_config  # noqa: PLC0415
@@ -115,7 +127,11 @@ def _asked(arguments: argparse.Namespace) -> tuple[list[Session], _Asked]:
         hint = "Name the folders that hold its index.json, as in work/studies/<UID>"
         raise ConfigError(what, where="STUDY", hint=hint)
     config = load_config(arguments.config)
-    asked = _Asked(heuristic=arguments.heuristic or config.heuristic, rules=_rules(arguments, config.naming))
+    asked = _Asked(
+        heuristic=arguments.heuristic or config.heuristic,
+        rules=_rules(arguments, config.naming),
+        choices=_choices(arguments, fieldmaps=config.fieldmaps, events=config.events),
+    )
     if arguments.studies:
         return [session_by_hand(arguments)], asked
     return sessions_of_table(config.workdir, arguments.only), asked
@@ -127,6 +143,13 @@ def _rules(arguments: argparse.Namespace, rules: NamingRules) -> NamingRules:
         runs=RUNS[arguments.runs] if arguments.runs else rules.runs,
         short_runs=arguments.short_runs or rules.short_runs,
         computed_maps=arguments.computed_maps or rules.computed_maps,
+    )
+
+
+def _choices(arguments: argparse.Namespace, *, fieldmaps: str = "both", events: str = "none") -> Choices:
+    """What the command line says, else the configuration."""
+    return Choices(
+        fieldmaps=FieldMaps(arguments.fieldmaps or fieldmaps), events=Events(arguments.events or events)
     )
 
 
@@ -164,7 +187,12 @@ def _plan(session: Session, asked: _Asked) -> _Planned:
     indexes, labels = indexes_of(session), (session.subject, session.session)
     answers = ask(asked.heuristic, indexes, subject=labels[0], session=labels[1])
     plan = plan_session(
-        subject=labels[0], session=labels[1], indexes=indexes, answers=answers, rules=asked.rules
+        subject=labels[0],
+        session=labels[1],
+        indexes=indexes,
+        answers=answers,
+        rules=asked.rules,
+        choices=asked.choices,
     )
     return _Planned(session=session, indexes=indexes, plan=plan)
 

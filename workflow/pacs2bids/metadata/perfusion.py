@@ -1,0 +1,138 @@
+"""Arterial spin labelling: what each volume is (``aslcontext.tsv``), and what goes with it.
+
+The order of volumes comes from the header where it tells (ASL Context of enhanced images, Philips's private
+label), from the image type of a computed map, or from the heuristic; else nothing is written, and a warning
+says what is missing. Source: BIDS, "Arterial Spin Labeling perfusion data"; schema: rules.sidecars.asl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+
+from pacs2bids.metadata import space
+from pacs2bids.metadata.added import Added
+from pacs2bids.metadata.groups import moment, short
+from pacs2bids.model import Json
+from pacs2bids.session import Named
+
+VOLUME_TYPES = ("control", "label", "m0scan", "deltam", "cbf")
+_FLOW = {"CBF", "RCBF", "RELCBF"}  # words of ImageType: Siemens (corpus xa30i/20001)
+
+REQUIRED = (
+    "ArterialSpinLabelingType",
+    "PostLabelingDelay",
+    "BackgroundSuppression",
+    "M0Type",
+    "TotalAcquiredPairs",
+    "RepetitionTimePreparation",
+)
+REQUIRED_OF = {"PASL": ("BolusCutOffFlag",), "CASL": ("LabelingDuration",), "PCASL": ("LabelingDuration",)}
+
+
+def added(session: Sequence[Named]) -> dict[str, Added]:
+    """Of the volumes in ``perf/``, by path."""
+    labelled = [one for one in session if one.name.datatype == "perf" and one.name.suffix == "asl"]
+    calibrations = [one for one in session if one.name.datatype == "perf" and one.name.suffix == "m0scan"]
+    pairs = {one.name.path: _calibration(one, calibrations) for one in labelled}
+    found = {one.name.path: _of_labelled(one, pairs[one.name.path]) for one in labelled}
+    for one in calibrations:
+        targets = [target for target in labelled if pairs[target.name.path] is one]
+        found[one.name.path] = _of_calibration(one, targets or _nearest(one, labelled))
+    return found
+
+
+def _calibration(one: Named, calibrations: Sequence[Named]) -> Named | None:
+    """The M0 scan of a series: on its own voxels if there is one, else the closest in time."""
+    return next(iter(_nearest(one, calibrations)), None)
+
+
+def _nearest(one: Named, others: Sequence[Named]) -> list[Named]:
+    """The best of several, in a list; an empty one if there is none."""
+
+    def order(other: Named) -> tuple[bool, float, str]:
+        start, when = moment(one), moment(other)
+        apart_s = abs((start - when).total_seconds()) if start and when else float("inf")
+        return not space.same_grid(one.stack, other.stack), apart_s, other.name.path
+
+    return sorted(others, key=order)[:1]
+
+
+def _of_calibration(one: Named, targets: Sequence[Named]) -> Added:
+    fields = _preparation(one)
+    if not targets:
+        return Added(fields=fields, warnings=("it is for no perfusion series of the session",))
+    fields["IntendedFor"] = [f"bids::{path}.nii.gz" for path in sorted(one.name.path for one in targets)]
+    return Added(fields=fields, notes=("for " + ", ".join(short(target.name) for target in targets),))
+
+
+def _of_labelled(one: Named, calibration: Named | None) -> Added:
+    types, source = _volume_types(one)
+    said = one.stack.sidecar | one.answer.metadata
+    fields = _preparation(one)
+    if calibration is not None:
+        fields["M0Type"] = "Separate"
+    elif "M0Estimate" in said:
+        fields["M0Type"] = "Estimate"
+    elif types:
+        fields["M0Type"] = "Included" if "m0scan" in types else "Absent"
+    pairs = min(types.count("control"), types.count("label"))
+    if pairs:
+        fields["TotalAcquiredPairs"] = pairs
+    table = "\n".join(["volume_type", *types, ""])
+    return Added(
+        fields=fields,
+        beside={"_aslcontext.tsv": table} if types else {},
+        notes=tuple(_notes(types, source, calibration)),
+        warnings=tuple(_warnings(one, types, said | fields)),
+    )
+
+
+def _preparation(one: Named) -> dict[str, Json]:
+    """RepetitionTimePreparation: each repetition begins with one labelling (or none, of an M0 scan).
+
+    Of segmented 3-D scans RepetitionTime is that of all shots of a volume, and RepetitionTimeExcitation that
+    from shot to shot, each with its own labelling (``sidecar.excitation_time_s``).
+    """
+    sidecar = one.stack.sidecar
+    if "RepetitionTimePreparation" in sidecar:
+        return {}
+    seconds = sidecar.get("RepetitionTimeExcitation", sidecar.get("RepetitionTime"))
+    return {} if seconds is None else {"RepetitionTimePreparation": seconds}
+
+
+def _volume_types(one: Named) -> tuple[tuple[str, ...], str]:
+    """What the volumes are, and who says it; () if nobody does, or not for this number of volumes."""
+    volumes, said = one.stack.shape[3], one.answer.volume_types
+    if said:
+        fits = volumes % len(said) == 0 and set(said) <= set(VOLUME_TYPES)
+        return (tuple(islice(cycle(said), volumes)) if fits else ()), "the heuristic says it"
+    if one.stack.facts.volume_types:
+        return one.stack.facts.volume_types, "the header says it"
+    if _FLOW & set(one.stack.facts.image_type):
+        return ("cbf",) * volumes, "by its ImageType"
+    return (), ""
+
+
+def _notes(types: Sequence[str], source: str, calibration: Named | None) -> Iterator[str]:
+    if types:
+        kinds = ", ".join(f"{types.count(kind)} {kind}" for kind in dict.fromkeys(types))
+        yield f"volumes: {kinds} ({source})"
+    if calibration is not None:
+        yield f"M0 scan: {short(calibration.name)}"
+
+
+def _warnings(one: Named, types: Sequence[str], said: dict[str, Json]) -> Iterator[str]:
+    volumes, wanted = one.stack.shape[3], one.answer.volume_types
+    if wanted and not types:
+        listed = ", ".join(VOLUME_TYPES)
+        yield f"its volume types do not fit its {volumes} volumes, or are none of BIDS's ({listed})"
+    elif not types:
+        yield (
+            f"BIDS needs aslcontext.tsv, and the header does not say which of its {volumes} volumes are "
+            "control or label: let the heuristic say it (docs/heuristics.md, Perfusion)"
+        )
+    needed = (*REQUIRED, *REQUIRED_OF.get(str(said.get("ArterialSpinLabelingType")), ()))
+    missing = [name for name in needed if name not in said]
+    if missing:
+        yield f"BIDS needs {', '.join(missing)}, which the header does not say: let the heuristic add them"

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pacs2bids.model import FailedStack, Leftover, PlanError, PlanRow, Reason, Stack, StudyIndex
 from pacs2bids.naming import UNPLACED
-from pacs2bids.plan import NOT_NAMED, plan_session
+from pacs2bids.plan import LOCALIZER, NOT_NAMED, plan_session
 from pacs2bids.plan_table import COLUMNS, read_plan, write_plan
 from pacs2bids.session import Answers, Unanswered
 from planning import STUDY, answer, index, names, planned, said, series, stack
@@ -203,6 +203,17 @@ def test_a_series_without_volumes_has_a_row_and_is_a_warning_if_named() -> None:
     assert (row.stack_id, row.bids_name, row.instances) == ("", "", 1)
     assert row.reason == "no volume in it: 1 incomplete (12 of 30 slices)"
     assert "series 009 (protocol 9) is named" in plan.warnings[0]
+
+
+def test_a_recording_of_physiology_is_told_as_one() -> None:
+    kinds = ("ORIGINAL", "PRIMARY", "RAWDATA", "PHYSIO")
+    study = replace(index([stack(1)]), series=(replace(series(9, []), image_type=kinds),), stacks=())
+    assert "a recording of physiology" in planned(study).rows[0].reason
+
+
+def test_what_nobody_names_says_what_it_is_where_that_is_plain() -> None:
+    plan = planned(index([stack(1, is_localizer=True)], [replace(stack(2), placed=False)]))
+    assert [row.reason for row in plan.rows] == [f"{NOT_NAMED}; {LOCALIZER}", f"{NOT_NAMED}; {UNPLACED}"]
 
 
 def test_a_series_that_the_engine_refused_says_why() -> None:

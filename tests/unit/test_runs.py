@@ -160,8 +160,14 @@ def test_two_pictures_of_one_acquisition_are_no_runs() -> None:
 def test_without_times_nothing_is_numbered() -> None:
     study = index(*([stack(n, acquired=None)] for n in (1, 2)))
     timeless = replace(study, series=tuple(replace(one, acquired=None) for one in study.series))
-    text = said(timeless, *all_called(timeless, BOLD, run="several"))
-    assert "the header has no time of acquisition" in text
+    same = replace(study, series=tuple(replace(one, acquired=at(0)) for one in study.series))
+    for unclear in (timeless, same):
+        text = said(unclear, *all_called(unclear, BOLD, run="several"))
+        assert "series 002 (protocol 2): their headers have no times of acquisition" in text
+    assert names(planned(study, *all_called(study, BOLD, run="several"))) == {
+        "001-1": "task-rest_run-1_bold",
+        "002-1": "task-rest_run-2_bold",
+    }
 
 
 # ----------------------------------------------------------------------------------------------- short ones

@@ -21,7 +21,7 @@ from pacs2bids.session import Answers, Named, Series, ordinal, series_key, serie
 DEFAULTS = Choices()
 NOT_NAMED = "the heuristic does not name this series"
 LOCALIZER = "it looks like a localizer: slices of several orientations"
-PHYSIOLOGY = "it holds a recording of physiology, whose form the vendor does not document"
+PHYSIOLOGY = "a recording of physiology, which is not decoded; its files stay in the study's dicom folder"
 DEFAULT_RULES = NamingRules()
 
 
@@ -162,10 +162,17 @@ def _no_volume(series: Series) -> str:
         return "no volume in it: " + "; ".join(failed.error for failed in series.refused)
     if series.info.joined_to is not None:
         return f"no volume in it: its pictures are part of series {series.info.joined_to}"
+    if _is_physiology(series):
+        return f"no volume in it: {PHYSIOLOGY}"
     counts = Counter(leftover.reason.value for leftover in series.leftovers)
     listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     first = next((leftover.detail for leftover in series.leftovers if leftover.detail), "")
     return f"no volume in it: {listed or 'no instance is left'}" + (f" ({first})" if first else "")
+
+
+def _is_physiology(series: Series) -> bool:
+    """Siemens: ORIGINAL/PRIMARY/RAWDATA/PHYSIO, described as "..._PhysioLog" (rordenlab/dcm2niix#157)."""
+    return "PHYSIO" in series.info.image_type or series.info.series_description.endswith("PhysioLog")
 
 
 def _warnings(

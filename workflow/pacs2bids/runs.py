@@ -53,15 +53,23 @@ def acquisitions(claims: Sequence[Claim]) -> list[Acquisition]:
     """What was measured together, in the order of time; what has no time comes last."""
     found: list[Acquisition] = []
     for series in grouped(claims, lambda claim: claim.series.key):
-        times = {claim.acquired for claim in series} - {None}
-        others = [one for one in found if not times & {claim.acquired for claim in one}]
-        same = [claim for one in found if times & {claim.acquired for claim in one} for claim in one]
+        times = _own_times(series)
+        others = [one for one in found if not times & _own_times(one)]
+        same = [claim for one in found if times & _own_times(one) for claim in one]
         found = [*others, [*same, *series]]
     return sorted(found, key=_start)
 
 
+def _own_times(claims: Iterable[Claim]) -> set[str]:
+    """Not those that a whole study may share for want of better ones."""
+    return {claim.facts.acquired for claim in claims if claim.facts.acquired}
+
+
+_NEVER = "9"  # later than all ISO dates of this millennium
+
+
 def _start(acquisition: Acquisition) -> str:
-    return min((claim.acquired for claim in acquisition if claim.acquired), default="9")
+    return min((claim.acquired for claim in acquisition if claim.acquired), default=_NEVER)
 
 
 def without_run(name: BidsName) -> BidsName:
@@ -121,7 +129,7 @@ def numbered(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
 def _numbered_family(family: Sequence[Claim]) -> list[Claim]:
     shots = _put_together(acquisitions(family))
     if len(shots) > 1:
-        _require_times(family)
+        _require_times(shots)
     width = max((len(claim.name.label("run") or "") for claim in family), default=0)
     always = width > 0 or any(claim.answer.run == "always" for claim in family)
     if len(shots) == 1 and not always:
@@ -138,12 +146,15 @@ def _with_run(claim: Claim, label: str | None) -> Claim:
     return replace(claim, name=name)
 
 
-def _require_times(family: Sequence[Claim]) -> None:
-    timeless = [claim for claim in family if claim.acquired is None]
-    if timeless:
-        who = ", ".join(dict.fromkeys(claim.series.label for claim in timeless))
-        what = f"{who}: the header has no time of acquisition, so that runs cannot be numbered by time"
-        raise PlanError(what, where=without_run(family[0].name).path, hint="Write 'run-' into the name")
+def _require_times(shots: Sequence[Acquisition]) -> None:
+    starts = [_start(shot) for shot in shots]
+    unclear = [
+        shot for shot, start in zip(shots, starts, strict=True) if start == _NEVER or starts.count(start) > 1
+    ]
+    if unclear:
+        who = ", ".join(dict.fromkeys(claim.series.label for shot in unclear for claim in shot))
+        what = f"{who}: their headers have no times of acquisition by which runs can be numbered"
+        raise PlanError(what, where=without_run(shots[0][0].name).path, hint="Write 'run-' into the name")
 
 
 def _put_together(found: Sequence[Acquisition]) -> list[Acquisition]:
@@ -234,7 +245,7 @@ def _followed(
 ) -> Iterable[tuple[Acquisition, Claim | None]]:
     """Each acquisition with the first run that began at or after it, and before the next one."""
     for shot, after in zip(shots, [*shots[1:], None], strict=True):
-        until = _start(after) if after else "9"
+        until = _start(after) if after else _NEVER
         following = [claim for claim in runs if _start(shot) <= (claim.acquired or "") < until]
         yield shot, min(following, key=lambda claim: claim.acquired or "", default=None)
 

@@ -139,7 +139,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
     @property
     def acquired(self) -> str | None:
-        """ISO date and time at which it began."""
+        """ISO date and time at which it began; of its series, if it has none of its own."""
         return self.facts.acquired or self.series.info.acquired
 
     @property

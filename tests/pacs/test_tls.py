@@ -27,7 +27,7 @@ from pacs2bids.peers import PacsPeer, Tls
 from peers.available import unavailable
 from peers.certificates import Authority
 from peers.instances import STUDY, instance, write_study
-from peers.orthanc import OUR_PORT, running_orthanc
+from peers.orthanc import DICOM_PORT, OUR_PORT, Orthanc, running_orthanc
 
 # ---------------------------------------------------------------------------------------------- we call
 
@@ -168,8 +168,13 @@ def test_silent_callers_block_nobody_and_hold_up_nothing(tmp_path: Path, one: Pa
         assert time.monotonic() - ended < 2  # the handshake would be waited for 10 s
 
 
-def test_pull_over_tls_from_orthanc(tmp_path: Path, house: Authority, stranger: Authority) -> None:
-    theirs, ours = house.tls("ORTHANC"), house.tls("US")
+# ---------------------------------------------------------------------------------------------- both
+
+
+@pytest.fixture(scope="module")
+def orthanc(house: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One that wants a certificate of who calls, and calls us by TLS; it has a study."""
+    theirs = house.tls("ORTHANC")
     settings = {
         "DicomTlsEnabled": True,
         "DicomTlsCertificate": str(theirs.certificate),
@@ -180,27 +185,77 @@ def test_pull_over_tls_from_orthanc(tmp_path: Path, house: Authority, stranger: 
             "us": {"AET": "PACS2BIDS", "Host": "127.0.0.1", "Port": OUR_PORT, "UseDicomTls": True}
         },
     }
-    write_study(tmp_path / "files")
-    (tmp_path / "studies.tsv").write_text(
-        f"study_instance_uid\tsubject\tsession\tsource\n{STUDY}\t01\t\tpacs\n"
-    )
-    (tmp_path / "config.yaml").write_text(
-        "sources:\n  pacs:\n    kind: pacs\n    host: 127.0.0.1\n    port: 4242\n    ae_title: ORTHANC\n"
-        f"    tls: {{ca: {ours.ca}, certificate: {ours.certificate}, key: {ours.key}}}\n"
-        "studies: {table: studies.tsv}\nheuristic: reproin\ndataset: {name: T}\n"
-    )
-    words = ["pull", "--config", tmp_path / "config.yaml", "--studies", tmp_path / "studies.tsv"]
-    with running_orthanc(**settings) as orthanc:
-        orthanc.load(tmp_path / "files")
-        right = house.ca.read_bytes()
-        house.ca.write_bytes(stranger.ca.read_bytes())
-        refused = orthanc.pacs2bids(*words, "--study", STUDY, "--out", tmp_path / "study")
-        house.ca.write_bytes(right)
-        done = orthanc.pacs2bids(*words, "--study", STUDY, "--out", tmp_path / "study")
-    assert refused.returncode == 1
-    assert "was issued by none of tls.ca" in refused.stderr.splitlines()[-1]
-    assert done.returncode == 0, done.stderr
+    files = tmp_path_factory.mktemp("files")
+    write_study(files)
+    with running_orthanc(**settings) as one:
+        one.load(files)
+        yield one
+
+
+def source(tls: Tls | None, *, port: int = DICOM_PORT, rest: str = "") -> str:
+    """As it stands in config.yaml."""
+    files = {} if tls is None else {"ca": tls.ca, "certificate": tls.certificate, "key": tls.key}
+    told = ", ".join(f"{name}: {path}" for name, path in files.items() if path)
+    secured = f", tls: {{{told}{rest}}}" if told else ""
+    return f"{{kind: pacs, host: 127.0.0.1, port: {port}, ae_title: ORTHANC{secured}}}"
+
+
+def test_pull_over_tls_from_orthanc(
+    orthanc: Orthanc, tmp_path: Path, house: Authority, stranger: Authority
+) -> None:
+    ours = house.tls("US")
+    config, table, out = (tmp_path / name for name in ("config.yaml", "studies.tsv", "study"))
+    table.write_text(f"study_instance_uid\tsubject\tsession\tsource\n{STUDY}\t01\t\tpacs\n")
+    words = ["pull", "--config", config, "--studies", table, "--study", STUDY, "--out", out]
+    done = []
+    for tls in (replace(ours, ca=stranger.ca), ours):
+        config.write_text(
+            f"sources:\n  pacs: {source(tls)}\n"
+            "studies: {table: studies.tsv}\nheuristic: reproin\ndataset: {name: T}\n"
+        )
+        done.append(orthanc.pacs2bids(*words))
+    assert [one.returncode for one in done] == [1, 0], done
+    assert "was issued by none of tls.ca" in done[0].stderr.splitlines()[-1]
     assert len(list((tmp_path / "study" / "dicom").glob("*/*.dcm"))) == 10
+
+
+def test_ping_over_tls(orthanc: Orthanc, tmp_path: Path, house: Authority, stranger: Authority) -> None:
+    """Orthanc, and dcmtk's storescp with and without TLS; its dcmqrscp (3.6.7) has none."""
+    theirs, ours = house.tls("PACS"), house.tls("US")
+    expected = {
+        "good": (source(ours), "ok"),
+        "dcmtk": (source(ours, port=2762), "C-FIND: the PACS does not offer it to us"),
+        "authority": (
+            source(replace(ours, ca=stranger.ca)),
+            "C-ECHO: its certificate was issued by none of tls.ca",
+        ),
+        "bare": (source(Tls(ca=house.ca)), "C-ECHO: it wants a certificate of ours"),
+        "foreign": (
+            source(replace(stranger.tls("US"), ca=house.ca)),
+            "C-ECHO: it does not accept our certificate",
+        ),
+        "name": (
+            source(ours, rest=", server_name: pacs.example"),
+            "C-ECHO: its certificate is made out to 127.0.0.1, not to pacs.example",
+        ),
+        "plain": (source(ours, port=104), "C-ECHO: it speaks no TLS there"),
+        "open": (source(None), "C-ECHO: the PACS speaks TLS there, and we do not"),
+    }
+    lines = [f"  {name}: {settings}\n" for name, (settings, _) in expected.items()]
+    (tmp_path / "config.yaml").write_text("sources:\n" + "".join(lines))
+    if shutil.which("storescp") is None:
+        unavailable("storescp of dcmtk is not installed")
+    with ExitStack() as stack:
+        for options in ([*secured(theirs), 2762], [104]):
+            command = orthanc.inside(["storescp", "-od", tmp_path, *options])
+            server = stack.enter_context(subprocess.Popen(command))
+            stack.callback(server.kill)
+        done = orthanc.pacs2bids("ping", "--config", tmp_path / "config.yaml")
+    assert done.returncode == 1
+    assert "ok    C-ECHO: ORTHANC answers PACS2BIDS over TLS" in done.stdout
+    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[-len(expected) :])
+    for name, (_, said) in expected.items():
+        assert told[name].startswith(said), done.stdout
 
 
 # ---------------------------------------------------------------------------------------------- files

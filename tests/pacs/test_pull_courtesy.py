@@ -59,8 +59,8 @@ def test_pacs_that_is_down_is_asked_again_and_then_told(
     with pytest.raises(UnavailableError, match=r"no connection.*host and port"):
         pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
     first, second = retries_in(caplog)
-    assert first == f"{peer}: no connection: Connection refused; again in 0 s (1 of 2)"
-    assert "(2 of 2)" in second
+    assert first.startswith(f"{peer}: no connection: Connection refused; again in 0 s (1 of 2, until about ")
+    assert "(2 of 2, until about " in second
     write_study(tmp_path / "pacs")
     destinations = {"PACS2BIDS": Destination(host="127.0.0.1", port=peer.slots[0].port)}
     with serving(tmp_path / "pacs", port=peer.port, ae_title="PACS", destinations=destinations):

@@ -285,7 +285,7 @@ def test_files_that_nobody_placed(volume: Volume) -> None:
     (volume.bids / "derivatives" / "sub-01" / "mask.nii.gz").write_text("")
     (found,) = _stray_files(volume.bids, [placed])
     assert (found.severity, found.code, found.location) == ("warning", "STRAY_FILES", "sub-01/func")
-    assert found.message.startswith(".sub-01_x.json.7.part and 1 more: ")
+    assert found.message.startswith(".sub-01_x.json.7.part, sub-01_task-a_bold.nii.gz: ")
 
 
 @pytest.mark.parametrize(

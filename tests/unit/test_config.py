@@ -197,6 +197,18 @@ WRONG = {
         "Did you mean 'PatientID'?",
     ),
     "excluded by nothing": ("session:", "exclude: []\n      session:", "exclude", "must not be empty"),
+    "excluded by a text": (
+        "session:",
+        'exclude: "*phantom*"\n      session:',
+        "studies.query[0].exclude",
+        "must be a list, not '*phantom*'. As in: [{StudyDescription: '*phantom*'}, {PatientID: [T1, T2]}]",
+    ),
+    "excluded by texts": (
+        "session:",
+        'exclude: ["*phantom*"]\n      session:',
+        "studies.query[0].exclude[0]",
+        "must be keys with values, not '*phantom*'. As in: {StudyDescription: '*brain*'",
+    ),
     "pattern and table": ("[0-9]+)$'", "[0-9]+)$', table: t.tsv", "studies.query[0].subject", "one of them"),
     "unlabelled": ("session:", "unlabelled: ignore\n      session:", "unlabelled", "Allowed: fail, skip"),
     "indented too far": ("  disk:", "    disk:", "line 4", "Check the indentation"),
@@ -225,9 +237,12 @@ def test_wrong_is_one_line(tmp_path: Path, found: str, instead: str, where: str,
 
 
 def test_several_errors_are_counted(tmp_path: Path) -> None:
-    path = written(tmp_path, GOOD.replace("heuristic:", "heuristik:").replace("port: 104", "port: x"))
-    with pytest.raises(ConfigError, match=r"and 2 more"):
-        load_config(path)
+    wrong = GOOD.replace("heuristic:", "heuristik:").replace("port: 104", "port: x")
+    told = r"unknown key 'heuristik' \(and the key 'heuristic' is missing; sources\.main\.port must be"
+    with pytest.raises(ConfigError, match=told):
+        load_config(written(tmp_path, wrong))
+    with pytest.raises(ConfigError, match=r"the key 'heuristic' is missing; and 2 more\)"):
+        load_config(written(tmp_path, wrong.replace("ae_title: ARCHIVE", "ae_title: TITLE_THAT_IS_TOO_LONG")))
 
 
 def test_some_source_is_needed(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_one_table_as_different_programs_write_it(tmp_path: Path, content: bytes
         (HEADER + "\t01\ta\n", "line 2: neither"),
         (HEADER + "1.2.x\t01\ta\n", "line 2: '1.2.x' is no UID"),
         (HEADER + f"{UID}\t01\ta\tmore\n", "line 2 has more cells"),
-        (HEADER + f"{UID}\t_\ta\n" * 5, r"\(and 2 more\)"),
+        (HEADER + f"{UID}\t_\ta\n" * 5, "; and 2 more"),
         (b"StudyInstanceUID\tsubject\n\xff\xff\t01\n", "UTF-8"),
     ],
 )

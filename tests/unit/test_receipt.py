@@ -117,7 +117,7 @@ def test_error_names_some_of_each_series(tmp_path: Path) -> None:
         "study 1.2: 23 of 25 announced instances are missing: 1.2.1.2, 1.2.1.3, 1.2.1.4 of "
     )
     assert "series 1.2.1; 1.2.2.0, 1.2.2.1, 1.2.2.2 and 2 more of series 1.2.2; " in told
-    assert told.endswith("and 2 more of series 1.2.3; some of 2 more series. Ask. The whole list: w")
+    assert told.endswith("and 2 more of series 1.2.3; and 2 more series. Ask. The whole list: w")
 
 
 @pytest.mark.parametrize("size", [0, 10, 999_999, 9_940_000, 10_000_000, 1_234_567_890])

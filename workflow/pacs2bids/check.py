@@ -30,6 +30,7 @@ from isal import igzip, igzip_lib
 
 from pacs2bids.files import sha256
 from pacs2bids.model import CheckResult, DatasetError, Finding, Json, PlacedSession
+from pacs2bids.text import listed
 
 OURS = "pacs2bids"
 VALIDATOR = "bids-validator"
@@ -409,9 +410,8 @@ def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Findin
         if path.is_file() and name.as_posix() not in known and suffix not in _SUFFIXES_OF_OTHERS:
             strays.setdefault(name.parent.as_posix(), []).append(name.name)
     for folder, names in strays.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         message = (
-            f"{names[0]}{more}: no session placed it; files of your own belong into derivatives/ or "
+            f"{listed(names, 1)}: no session placed it; files of your own belong into derivatives/ or "
             "sourcedata/"
         )
         yield _finding("STRAY_FILES", folder, message, severity="warning")

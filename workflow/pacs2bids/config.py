@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
@@ -38,6 +39,7 @@ from pacs2bids.peers import (
     WebPeer,
 )
 from pacs2bids.studies_table import read_labels, read_table
+from pacs2bids.text import listed
 from pacs2bids.yaml_text import NoYamlError, load
 
 
@@ -264,7 +266,8 @@ def _check_shape(content: object, path: Path, schema: Mapping[str, Any]) -> None
     first, *rest = errors
     what, hint = _explain(first)
     if rest:
-        what = f"{what} (and {len(rest)} more)"
+        others = [f"{_key_path(one)} {_explain(one)[0]}".strip() for one in rest]
+        what = f"{what} (and {listed(others, 1, separator='; ')})"
     key = _key_path(first)
     raise ConfigError(what, where=f"{path}: {key}" if key else str(path), hint=hint)
 
@@ -288,7 +291,13 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         return f"{_shown(found)} is not allowed", ". ".join([suggest(str(found), value), *_described(schema)])
     if schema.get("writeOnly"):  # what stands there may be a secret
         return f"must be {schema['description']}", ""
-    return _explain_value(rule, value, found, schema), ""
+    example = [f"As in: {_flow(one)}" for one in schema.get("examples", ())]
+    return _explain_value(rule, value, found, schema), ". ".join(example)
+
+
+def _flow(value: object) -> str:
+    """A value as a person may write it in YAML, on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).strip()
 
 
 def _described(schema: Mapping[str, Any]) -> list[str]:

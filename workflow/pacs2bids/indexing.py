@@ -50,7 +50,7 @@ from pacs2bids.stack import (
     without_copies,
     without_direction,
 )
-from pacs2bids.text import AGAIN, counted
+from pacs2bids.text import AGAIN, listed
 
 SameContent = Callable[[str, str], bool]
 Reread = Callable[[str], ParsedFile]
@@ -254,9 +254,9 @@ class Indexer(Struct):
                 files[uid].append(leftover)
         damaged = {}
         for uid, leftovers in sorted(files.items()):
-            more = f", and {counted(len(leftovers) - 1, 'more file')}" if len(leftovers) > 1 else ""
+            told = listed([f"{one.path}: {one.detail}" for one in leftovers], 1, separator="; ")
             hint = self._hints.get(leftovers[0].path, AGAIN)
-            error = f"{leftovers[0].path}: {leftovers[0].detail}{more}. {hint}"
+            error = f"{told}. {hint}"
             damaged[uid] = FailedStack(stack_id=keys.get(uid, uid or "unknown"), error=error)
         return damaged
 

@@ -30,7 +30,7 @@ from pacs2bids.files import (
     write_record,
 )
 from pacs2bids.model import DatasetError
-from pacs2bids.text import counted
+from pacs2bids.text import counted, listed
 
 log = logging.getLogger("pacs2bids.place")
 
@@ -217,7 +217,7 @@ def _refuse_foreign(
         if not target.is_file() or sha256(target) not in known:
             foreign.append(path)
     if foreign:
-        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        more = f" (and {listed(foreign[1:], 1)})" if len(foreign) > 1 else ""
         owned = foreign[0] in before
         what = "was changed since it was placed" if owned else "exists, and this session did not place it"
         hint = "Move it out of the dataset to have it placed anew"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids.model import ConfigError
+from pacs2bids.text import listed
 
 COLUMNS = ("StudyInstanceUID", "AccessionNumber", "subject", "session", "source")
 _LABEL = re.compile(r"[0-9A-Za-z]+")  # BIDS, common principles: labels are alphanumeric
@@ -109,8 +110,7 @@ def is_uid(text: str) -> bool:
 
 def summed_up(problems: Sequence[str]) -> str:
     """The first problems of several, and how many more there are, on one line."""
-    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
-    return "; ".join(problems[:_SHOWN]) + more
+    return listed(problems, _SHOWN, separator="; ")
 
 
 def _text(path: Path) -> str:

@@ -22,3 +22,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return [line.rstrip() for line in lines]
+
+
+def listed(things: Sequence[str], most: int, *, separator: str = ", ") -> str:
+    """Like "a, b and 5 more"; ``most``: how many are named. One that is left over is named, too."""
+    if len(things) <= most + 1:
+        return separator.join(things)
+    joint = " " if separator == ", " else separator
+    return f"{separator.join(things[:most])}{joint}and {len(things) - most:,} more"

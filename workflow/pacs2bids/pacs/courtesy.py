@@ -144,6 +144,13 @@ def persistently(
             # jitter: those who were turned away together shall not come back together
             pause_s = first_pause_s * _GROWTH**number * random.uniform(0.75, 1.25)
             where, count = error.where or "source", courtesy.retries
-            log.warning("%s: %s; again in %.0f s (%d of %d)", where, error.what, pause_s, number + 1, count)
+            until = datetime.now() + timedelta(seconds=_pauses_s(first_pause_s, number, count))
+            what = "%s: %s; again in %.0f s (%d of %d, until about %s)"
+            log.warning(what, where, error.what, pause_s, number + 1, count, f"{until:%H:%M:%S}")
             sleep(pause_s)
     return attempt()
+
+
+def _pauses_s(first_pause_s: float, number: int, count: int) -> float:
+    """How long the pauses from ``number`` on are together."""
+    return sum(first_pause_s * _GROWTH**one for one in range(number, count))

@@ -177,12 +177,13 @@ def associated(
     ae.dimse_timeout = ae.network_timeout = response_timeout_s
     handlers = [(evt.EVT_CONN_OPEN, without_delay), *handlers]
     for _ in range(_ATTEMPTS):
-        begun = time.monotonic()
+        begun_s = time.monotonic()
         association = _associate(ae, peer, contexts, handlers, roles)
-        if not association.is_aborted or time.monotonic() - begun > _AT_ONCE_S:
+        took_s = time.monotonic() - begun_s
+        if not association.is_aborted or took_s > _AT_ONCE_S:
             break
     if not association.is_established:
-        raise _unassociated(peer, association)
+        raise _unassociated(peer, association, took_s)
     try:
         yield association
     finally:
@@ -231,7 +232,7 @@ def without_delay(event: evt.Event) -> None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
+def _unassociated(peer: PacsPeer, association: Association, took_s: float) -> QueryError:
     if association.is_rejected:
         answer = association.acceptor.primitive
         reason = answer.reason_str if answer is not None else "no reason given"
@@ -248,8 +249,12 @@ def _unassociated(peer: PacsPeer, association: Association) -> QueryError:
     if trouble is not None:
         return trouble
     # what listens there while a PACS starts accepts connections, and closes them
+    what = "takes our calls and hangs up without an answer"
     hint = "Check that a DICOM server listens there, and that it allows our AE title"
-    return UnansweredError("the association was aborted or not answered", where=str(peer), hint=hint)
+    if took_s >= _NEGOTIATION_TIMEOUT_S:
+        what = f"takes our calls and does not answer (no word for {took_s:.0f} s)"
+        hint = "It may hang: ask those who run it; or another program listens there: check port"
+    return UnansweredError(what, where=str(peer), hint=hint)
 
 
 def _is_passing(rejection: Any) -> bool:

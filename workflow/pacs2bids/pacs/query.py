@@ -19,6 +19,7 @@ from pacs2bids.pacs.contents import IMAGE_KEYS, SERIES_KEYS
 from pacs2bids.pacs.matching import is_met
 from pacs2bids.peers import Attributes, Conditions
 from pacs2bids.studies_table import TableRow, is_label, is_uid, read_labels, summed_up
+from pacs2bids.text import listed
 
 # of a study: to show it, and to tell two people of one label apart
 DESCRIBING = ("StudyInstanceUID", "StudyDate", "StudyTime", "StudyDescription")
@@ -346,10 +347,8 @@ def _people(candidates: Iterable[Candidate]) -> tuple[list[str], list[str]]:
             doubtful.append(f"sub-{subject}")
     if not doubtful:
         return problems, []
-    listed = ", ".join(doubtful[:_SHOWN]) + (
-        f" and {len(doubtful) - _SHOWN} more" if doubtful[_SHOWN:] else ""
-    )
-    return problems, [f"several PatientIDs share a label: is it one person each? ({listed})"]
+    labels = listed(doubtful, _SHOWN)
+    return problems, [f"several PatientIDs share a label: is it one person each? ({labels})"]
 
 
 def _two_people(studies: Iterable[Candidate]) -> str:

@@ -20,6 +20,7 @@ from pacs2bids.engine import digest_of
 from pacs2bids.files import link_or_copy, read_record, write_record
 from pacs2bids.model import HeaderError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.text import counted, listed
 
 COMPLETE = "receipt.json"
 INCOMPLETE = "receipt.incomplete.json"
@@ -179,22 +180,27 @@ def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> Pu
 
     ``where``: the receipt.
     """
-    total = sum(map(len, receipt.announced.values()))
     short = _short(receipt)
-    what = f"{len(receipt.missing):,} of {total:,} announced instances are missing: {_by_series(receipt)}"
-    if not receipt.missing:
-        what = f"all {total:,} listed instances came"
-        what += "" if short else ", but the PACS announces more with each answer"
-    what += "".join(f"; {one}" for one in short[:_MOST_SERIES])
-    if len(short) > _MOST_SERIES:
-        what += f"; so for {len(short) - _MOST_SERIES:,} more series"
+    what = _count(receipt)
+    if not receipt.missing and not short:
+        what += ", but the PACS announces more with each answer"
+    what += f"; {listed(short, _MOST_SERIES, separator='; ')}" if short else ""
     reasons = sorted({one.reason for one in receipt.refused if one.sop_instance_uid in receipt.missing})
     what += "".join(f"; refused: {reason}" for reason in reasons[:3])
-    if cause:
-        what += f"; {cause}"
+    if cause:  # if nothing came, it is all that there is to tell
+        what = f"{what}; {cause}" if receipt.received else f"{cause}; {what}"
     return PullError(
         what, where=f"study {receipt.study_instance_uid}", hint=f"{hint}. The whole list: {where}"
     )
+
+
+def _count(receipt: Receipt) -> str:
+    total, missing = sum(map(len, receipt.announced.values())), len(receipt.missing)
+    if not receipt.received:
+        return f"none of {counted(total, 'announced instance')} came"
+    if not missing:
+        return f"all {total:,} listed instances came"
+    return f"{missing:,} of {total:,} announced instances are missing: {_by_series(receipt)}"
 
 
 def _short(receipt: Receipt) -> list[str]:
@@ -216,12 +222,10 @@ def _by_series(receipt: Receipt) -> str:
         if uids := tuple(uid for uid in announced if uid in missing):
             lacking.append((series, uids))
     most = _MOST_UIDS // min(max(len(lacking), 1), _MOST_SERIES)
-    told = [f"{named(uids, most)} of series {series}" for series, uids in lacking[:_MOST_SERIES]]
-    more = len(lacking) - _MOST_SERIES
-    return "; ".join(told) + (f"; some of {more:,} more series" if more > 0 else "")
+    told = [f"{named(uids, most)} of series {series}" for series, uids in lacking]
+    return listed(told, _MOST_SERIES, separator="; ") + (" series" if len(told) > _MOST_SERIES + 1 else "")
 
 
 def named(uids: tuple[str, ...], most: int = _MOST_UIDS) -> str:
     """The first of them, for a person."""
-    first = ", ".join(uids[:most])
-    return f"{first} and {len(uids) - most:,} more" if len(uids) > most else first
+    return listed(uids, most)

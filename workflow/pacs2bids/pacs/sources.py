@@ -14,7 +14,7 @@ from pacs2bids.pacs.inbox import Identity, Inbox
 from pacs2bids.pacs.owners import Owners
 from pacs2bids.pacs.remembered import Remembered
 from pacs2bids.peers import FolderSource
-from pacs2bids.text import counted
+from pacs2bids.text import counted, listed
 
 _MOST_NAMED = 3  # files, in an error
 _HINT = (
@@ -112,8 +112,7 @@ def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) 
 
 
 def _named(lost: list[LeftOut]) -> str:
-    named = "; ".join(f"{one.path} {one.detail}" for one in lost[:_MOST_NAMED])
-    return f"{named}; and {len(lost) - _MOST_NAMED:,} more" if len(lost) > _MOST_NAMED else named
+    return listed([f"{one.path} {one.detail}" for one in lost], _MOST_NAMED, separator="; ")
 
 
 def _items(study: Study) -> list[Item]:

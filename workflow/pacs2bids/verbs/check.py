@@ -12,7 +12,7 @@ from pacs2bids.check import SET_ASIDE, check_dataset, set_aside
 from pacs2bids.files import read_record, remove_unfinished, write_record
 from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding, is_set_aside
 from pacs2bids.plan_table import read_plan
-from pacs2bids.text import counted
+from pacs2bids.text import counted, listed
 from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
 
 log = logging.getLogger("pacs2bids.check")
@@ -60,10 +60,8 @@ def run(arguments: argparse.Namespace) -> str:
     summary = _summary(arguments.bids, result, len(errors))
     if result.ok:
         return summary
-    lines = [summary, *(_line(finding) for finding in errors[:SHOWN])]
-    if len(errors) > SHOWN:
-        lines.append(f"and {counted(len(errors) - SHOWN, 'more error')}")
-    failure = DatasetError("\n  ".join(lines), hint=f"All findings are in {arguments.out}")
+    told = listed([_line(finding) for finding in errors], SHOWN, separator="\n  ")
+    failure = DatasetError(f"{summary}\n  {told}", hint=f"All findings are in {arguments.out}")
     if not arguments.no_fail:
         raise failure
     log.error("%s", failure)

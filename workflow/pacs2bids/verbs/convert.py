@@ -24,7 +24,7 @@ from pacs2bids.model import (
     VolumeOpinion,
 )
 from pacs2bids.provenance import file_digests, with_sources
-from pacs2bids.text import counted
+from pacs2bids.text import counted, listed
 from pacs2bids.verbs._out import (
     LEFTOVER_COLUMNS,
     LEFTOVERS,
@@ -244,7 +244,6 @@ def _result(manifests: Sequence[Manifest], damaged: Sequence[Leftover], summary:
     problems += [f"{one.path}: {one.detail}; a volume beside it may lack slices" for one in damaged]
     if not problems:
         return summary
-    listed = "; ".join(problems[:SHOWN])
-    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    told = listed(problems, SHOWN, separator="; ")
     hint = f"The other volumes are written: {summary}"
-    raise ConversionError(f"not all could be converted: {listed}{more}", where=str(source), hint=hint)
+    raise ConversionError(f"not all could be converted: {told}", where=str(source), hint=hint)

@@ -86,6 +86,34 @@ def test_echoes_and_parts_of_one_run_have_its_number() -> None:
     assert found["004-2"] == "task-rest_run-1_echo-2_part-phase_bold"
 
 
+def test_echoes_in_series_of_their_own_are_no_runs() -> None:
+    """Each echo bears a time of its own, within one repetition (corpus fmap); Dcm2Bids#175."""
+    begun = [f"2026-01-02T11:0{minute}:00.{ms:03d}000" for minute in (0, 7) for ms in (0, 13, 840)]
+    groups = [
+        [stack(n, acquired=time, echo_time_s=0.013 * (1 + (n - 1) % 3), repetition_time_s=0.8, volumes=300)]
+        for n, time in enumerate(begun, start=1)
+    ]
+    found = names(planned(index(*groups), *all_called(index(*groups), BOLD, run="several")))
+    assert list(found.values()) == [
+        f"task-rest_run-{run}_echo-{echo}_bold" for run in (1, 2) for echo in (1, 2, 3)
+    ]
+
+
+def test_runs_that_are_no_repeats_are_told() -> None:
+    study = index([stack(1, echo_time_s=0.03)], [stack(2, echo_time_s=0.035)])
+    plan = planned(study, *all_called(study, BOLD, run="several"))
+    assert list(names(plan).values()) == ["task-rest_run-1_bold", "task-rest_run-2_bold"]
+    assert plan.warnings[0].endswith("echo time 0.03, 0.035")
+    assert "runs that are no repeats (series 001 (protocol 1), series 002" in plan.warnings[0]
+
+
+def test_what_is_said_twice_is_said_once() -> None:
+    study = runs(1)
+    assert names(planned(study, *all_called(study, BOLD), *all_called(study, BOLD))) == {
+        "001-1": "task-rest_bold"
+    }
+
+
 def test_parts_that_the_heuristic_names_itself_share_numbers() -> None:
     study = runs(9, 9, 4, 4, 1)
     words = (

@@ -28,7 +28,7 @@ from pacs2bids.session import (
     Unanswered,
     ordinal,
 )
-from pacs2bids.telling import described, differing, tell_apart
+from pacs2bids.telling import PROTOCOL, described, differing, tell_apart
 
 UNPLACED = "its pictures have no place in the patient (captures without position and orientation)"
 BESIDE_DIFFUSION = "a map computed from the diffusion volumes of the same series"
@@ -56,7 +56,7 @@ def name_all(
 ) -> Names:
     """A name for each stack that an answer means, or why it has none, and what is wrong with the answers."""
     claims, left_out, problems = _claimed(all_series, answers, subject, session, rules)
-    claims, more = _told(claims)
+    claims, more = _told(_once(claims))
     problems += more
     claims = with_notes([claim for claim in claims if claim.stack is not None])
     warnings = _of_maps(left_out)
@@ -71,6 +71,7 @@ def name_all(
     left_out += [_left_out(claim, reason) for claim, reason in orphans]
     warnings += [f"{claim.label} has no name: {reason}" for claim, reason in orphans]
     named = [_named(claim) for claim in (*written, *by_time)]
+    warnings += _unlike_runs(named)
     problems += _not_allowed(named)
     return Names(
         named=tuple(named),
@@ -190,6 +191,17 @@ def _told(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
     return found, problems
 
 
+def _once(claims: Sequence[Claim]) -> list[Claim]:
+    """Without what a heuristic says twice: the same name for the same stack."""
+    groups = grouped(claims, lambda claim: (claim.series.key, claim.name, claim.stack is None, _of(claim)))
+    return [group[0] for group in groups]
+
+
+def _of(claim: Claim) -> tuple[object, ...]:
+    """Which stack of its series it is, there or refused."""
+    return (claim.stack.stack_id,) if claim.stack else (claim.facts.echo_number, claim.facts.component)
+
+
 def _shared(claim: Claim) -> BidsName:
     return claim.name if claim.answer.run == "written" else without_run(claim.name)
 
@@ -280,6 +292,17 @@ def _told_of(series: Sequence[Series], answers: Sequence[Answer], error: PlanErr
     labels = ", ".join(dict.fromkeys(one.label for one in series))
     templates = " and ".join(dict.fromkeys(repr(answer.template) for answer in answers))
     return f"{labels}, template {templates}: {error}"
+
+
+def _unlike_runs(named: Sequence[Named]) -> list[str]:
+    """Warnings of runs that are no repeats of one protocol."""
+    found = []
+    for group in grouped(named, lambda one: without_run(one.name)):
+        facts = differing([one.stack for one in group], PROTOCOL)
+        if facts:
+            runs = ", ".join(f"{one.series.label}" for one in group)
+            found.append(f"{without_run(group[0].name).path}: runs that are no repeats ({runs}): {facts}")
+    return found
 
 
 # ------------------------------------------------------------------------------------------ refused stacks

@@ -2,7 +2,9 @@
 
 Theory of operation. An *acquisition* is what one press of a button gave: the stacks of one series, and series
 whose stacks began at the same moment (Siemens writes phase, phase differences and maps as series of their
-own, with the AcquisitionTime of what they come from; corpus fmap, xa30). Names that differ only in what one
+own, with the AcquisitionTime of what they come from; corpus fmap, xa30). The same moment is within one
+repetition, which any acquisition lasts: the second echo of a field map bears the time of its second one
+(corpus fmap: 0.4025 s later at a TR of 0.4 s). Names that differ only in what one
 acquisition may hold several of (echo, part, inversion, flip angle, transfer; magnitudes and phases of a field
 map) are one *family*, and a family's acquisitions are numbered in the order of time, so that a run has the
 same number in all of them. Where parts of one run were acquired apart, they are put together only if that
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import TypeVar
 
@@ -53,18 +56,42 @@ def acquisitions(claims: Sequence[Claim]) -> list[Acquisition]:
     """What was measured together, in the order of time; what has no time comes last."""
     found: list[Acquisition] = []
     for series in grouped(claims, lambda claim: claim.series.key):
-        times = _own_times(series)
-        others = [one for one in found if not times & _own_times(one)]
-        same = [claim for one in found if times & _own_times(one) for claim in one]
+        moments = _moments(series)
+        others = [one for one in found if not _meet(moments, _moments(one))]
+        same = [claim for one in found if _meet(moments, _moments(one)) for claim in one]
         found = [*others, [*same, *series]]
     return sorted(found, key=_start)
 
 
-def _own_times(claims: Iterable[Claim]) -> set[str]:
-    """Not those that a whole study may share for want of better ones."""
-    return {claim.facts.acquired for claim in claims if claim.facts.acquired}
+def _moments(claims: Iterable[Claim]) -> list[tuple[datetime, float]]:
+    """When each began, and within how many seconds no other acquisition can have begun.
+
+    Not by the time of the series, which a whole study may share for want of a better one.
+    """
+    return [
+        (
+            datetime.fromisoformat(claim.facts.acquired).replace(tzinfo=None),
+            max(_LEAST_S, _REPETITIONS * _repetition_s(claim)),
+        )
+        for claim in claims
+        if claim.facts.acquired
+    ]
 
 
+def _repetition_s(claim: Claim) -> float:
+    return claim.facts.repetition_time_s or 0.0
+
+
+def _meet(ones: list[tuple[datetime, float]], others: list[tuple[datetime, float]]) -> bool:
+    return any(
+        abs((begun - other).total_seconds()) < min(near_s, other_near_s)
+        for begun, near_s in ones
+        for other, other_near_s in others
+    )
+
+
+# nobody starts two acquisitions within a second; a little more than one TR, since times are of the clock
+_LEAST_S, _REPETITIONS = 1.0, 1.02
 _NEVER = "9"  # later than all ISO dates of this millennium
 
 

@@ -10,7 +10,7 @@ error that ``naming`` words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 
 from msgspec.structs import replace
@@ -233,29 +233,29 @@ def described(stack: Stack) -> str:
     return ", ".join(word for word in words if word)
 
 
-def differing(stacks: Sequence[Stack]) -> str:
+_FACTS: dict[str, Callable[[Stack], str | float | None]] = {
+    "matrix": lambda stack: "x".join(map(str, stack.shape[:3])),
+    "volumes": lambda stack: str(stack.shape[3]),
+    "acquired": lambda stack: (stack.facts.acquired or "").partition("T")[2].partition(".")[0],
+    "orientation": lambda stack: stack.facts.orientation,
+    "component": lambda stack: stack.facts.component,
+    "content": lambda stack: stack.facts.content,
+    "echo time": lambda stack: stack.facts.echo_time_s,
+    "inversion time": lambda stack: stack.facts.inversion_time_s,
+    "flip angle": lambda stack: stack.facts.flip_angle_deg,
+    "repetition time": lambda stack: stack.facts.repetition_time_s,
+    "phase encoding": direction,
+    "ImageType": lambda stack: "/".join(stack.facts.image_type),
+}
+# those that are the same in all runs of one protocol
+PROTOCOL = frozenset(_FACTS) - {"volumes", "acquired", "orientation", "repetition time", "ImageType"}
+
+
+def differing(stacks: Sequence[Stack], among: Collection[str] = frozenset(_FACTS)) -> str:
     """In which facts volumes differ, for a person; "" if in none that we know of."""
-    rows = [
-        {
-            "matrix": "x".join(map(str, stack.shape)),
-            "acquired": (stack.facts.acquired or "").partition("T")[2].partition(".")[0],
-            "orientation": stack.facts.orientation,
-            "component": stack.facts.component,
-            "content": stack.facts.content,
-            "echo time": stack.facts.echo_time_s,
-            "inversion time": stack.facts.inversion_time_s,
-            "flip angle": stack.facts.flip_angle_deg,
-            "repetition time": stack.facts.repetition_time_s,
-            "phase encoding": direction(stack),
-            "ImageType": "/".join(stack.facts.image_type),
-        }
-        for stack in stacks
-    ]
-    columns = {what: [row[what] for row in rows] for what in rows[0]}
+    columns = {what: [_spoken(of(stack)) for stack in stacks] for what, of in _FACTS.items() if what in among}
     return "; ".join(
-        f"{what} {', '.join(_spoken(value) for value in values)}"
-        for what, values in columns.items()
-        if len(set(values)) > 1
+        f"{what} {', '.join(values)}" for what, values in columns.items() if len(set(values)) > 1
     )
 
 

@@ -488,7 +488,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(HeuristicError, match=r"none\.yaml: there is no such file"):
+    with pytest.raises(HeuristicError, match=r"none\.yaml: cannot be read: No such file"):
         ask(tmp_path / "none.yaml", [], subject="01", session="")
 
 

@@ -34,6 +34,7 @@ VERBS = {
     "opinion": "compare the volumes of a study with those that dcm2niix makes of the same files",
     "import-heuristic": "turn a configuration of dcm2bids, or a bidsmap of BIDScoin, into rules",
     "plan": "ask the heuristic for the BIDS names of one session",
+    "suggest": "write a file of rules to start from, out of one session",
     "lint": "find mistakes in heuristics, without data",
     "place": "put the volumes of one session into the BIDS tree",
     "dataset": "write the top-level files of the dataset",

@@ -51,10 +51,16 @@ def load(path: Path) -> Any:
         return yaml.load(stream, Loader=Loader)
 
 
-def compose(path: Path) -> yaml.Node | None:
-    """What a file holds, as nodes that know their lines; None if it is empty. Raises NoYamlError."""
-    with _told(), path.open(encoding="utf-8") as stream:
-        node: yaml.Node | None = yaml.compose(stream, Loader=Loader)
+def read_text(path: Path) -> str:
+    """The text of a file. Raises NoYamlError."""
+    with _told():
+        return path.read_text(encoding="utf-8")
+
+
+def compose(text: str) -> yaml.Node | None:
+    """What a text holds, as nodes that know their lines; None if it is empty. Raises NoYamlError."""
+    with _told():
+        node: yaml.Node | None = yaml.compose(text, Loader=Loader)
         return node
 
 

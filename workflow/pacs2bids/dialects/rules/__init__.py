@@ -32,7 +32,11 @@ def ask(path: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str
 
     Raises HeuristicError that tells every mistake of the file with its line.
     """
-    rules = read_rules(path)
+    return answers(read_rules(path), indexes, subject=subject, session=session)
+
+
+def answers(rules: RulesFile, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:
+    """What rules that are read already say of one session's series."""
     folder = f"sub-{subject}" + (f"/ses-{session}" if session else "")
     named: list[Answer] = []
     unanswered: list[Unanswered] = []
@@ -166,6 +170,7 @@ def _answer(target: Target, series: Series, origin: str, folder: str, word: Call
         run=target.run,
         short=target.short,
         volumes=target.volumes,
+        volume_types=target.volume_types,
     )
 
 

@@ -20,7 +20,7 @@ from pacs2bids.dialects.rules.conditions import Condition, Test
 from pacs2bids.dialects.rules.facts import FACTS, SIDECAR
 from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
 from pacs2bids.model import HeuristicError, Json
-from pacs2bids.yaml_text import NoYamlError, compose
+from pacs2bids.yaml_text import NoYamlError, compose, read_text
 
 ANYTHING = "anything"
 FILE_KEYS = ("rules", "case_sensitive", "exclusive")
@@ -34,6 +34,7 @@ RULE_KEYS = (
     "run",
     "short",
     "expected_volumes",
+    "volume_types",
     "skip",
 )
 TARGET_KEYS = tuple(key for key in RULE_KEYS if key not in ("name", "match", "skip"))
@@ -41,6 +42,8 @@ LIMITS = {"from": "least", "to": "most", "above": "above", "below": "below"}
 OPERATORS = ("is", "regex", *LIMITS, "list", "any", "all", "not")
 COMBINERS = ("any", "all", "not")
 RUNS = {"when_several": "several", "always": "always", "as_written": "written"}
+# of one volume of arterial spin labelling (BIDS, "aslcontext.tsv")
+VOLUME_TYPES = ("control", "label", "m0scan", "deltam", "cbf", "noRF")
 DEPTH = 20  # of conditions in conditions; YAML can make endless ones
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -64,10 +67,16 @@ def read_rules(path: Path) -> RulesFile:
 
 def check_rules(path: Path) -> tuple[RulesFile | None, list[Problem]]:
     """A rules file, as far as it can be read, and all that is wrong with it."""
-    if not path.is_file():
-        return None, [Problem(line=0, what="there is no such file")]
     try:
-        node = compose(path)
+        return check_text(read_text(path), path)
+    except NoYamlError as error:
+        return None, [Problem(line=0, what=error.what)]
+
+
+def check_text(text: str, path: Path) -> tuple[RulesFile | None, list[Problem]]:
+    """The same of a text. ``path``: the file that messages tell."""
+    try:
+        node = compose(text)
     except NoYamlError as error:
         return None, [Problem(line=error.line or 0, what=error.what, hint=error.hint)]
     reader = _Reader()
@@ -205,6 +214,7 @@ class _Reader:
             run=self._run(entries, has_run="run" in entities),
             short=self._short(entries),
             volumes=self._volumes(entries),
+            volume_types=self._volume_types(entries),
         )
         self._check_name(target, entries, {key: at for key, (_, at) in entities.items()}, line)
         return target
@@ -233,6 +243,17 @@ class _Reader:
             return said
         self._wrong(entries["expected_volumes"].line, "'expected_volumes' must be a whole number, as 200")
         return None
+
+    def _volume_types(self, entries: dict[str, _Entry]) -> tuple[str, ...]:
+        if "volume_types" not in entries:
+            return ()
+        entry = entries["volume_types"]
+        said = [_scalar(one) for one in self._list(entry)]
+        for one in said:
+            if one not in VOLUME_TYPES:
+                hint = meant(str(one), VOLUME_TYPES)
+                self._wrong(entry.line, f"'volume_types' cannot hold {conditions.shown(one)}", hint)
+        return tuple(str(one) for one in said)
 
     # ---------------------------------------------------------------------------------- names
 

@@ -14,8 +14,8 @@ from pacs2bids.model import Json
 class Target:
     """What the series that a rule takes are called, and what becomes of them.
 
-    ``entities``: labels by key, which may hold ``{fact}``. ``run``, ``short``, ``volumes``: as in
-    ``session.Answer``. ``sidecar``: fields to add; None takes one away.
+    ``entities``: labels by key, which may hold ``{fact}``. ``run``, ``short``, ``volumes``,
+    ``volume_types``: as in ``session.Answer``. ``sidecar``: fields to add; None takes one away.
     """
 
     datatype: str
@@ -25,6 +25,7 @@ class Target:
     run: str = "several"
     short: str = ""
     volumes: int | None = None
+    volume_types: tuple[str, ...] = ()
 
     @property
     def template(self) -> str:

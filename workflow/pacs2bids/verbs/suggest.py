@@ -1,0 +1,41 @@
+"""``pacs2bids suggest``: a file of rules to start from, out of one session."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.resources import files
+from pathlib import Path
+
+from pacs2bids.dialects.rules.starter import starter
+from pacs2bids.files import read_record, write_bytes
+from pacs2bids.model import ConfigError, StudyIndex
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument(
+        "studies", nargs="+", type=Path, metavar="STUDY", help="folders that hold index.json, of one session"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, as heuristics/mine.yaml")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Write the rules; without ``--out`` return them.
+
+    Raises ConfigError if the file is there already: somebody may have edited it.
+    """
+    out: Path | None = arguments.out
+    if out is not None and out.exists():
+        raise ConfigError("is there already", where=str(out), hint="Give another name, or remove it")
+    if out is not None and out.suffix not in (".yaml", ".yml"):
+        raise ConfigError("must end in .yaml", where=str(out), hint="By its ending it is known to hold rules")
+    indexes = [read_record(folder / "index.json", StudyIndex) for folder in arguments.studies]
+    schema = Path(str(files("pacs2bids").joinpath("schemas/rules.schema.json")))
+    text = starter(indexes, schema=schema)
+    if out is None:
+        return text.rstrip("\n")
+    write_bytes(out, text.encode())
+    rules = text.count("\n  - name: ")
+    return (
+        f"{out}: {rules} rules to start from, {text.count(chr(10) + '  # - name: ')} more that wait for you"
+    )

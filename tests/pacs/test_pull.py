@@ -20,6 +20,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, evt
+from pynetdicom.dimse_primitives import C_MOVE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     MRImageStorage,
     StudyRootQueryRetrieveInformationModelFind,
@@ -475,9 +476,9 @@ class ScriptedPacs:
 
 @contextmanager
 def scripted(
-    on_move: Callable[[ScriptedPacs, int, list[str]], int],
+    on_move: Callable[[ScriptedPacs, int, list[str]], int], kind: type[ScriptedPacs] = ScriptedPacs
 ) -> Iterator[tuple[ScriptedPacs, PacsPeer]]:
-    pacs = ScriptedPacs(on_move)
+    pacs = kind(on_move)
     entity = AE(ae_title="PACS")
     entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
@@ -651,6 +652,32 @@ def test_frozen_pacs_is_left(tmp_path: Path) -> None:
     assert receipt.complete
     assert receipt.transfers[0].status == ""
     assert seconds < 15
+
+
+def test_a_pacs_that_is_pending_for_ever_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It says so time and again, and nothing comes and no number changes."""
+    released = threading.Event()
+
+    class Pending(ScriptedPacs):
+        def move(self, event: Any) -> Iterator[Any]:
+            again = C_MOVE()
+            again.MessageIDBeingRespondedTo, again.Status = event.message_id, 0xFF00
+            again.AffectedSOPClassUID = event.request.AffectedSOPClassUID
+            while self.moves == 0 and not released.wait(0.1) and not event.is_cancelled:
+                event.assoc.dimse.send_msg(again, event.context.context_id)
+            yield from super().move(event)
+
+    def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
+        if number > 1:
+            pacs.send([1, 2, 3])
+        return 0x0000
+
+    with scripted(on_move, Pending) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=replace(QUICK, silence_s=60, stall_s=1))
+        released.set()
+    assert receipt.complete
+    assert [one.came for one in receipt.transfers] == [0, 3]
+    assert "pending, but no progress and no data for 1 s" in caplog.text
 
 
 def test_originator_is_relayed_and_strangers_are_turned_away(tmp_path: Path) -> None:

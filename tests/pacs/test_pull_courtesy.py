@@ -184,6 +184,7 @@ class SlowWay:
             self.inbox.write(identity, [b"content"])
         self.status = TransferStatus(level=request.level, status="0000")
         self.last_word_s, self.finished = time.monotonic(), True
+        self.last_progress_s = self.last_word_s
         yield self
 
     def explanation(self, last: TransferStatus) -> Explanation:

@@ -64,7 +64,7 @@ class DimseTransfer(Errand):
         started: TransferStatus,
     ) -> None:
         self.status = started
-        self.last_word_s = time.monotonic()
+        self.last_word_s = self.last_progress_s = time.monotonic()
         self._association, self._answers, self._model = association, answers, model
         self._message_id = started.message_id or 0
         self._name = f"{SPOKEN[started.way]} {self._message_id}"
@@ -84,8 +84,11 @@ class DimseTransfer(Errand):
     def _listen(self) -> None:
         for answer, _ in self._answers:
             self.last_word_s = time.monotonic()
-            if "Status" in answer:  # empty: the connection broke, or the PACS was silent for too long
-                self.status = _noted(self.status, answer)
+            if "Status" not in answer:  # empty: the connection broke, or the PACS was silent for too long
+                continue
+            before, self.status = self.status, _noted(self.status, answer)
+            if self.status != before:
+                self.last_progress_s = self.last_word_s
 
 
 def _noted(status: TransferStatus, answer: Dataset) -> TransferStatus:

@@ -68,14 +68,17 @@ class Patience:
     """How long to wait, and how often to ask.
 
     ``quiet_s``: nothing came for so long after the source said that it is done (``quiet_after_failure_s``:
-    that it failed). ``silence_s``: neither data nor a word in the midst of a transfer. ``settle_s``: between
-    two questions for what there is. ``rounds``: of transfers, for each way. ``turn_s``: for other pulls to
-    end. ``retry_s``: before an attempt that could not be made is made again, for the first time.
+    that it failed). ``silence_s``: neither data nor a word in the midst of a transfer. ``stall_s``: words,
+    but neither data nor progress; long, since a PACS that fetches a study from tape has no more to say.
+    ``settle_s``: between two questions for what there is. ``rounds``: of transfers, for each way.
+    ``turn_s``: for other pulls to end. ``retry_s``: before an attempt that could not be made is made again,
+    for the first time.
     """
 
     quiet_s: float = 10.0
     quiet_after_failure_s: float = 2.0
     silence_s: float = 600.0
+    stall_s: float = 3600.0
     settle_s: float = 1.0
     rounds: int = 6
     turn_s: float = 6 * 3600.0
@@ -422,10 +425,22 @@ class _Talk:
             if not outstanding and not self._is_short_of(request):
                 transfer.join(self.patience.quiet_after_failure_s)
                 return
-            silence_s = time.monotonic() - max(transfer.last_word_s, self.inbox.last_activity_s)
-            if silence_s > self.patience.silence_s:
-                log.warning("%s: no word and no data for %.0f s", _spoken(transfer.status), silence_s)
+            if self._is_stuck(transfer):
                 return
+
+    def _is_stuck(self, transfer: Transfer) -> bool:
+        """Whether it is in vain to wait any longer."""
+        now_s, data_s = time.monotonic(), self.inbox.last_activity_s
+        silence_s = now_s - max(transfer.last_word_s, data_s)
+        stall_s = now_s - max(transfer.last_progress_s, data_s)
+        if silence_s > self.patience.silence_s:
+            log.warning("%s: no word and no data for %.0f s", _spoken(transfer.status), silence_s)
+        elif stall_s > self.patience.stall_s:
+            what = "%s: pending, but no progress and no data for %.0f s"
+            log.warning(what, _spoken(transfer.status), stall_s)
+        else:
+            return False
+        return True
 
     def _look(self) -> None:
         with self._lock:

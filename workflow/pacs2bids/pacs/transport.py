@@ -46,10 +46,14 @@ class Explanation:
 
 
 class Transfer(Protocol):
-    """A transfer under way. ``status``: its last words; ``last_word_s``: when they came (monotonic)."""
+    """A transfer under way. ``status``: its last words; ``last_word_s``: when they came (monotonic).
+
+    ``last_progress_s``: when it last said something new.
+    """
 
     status: TransferStatus
     last_word_s: float
+    last_progress_s: float
 
     @property
     def finished(self) -> bool:

@@ -93,7 +93,7 @@ class Retrieval(Errand):
 
     def __init__(self, transport: WadoTransport, request: Request) -> None:
         self.status = TransferStatus(way=WADO, level=request.level, status=_BROKEN)
-        self.last_word_s = time.monotonic()
+        self.last_word_s = self.last_progress_s = time.monotonic()
         self._transport, self._inbox = transport, transport.inbox
         self._client = transport.client.waiting_by(self._wait)
         self._keeper = Keeper(transport.inbox)
@@ -222,7 +222,7 @@ class Retrieval(Errand):
             what = f"the answer to WADO-RS calls itself {kind:.60}, which is no DICOM"
             hint = "Check url in config.yaml; it may also be a page to log in: check token or password"
             raise QueryError(what, where=str(self._client.web), hint=hint)
-        self.last_word_s = time.monotonic()
+        self.last_word_s = self.last_progress_s = time.monotonic()
         self._transport.is_heard = self._transport.has_given = True
         self._answered.set()
         reader = Reader()

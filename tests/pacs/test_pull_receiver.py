@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
@@ -153,6 +154,28 @@ def test_uid_that_is_no_file_name_is_refused(tmp_path: Path, uid: str) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def stored(path: Path, syntax: str) -> Instance:
+    """What a catalogue has of the first instance, which lies in ``path``."""
+    return Instance(
+        path=path,
+        member=None,
+        name=path.name,
+        size_bytes=path.stat().st_size,
+        sop_instance_uid=f"{SERIES}.1",
+        sop_class_uid=MRImageStorage,
+        transfer_syntax_uid=syntax,
+        attributes={},
+    )
+
+
+def status_of(receiver: Receiver, one: Instance) -> int | None:
+    """The answer to C-STORE of a file as it is, damaged or not."""
+    destination = Destination(host="127.0.0.1", port=receiver.port)
+    receiver.moves.add(("US", 1))
+    with Sender(destination, [one], calling_ae_title="PACS", called_ae_title="US") as sender:
+        return sender.store(one, message_id=1, originator=Originator(ae_title="US", message_id=1))
+
+
 def test_deflated_data_set_that_cannot_be_inflated_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "broken.dcm"
     dataset = instance(1)
@@ -160,25 +183,38 @@ def test_deflated_data_set_that_cannot_be_inflated_is_refused_with_the_reason(tm
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
     length = len(path.read_bytes()) - len(data_set_bytes(path))
     path.write_bytes(path.read_bytes()[:length] + b"\xff" * 100)
-    broken = Instance(
-        path=path,
-        member=None,
-        name=path.name,
-        size_bytes=path.stat().st_size,
-        sop_instance_uid=dataset.SOPInstanceUID,
-        sop_class_uid=MRImageStorage,
-        transfer_syntax_uid=DeflatedExplicitVRLittleEndian,
-        attributes={},
-    )
     with listening(tmp_path / "study") as (inbox, receiver):
-        destination = Destination(host="127.0.0.1", port=receiver.port)
-        originator = Originator(ae_title="US", message_id=1)
-        receiver.moves.add(("US", 1))
-        with Sender(destination, [broken], calling_ae_title="PACS", called_ae_title="US") as sender:
-            assert sender.store(broken, message_id=1, originator=originator) == 0xC000
+        assert status_of(receiver, stored(path, DeflatedExplicitVRLittleEndian)) == 0xC000
     (refused,) = inbox.refused
     assert refused.sop_instance_uid == dataset.SOPInstanceUID
     assert refused.reason == "cannot be read: error"
+
+
+@pytest.mark.parametrize("kind", ["pixels", "compressed", "large", "deflated", "big endian", "text"])
+def test_an_instance_that_ends_too_early_is_refused_and_named(tmp_path: Path, kind: str) -> None:
+    """And taken when it comes whole, also with something behind its last element that is none."""
+    dataset, path = instance(1, text="a comment of some length"), tmp_path / "1.dcm"
+    pixels = random.Random(1).randbytes(3_000_000 if kind == "large" else 4096)
+    syntax = {
+        "compressed": JPEGLSLossless,
+        "deflated": DeflatedExplicitVRLittleEndian,
+        "big endian": ExplicitVRBigEndian,
+    }.get(kind, ExplicitVRLittleEndian)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if kind != "text":
+        dataset.add_new("PixelData", "OW", encapsulate([pixels]) if kind == "compressed" else pixels)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    content = path.read_bytes()
+    with listening(tmp_path / "study") as (inbox, receiver):
+        for cut in (4, 12) if kind == "text" else (12, 1000):
+            path.write_bytes(content[:-cut])
+            assert status_of(receiver, stored(path, syntax)) == 0xC000
+        assert [one.sop_instance_uid for one in inbox.refused] == [f"{SERIES}.1"]
+        assert not [one for one in (tmp_path / "study").rglob("*") if one.is_file()]
+        path.write_bytes(content + bytes(2))
+        assert status_of(receiver, stored(path, syntax)) == 0
+    assert len(inbox) == 1
+    assert inbox.refused == ()
 
 
 def test_write_error_is_told_to_the_pacs_and_leaves_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from pacs2bids.header import DEFLATED, Header, ParsedFile, Reader, Stream, recalled
+from pacs2bids.header import Header, ParsedFile, Reader, Stream, recalled
 from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError, Reason
 from pacs2bids.pacs.archives import (
     ArchiveError,
@@ -30,6 +30,7 @@ from pacs2bids.pacs.archives import (
     members,
 )
 from pacs2bids.pacs.dicomdir import Listed, listed_in
+from pacs2bids.pacs.whole import has_cut_pixels, tail_of
 
 # Attributes kept at each level. More than the standard asks for: labels are mapped from them.
 PATIENT_KEYS = (
@@ -88,8 +89,6 @@ CUT = "is cut short: a copy that failed?"
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID")
 _UID = re.compile(r"[0-9.]{1,64}")  # leading zeros are wrong, but harmless and not rare
 _DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory: an index, not an instance
-_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # behind compressed pixels (PS3.5 annex A.4)
-_TAIL = 4096  # bytes in which that must be: little may follow
 _LONGEST_HEADER = 1 << 28  # bytes; those of 20,000 frames take 60 MB
 _LONGEST_ODD_HEADER = 1 << 22  # of those that pydicom reads: of nothing but empty elements in some 10 s
 _LONGEST_DIRECTORY = 1 << 24  # of 40,000 files
@@ -171,7 +170,7 @@ def plain_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
     return _one_content_of(
         path,
         lambda stream, size_bytes: _head_of(
-            reader, stream, size_bytes, partial(_tail, stream.fileno(), size_bytes)
+            reader, stream, size_bytes, partial(tail_of, stream.fileno(), size_bytes)
         ),
     )
 
@@ -209,10 +208,6 @@ def _entry(content: Head | Problem, stream: Stream, size_bytes: int, member: Mem
     return Entry(content, size_bytes, member.number, member.name, listed)
 
 
-def _tail(descriptor: int, size_bytes: int, wanted: int) -> bytes:
-    return os.pread(descriptor, wanted, max(0, size_bytes - wanted))
-
-
 def _head_of(
     reader: Reader, stream: Stream, size_bytes: int, tail: Callable[[int], bytes] | None = None
 ) -> Head | Problem:
@@ -232,7 +227,7 @@ def _head_of(
     head = _head(parsed)
     if head.sop_class_uid == _DICOMDIR_CLASS:
         return Problem(Reason.NO_IMAGE, DICOMDIR)
-    if _is_cut(parsed, size_bytes, tail):
+    if has_cut_pixels(parsed, size_bytes, tail):
         return Problem(Reason.UNREADABLE, CUT, head.study_instance_uid)
     problem = _without_identity(head)
     return head if problem is None else Problem(Reason.UNREADABLE, problem, head.study_instance_uid)
@@ -257,16 +252,6 @@ def _is_emptied(stream: Stream) -> bool:
     """Whether there is nothing but zeros: what a copy that failed leaves."""
     stream.seek(0)
     return not (stream.read(_START) or b"").strip(b"\0")
-
-
-def _is_cut(parsed: ParsedFile, size_bytes: int, tail: Callable[[int], bytes] | None) -> bool:
-    """Whether the pixels end behind the file."""
-    pixels = parsed.pixels
-    if pixels is None or parsed.transfer_syntax_uid == DEFLATED:
-        return False  # deflated: that it could be inflated is the proof
-    if pixels.length is not None:
-        return pixels.offset + pixels.length > size_bytes
-    return tail is not None and _SEQUENCE_END not in tail(_TAIL)
 
 
 def _without_identity(head: Head) -> str | None:

@@ -51,7 +51,10 @@ def _read(data_set: bytes, syntax: UID) -> Mapping[int, str]:
     """By pydicom, which is slow and reads everything."""
     try:
         if syntax.is_deflated:  # PS3.5 annex A.5: raw deflate, no zlib header
-            data_set = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set)
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            data_set = inflater.decompress(data_set)
+            if not inflater.eof:
+                raise EOFError  # noqa: TRY301 - as what pydicom raises
         stream = BytesIO(data_set)
         head = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=_is_behind)
         return {tag: str(head[tag].value) for tag in _WANTED if tag in head}

@@ -343,11 +343,12 @@ class Inbox:
 class Incoming:
     """An instance on its way to the disk: ``write`` its pieces, then ``keep`` or ``discard`` it.
 
-    ``write`` and ``keep`` raise OSError if the disk does not take it; ``discard`` it then.
+    ``path``: its file until then. ``write`` and ``keep`` raise OSError if the disk does not take it;
+    ``discard`` it then.
     """
 
     def __init__(self, inbox: Inbox, identity: Identity, part: Path, handle: int) -> None:
-        self._inbox, self._identity, self._part = inbox, identity, part
+        self._inbox, self._identity, self.path = inbox, identity, part
         self._file = os.fdopen(handle, "wb", buffering=0)
         self._digest = hashlib.sha256()
 
@@ -384,7 +385,7 @@ class Incoming:
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
-            self._part.unlink()
+            self.path.unlink()
 
     def _settle(self, digest: str, kept: Kept) -> None:
         try:
@@ -394,7 +395,7 @@ class Incoming:
         except OSError as error:
             self._inbox._fail(self._identity, kept, error)
             raise
-        self._inbox._settle(self._identity, self._part, digest, kept)
+        self._inbox._settle(self._identity, self.path, digest, kept)
 
     def _settle_or_refuse(self, digest: str, kept: Kept) -> None:
         try:

@@ -9,23 +9,17 @@ says, and end where its last element does. The engine's reader reads their heade
 from __future__ import annotations
 
 import logging
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
-
 from pacs2bids.files import sha256
-from pacs2bids.header import ParsedFile, Reader
+from pacs2bids.header import DEFLATED, ParsedFile, Reader
 from pacs2bids.model import HeaderError, ReceivedInstance
 from pacs2bids.pacs.threaded import threaded
+from pacs2bids.pacs.whole import end_of
 
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_UNDEFINED_LENGTH = 0xFFFFFFFF  # such a value ends with a delimiter (PS3.5 table 7.5-3, annex A.4)
-_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 log = logging.getLogger("pacs2bids.pull")
 
@@ -77,13 +71,13 @@ def _unknown(reader: Reader, path: Path, study_instance_uid: str, digest: str) -
 
 
 def _is_whole(path: Path, parsed: ParsedFile, size_bytes: int) -> bool:
-    """Whether a file ends with the value of its last element (PS3.5 section 7.1), mostly its pixels."""
-    if parsed.transfer_syntax_uid == _DEFLATED:
+    """Whether a file ends with the value of its last element, mostly its pixels."""
+    if parsed.transfer_syntax_uid == DEFLATED:
         return _inflates(path)
     pixels = parsed.pixels
     if pixels is not None and pixels.length is not None and pixels.offset + pixels.length == size_bytes:
         return True
-    return _ends_well(path)
+    return end_of(path) == size_bytes
 
 
 def _inflates(path: Path) -> bool:
@@ -96,24 +90,3 @@ def _inflates(path: Path) -> bool:
     except zlib.error:
         return False
     return inflater.eof
-
-
-def _ends_well(path: Path) -> bool:
-    """As ``_is_whole``, of any file, by a walk to its very end."""
-    ends_at: int | None = None
-
-    def note(_tag: BaseTag, _vr: str | None, length: int) -> bool:
-        nonlocal ends_at
-        ends_at = None if length == _UNDEFINED_LENGTH else stream.tell() + length
-        return False
-
-    with path.open("rb") as stream:
-        try:
-            read_partial(stream, note)
-        except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files; it is fetched again
-            log.info("%s: cannot be read: %s", path, type(error).__name__)
-            return False
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - len(_SEQUENCE_END)))
-        last = stream.read()
-    return last == _SEQUENCE_END if ends_at is None else ends_at == size

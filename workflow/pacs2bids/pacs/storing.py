@@ -23,9 +23,11 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from pacs2bids.header import Reader
 from pacs2bids.pacs.command import StoreRequest, store_request, store_response
 from pacs2bids.pacs.heads import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, file_head, uids_of
 from pacs2bids.pacs.inbox import Identity, Inbox, Incoming, Kept, is_uid
+from pacs2bids.pacs.whole import ends_with_pixels, is_cut
 
 # answers to C-STORE, PS3.4 table B.2-1 and PS3.7 annex C
 SUCCESS = 0x0000
@@ -76,6 +78,7 @@ class _Storing(DIMSEServiceProvider):
     ) -> None:
         super().__init__(association)
         self._inbox, self._moves = inbox, moves
+        self._reader = Reader()
         self._syntaxes: Mapping[int | None, str] = {}
         self._command = bytearray()
         self._store: _Store | None = None
@@ -120,7 +123,7 @@ class _Storing(DIMSEServiceProvider):
             self._store = None
             self._pass_on(context_id, bytes([_COMMAND | _LAST]) + command)
             return
-        self._store = _Store(request, syntax, self._inbox, self._moves)
+        self._store = _Store(request, syntax, self._inbox, self._moves, self._reader)
         if not request.has_data_set:
             self._answer(context_id, self._store)
 
@@ -154,10 +157,15 @@ class _Store:
     """One C-STORE request: ``take`` its data set piece by piece, ``end`` it for the status to answer."""
 
     def __init__(
-        self, request: StoreRequest, syntax: str, inbox: Inbox, moves: Container[tuple[str, int]] | None
+        self,
+        request: StoreRequest,
+        syntax: str,
+        inbox: Inbox,
+        moves: Container[tuple[str, int]] | None,
+        reader: Reader,
     ) -> None:
         self.request = request
-        self._syntax, self._inbox, self._moves = syntax, inbox, moves
+        self._syntax, self._inbox, self._moves, self._reader = syntax, inbox, moves, reader
         self._waiting = bytearray()  # what is not on its way to the disk yet
         self._patience = _FIRST_LOOK
         self._incoming: Incoming | None = None
@@ -222,8 +230,13 @@ class _Store:
     def _finish(self) -> None:
         if not self.request.has_data_set:
             raise _RefusalError(CANNOT_UNDERSTAND, "came without a dataset")
+        is_whole = self._incoming is None and ends_with_pixels(self._waiting)
         self._advance(is_whole=True)
-        if self._incoming is not None and self._incoming.keep_soon() is Kept.CONFLICTING:
+        if self._incoming is None:
+            return
+        if not is_whole and is_cut(self._reader, self._incoming.path):
+            raise _RefusalError(CANNOT_UNDERSTAND, "is cut short: its dataset ends within an element")
+        if self._incoming.keep_soon() is Kept.CONFLICTING:
             uid = self.request.sop_instance_uid
             log.warning("instance %s came again with other content; the first is kept, see quarantine", uid)
 

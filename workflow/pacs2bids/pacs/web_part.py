@@ -8,10 +8,7 @@ from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import HeaderError
 from pacs2bids.pacs.inbox import Identity, is_uid
 from pacs2bids.pacs.web_multipart import Part
-
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # of encapsulated pixels (PS3.5 annex A.4)
-_TAIL_BYTES = 64 * 1024  # what may follow pixels: padding, signatures
+from pacs2bids.pacs.whole import TAIL_BYTES, has_cut_pixels
 
 
 class UnusableError(Exception):
@@ -64,7 +61,6 @@ class Instance:
 
     def __init__(self, part: Part, reader: Reader) -> None:
         self._look = _Look(part.content)
-        self._length = part.length
         try:
             self._parsed = reader.parse(self._look, "a part")
         except HeaderError as error:
@@ -74,13 +70,13 @@ class Instance:
     def content(self) -> Iterator[bytes | memoryview]:
         """The bytes as they come. Raises UnusableError at the end if there should be more."""
         size, tail = 0, b""
+        is_compressed = self._parsed.pixels is not None and self._parsed.pixels.length is None
         for piece in self._look.all():
             size += len(piece)
-            if self._length is None:
-                tail = (tail + bytes(piece[-_TAIL_BYTES:]))[-_TAIL_BYTES:]
+            if is_compressed:
+                tail = (tail + bytes(piece[-TAIL_BYTES:]))[-TAIL_BYTES:]
             yield piece
-        # one that said how long it is was counted
-        if self._length is None and not _is_whole(self._parsed, size, tail):
+        if has_cut_pixels(self._parsed, size, lambda _: tail):
             raise UnusableError("is cut short within its pixels")
 
 
@@ -99,12 +95,3 @@ def _identity(parsed: ParsedFile) -> Identity:
         sop_class_uid=parsed.header.text("SOPClassUID") or "",
         transfer_syntax_uid=parsed.transfer_syntax_uid,
     )
-
-
-def _is_whole(parsed: ParsedFile, size: int, tail: bytes) -> bool:
-    """Whether an instance of so many bytes has all of its pixels; ``tail``: its last bytes."""
-    if parsed.pixels is None or parsed.transfer_syntax_uid == _DEFLATED:
-        return True  # its header could be read to the end
-    if parsed.pixels.length is None:
-        return _SEQUENCE_END in tail
-    return size >= parsed.pixels.offset + parsed.pixels.length

@@ -1,4 +1,4 @@
-"""Imported rules on real series: the names that dcm2bids gives the same files."""
+"""Imported rules on real series: the names that dcm2bids gives the same files, and those of a bidsmap."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import pytest
 
 from pacs2bids.__main__ import main
 from pacs2bids.dialects import ask
+from pacs2bids.model import PlanRow, StudyIndex
 from pacs2bids.plan import plan_session
 from synthetic import indexed
 
@@ -93,6 +95,44 @@ GE: dict[str, Any] = {
 }
 
 
+# as BIDScoin's bidsmapper writes one of the same session: all attributes of a series' first file
+BIDSMAP = """
+DICOM:
+  anat:
+  - attributes:
+      Modality: MR
+      ProtocolName: anat-T1w_acq-tfl
+      SeriesDescription: anat-T1w_acq-tfl
+      ImageType: "['ORIGINAL', 'PRIMARY', 'M', 'NONE']"
+      ScanningSequence: "['GR', 'IR']"
+      SequenceVariant: "['SK', 'SP', 'MP']"
+      EchoTime: '2.41'
+      EchoNumbers:
+    bids: {acq: tfl, run: <<>>, part: ['', mag, phase, 0], suffix: T1w}
+  func:
+  - attributes: {ProtocolName: func-bold_.*, RepetitionTime: '1000'}
+    bids: {task: '<ProtocolName:task-([a-z]+)>', dir: <PhaseEncodingDirection>, run: <<1>>, suffix: bold}
+  dwi:
+  - attributes: {SeriesDescription: DWI.*, ImageType: .*'DIFFUSION'.*}
+    bids: {acq: <SeriesDescription>, suffix: dwi}
+  fmap:
+  - attributes: {ProtocolName: gre_field_mapping, ImageType: .*'P'.*}
+    bids: {suffix: phasediff}
+  - attributes: {ProtocolName: gre_field_mapping}
+    bids: {suffix: magnitude}
+  exclude:
+  - attributes: {ImageType: .*'DERIVED'.*}
+    bids: {suffix: derived}
+"""
+BIDSMAP_NAMES = {
+    5: ["anat/acq-tfl_T1w"],
+    7: ["func/task-fa_dir-AP_run-1_bold"],
+    8: ["fmap/magnitude1", "fmap/magnitude2"],
+    9: ["fmap/phasediff"],
+    10: ["dwi/acq-DWIdir80PA_dwi"],
+}
+
+
 def their_names(module: ModuleType, folder: Path, config: dict[str, Any], place: Path) -> dict[Any, str]:
     """Names by number of series and echo time, in s."""
     place.mkdir()
@@ -117,15 +157,15 @@ def their_names(module: ModuleType, folder: Path, config: dict[str, Any], place:
     }
 
 
-def our_names(folder: Path, config: dict[str, Any], place: Path) -> dict[Any, str]:
-    (place / "config.json").write_text(json.dumps(config))
+def planned(text: str, index: StudyIndex, place: Path) -> list[PlanRow]:
+    """The rows with a name that the imported rules make."""
+    (place / "theirs.txt").write_text(text)
     rules = place / "mine.yaml"
-    assert main(["import-heuristic", str(place / "config.json"), "--out", str(rules)]) == 0
-    index = indexed(folder)
+    assert main(["import-heuristic", str(place / "theirs.txt"), "--out", str(rules)]) == 0
+    assert main(["lint", str(rules)]) == 0
     answers = ask(rules, [index], subject="01", session="a")
     plan = plan_session(subject="01", session="a", indexes=[index], answers=answers)
-    echoes = {stack.stack_id: round(float(str(stack.sidecar["EchoTime"])), 5) for stack in index.stacks}
-    return {(row.series_number, echoes[row.stack_id]): row.bids_name for row in plan.rows if row.bids_name}
+    return [row for row in plan.rows if row.bids_name]
 
 
 # config, and how many files dcm2bids names
@@ -141,4 +181,17 @@ def test_the_names_of_dcm2bids(
     folder = corpus(name) / inner
     expected = their_names(dcm2bids_sidecar, folder, config, tmp_path / "theirs")
     assert len(expected) == count
-    assert our_names(folder, config, tmp_path) == expected
+    index = indexed(folder)
+    echoes = {stack.stack_id: round(float(str(stack.sidecar["EchoTime"])), 5) for stack in index.stacks}
+    rows = planned(json.dumps(config), index, tmp_path)
+    assert {(row.series_number, echoes[row.stack_id]): row.bids_name for row in rows} == expected
+
+
+def test_the_names_of_a_bidsmap(corpus: Corpus, tmp_path: Path) -> None:
+    """By BIDScoin's documentation, "The bidsmap explained"."""
+    names = defaultdict(list)
+    for row in planned(BIDSMAP, indexed(corpus("xa30")), tmp_path):
+        names[row.series_number].append(
+            row.bids_name.replace("sub-01/ses-a/", "").replace("sub-01_ses-a_", "")
+        )
+    assert names == BIDSMAP_NAMES

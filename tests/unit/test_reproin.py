@@ -275,6 +275,11 @@ DIFFERENCES: dict[str, tuple[list[tuple[str, dict[str, Any]]], object, object]] 
         ["anat/T1w 2", "anat/T1w__dup-01 1"],
         ["anat/T1w 1", "anat/T1w__dup-01 2"],
     ),
+    "reproin: what the scanner computed of the images is no later repeat of them": (
+        [("func_task-a", {}), ("func_task-a", {"is_derived": True, "image_type": mapped("T_MAP")})],
+        ["func/task-a_bold 2", "func/task-a_bold__dup-01 1"],
+        ["func/task-a_bold 1", "func/task-a_bold__dup-01 2"],
+    ),
     "Siemens: its report bears the name of a protocol; it has no image, and repeats none": (
         [("anat-T1w", {}), ("anat-T1w", {"series_description": "PhoenixZIPReport", "image_type": ()})],
         ["anat/T1w", "anat/T1w__dup-01"],
@@ -341,3 +346,18 @@ def test_differences(theirs: ModuleType, why: str, monkeypatch: pytest.MonkeyPat
     with_ids = isinstance(ours, list) and any(" " in name for name in ours)
     assert short(asked(theirs, infos), with_ids=with_ids) == expected
     assert short(asked(reproin, infos), with_ids=with_ids) == ours
+
+
+def test_sessions_that_names_ask_for(theirs: ModuleType) -> None:
+    for names, expected in (
+        (["anat-scout_ses-01", "func_task-a"], "01"),
+        (["anat-scout_ses-{date}"], "20260102"),
+        (["anat-scout_ses-(date)"], "20260102"),
+        (["anat-scout_ses-DATE"], "20260102"),
+        (["func_task-a"], None),
+    ):
+        infos = [series(number, name) for number, name in enumerate(names, start=1)]
+        assert reproin.infotoids(infos)["session"] == expected
+        assert theirs.infotoids(infos, "/nowhere")["session"] == expected
+    several = [series(1, "anat-scout_ses-1"), series(2, "anat-T1w_ses-2"), series(3, "anat-T2w_ses+")]
+    assert reproin.infotoids(several)["session"] == "1 and 2"

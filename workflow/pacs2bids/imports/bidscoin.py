@@ -39,7 +39,7 @@ NUMBERS = {
     "RepetitionTime": ("sidecar.RepetitionTime", 1000.0),
     "InversionTime": ("inversion_time_s", 1000.0),
     "FlipAngle": ("flip_angle_deg", 1.0),
-    "EchoNumbers": ("echo_number", 1.0),
+    "EchoNumbers": ("sidecar.EchoNumber", 1.0),
     "SliceThickness": ("sidecar.SliceThickness", 1.0),
     "SeriesNumber": ("series_number", 1.0),
 }

@@ -35,7 +35,6 @@ fix_accession2run: dict[str, list[str]] = {}  # expressions for ids of cancelled
 series_spec_fields = ("protocol_name", "series_description")  # the first that holds a ReproIn name counts
 KNOWN_DATATYPES = {"anat", "dwi", "fmap", "func", "perf"}
 DEFAULT_FIELDS: dict[str, str] = {}
-POPULATE_INTENDED_FOR_OPTS = {"matching_parameters": ["ImagingVolume", "Shims"], "criterion": "Closest"}
 
 lgr = logging.getLogger("heudiconv")  # users' files say things by it
 
@@ -59,13 +58,13 @@ def infotodict(seqinfo: list[SeqInfo]) -> dict[Key, list[str]]:
     """
     info: dict[Key, list[str]] = {}
     runs = _Runs()
-    series = fix_seqinfo(list(seqinfo))
-    for one in series:
+    as_sent = {one.series_id: one for one in seqinfo}
+    for one in fix_seqinfo(list(seqinfo)):
         spec = _spec(one)
         if spec and not _left_out(one, spec):
-            info.setdefault(_key(one, spec, runs), []).append(one.series_id)
-    times = {one.series_id: _acquired(one) for one in series}
-    return get_dups_marked({key: _latest_last(ids, times) for key, ids in info.items()})
+            key = _key(one, spec | {"map": _map(as_sent.get(one.series_id, one))}, runs)
+            info.setdefault(key, []).append(one.series_id)
+    return get_dups_marked({key: _kept_last(ids, as_sent) for key, ids in info.items()})
 
 
 def left_out(seqinfo: list[SeqInfo]) -> dict[str, str]:
@@ -77,10 +76,16 @@ def left_out(seqinfo: list[SeqInfo]) -> dict[str, str]:
     return {series_id: reason for series_id, reason in reasons.items() if reason}
 
 
-def sessions_asked(seqinfo: list[SeqInfo]) -> list[str]:
-    """Labels of sessions that names ask for, each once; "+" is the next one, "=" the same again."""
-    specs = [_spec(one) for one in fix_seqinfo(list(seqinfo)) if not one.is_derived]
-    return list(dict.fromkeys(spec["session"] for spec in specs if spec.get("session")))
+def infotoids(seqinfos: Iterable[SeqInfo], outdir: str = "") -> dict[str, str | None]:
+    """What the names say of the session: a label, several ("1 and 2"), or None.
+
+    None of the subject, which is an identity, nor of "+" (the next session) and "=" (the same one): labels
+    come from the studies table.
+    """
+    del outdir
+    specs = [_spec(one) for one in fix_seqinfo(list(seqinfos)) if not one.is_derived]
+    said = dict.fromkeys(spec["session"] for spec in specs if spec.get("session") not in (None, "", "+", "="))
+    return {"locator": None, "session": " and ".join(said) or None, "subject": None}
 
 
 def get_dups_marked(info: dict[Key, list[str]], per_series: bool = True) -> dict[Key, list[str]]:
@@ -105,13 +110,15 @@ def _acquired(one: SeqInfo) -> datetime | None:
         return None
 
 
-def _latest_last(ids: list[str], times: dict[str, datetime | None]) -> list[str]:
-    """The ids, and that one last that was acquired last, whatever its number (heudiconv#740)."""
-    known = [time for series_id in ids if (time := times[series_id]) is not None]
-    if len(known) < len(ids):
-        return ids
-    latest = max(known)
-    kept = [one for one, time in zip(ids, known, strict=True) if latest - time < SAME_IMAGES][-1]
+def _kept_last(ids: list[str], series: dict[str, SeqInfo]) -> list[str]:
+    """The ids, and that one last that was acquired last, whatever its number (heudiconv#740).
+
+    What the scanner computed comes before what it acquired: it repeats nothing.
+    """
+    acquired = [one for one in ids if not series[one].is_derived] or ids
+    times = {one: time for one in acquired if (time := _acquired(series[one])) is not None}
+    recent = [one for one in acquired if one in times and max(times.values()) - times[one] < SAME_IMAGES]
+    kept = (recent if len(times) == len(acquired) else acquired)[-1]
     return [one for one in ids if one != kept] + [kept]
 
 
@@ -188,7 +195,7 @@ def _left_out(one: SeqInfo, spec: dict[str, str]) -> str:
         return "a report of the console, no image"
     if one.series_description.endswith("_SBRef") and spec["datatype"] not in ("func", "dwi"):
         return f"BIDS has no single-band references in {spec['datatype']}"
-    if spec["datatype"] == "dwi" and "TENSOR" in one.image_type:
+    if spec["datatype"] == "dwi" and any(word.startswith("TENSOR") for word in one.image_type):
         return "BIDS has no name for tensors that the scanner computed"
     return ""
 
@@ -217,17 +224,23 @@ def _suffix(one: SeqInfo, spec: dict[str, str], words: list[str]) -> tuple[str, 
     suffixes = {one.lower(): one for one in vocabulary().suffixes(datatype)}  # t1w is T1w
     if words and words[-1].lower() in suffixes and said.lower() in ("", words[-1].lower()):
         *words, said = words
-    maps = [DIFFUSION_MAPS[word] for word in one.image_type if word in DIFFUSION_MAPS]
     if one.series_description.endswith("_SBRef"):
         said = "sbref"
-    elif datatype == "dwi" and maps:
-        said = maps[-1]
+    elif datatype == "dwi" and spec["map"]:
+        said = spec["map"]
     elif datatype == "fmap" and not said:
         said = _suffix_of_field_map(one, spec)
     said = said or DEFAULT_SUFFIXES.get(datatype, "")
     if not said:
         raise ValueError(f"{datatype!r} alone does not tell which image it is; write it as in anat-T1w")
     return suffixes.get(said.lower(), said), words
+
+
+def _map(one: SeqInfo) -> str:
+    """Suffix of a map that the scanner computed of diffusion images; "" for anything else."""
+    # of XA, ColFA says FA in ImageType: its description tells (corpus xa30/14)
+    words = (*one.image_type, one.series_description.rpartition("_")[2].upper())
+    return next((DIFFUSION_MAPS[word] for word in reversed(words) if word in DIFFUSION_MAPS), "")
 
 
 def _suffix_of_field_map(one: SeqInfo, spec: dict[str, str]) -> str:

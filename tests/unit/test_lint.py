@@ -153,8 +153,25 @@ def test_the_examples_have_no_mistakes() -> None:
 
 def test_rules_are_linted_by_their_reader(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("rules:\n  - {match: anything, skip: x}\n  - {match: {row: 1}, skip: x}\n")
-    assert [(one.line, one.is_error) for one in lint(path)] == [(3, True), (3, False)]
+    path.write_text(
+        """rules:
+  - {match: {row: 1}, skip: x}
+  - {match: {sidecar.EchoTme: 1, sidecar.MyOwn: 1}, skip: x}
+  - {match: {rows: 1, slices: [2, 3]}, datatype: anat, suffix: T1w, sidecar: {Instrutions: x, Mine: x}}
+  - match: {slices: [2, 3], rows: 1}
+    skip: x
+  - {match: anything, skip: x}
+  - {match: {rows: 5}, skip: x}
+"""
+    )
+    told = [(one.line, one.is_error, one.what, one.hint.partition("?")[0]) for one in lint(path)]
+    assert told == [
+        (2, True, "the match knows no 'row'", "Did you mean 'rows'"),
+        (3, False, "BIDS has no field 'EchoTme'", "Did you mean 'EchoTime'"),
+        (4, False, "BIDS has no field 'Instrutions'", "Did you mean 'Instructions'"),
+        (5, False, "is never asked: the rule of line 4 takes all that it would", told[3][3]),
+        (8, False, "is never asked: the rule of line 7 takes all that it would", told[4][3]),
+    ]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

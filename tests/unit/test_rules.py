@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from pacs2bids import telling
 from pacs2bids.bids import vocabulary
 from pacs2bids.dialects import ask, rules
 from pacs2bids.dialects.rules.facts import FACTS
+from pacs2bids.dialects.rules.reading import check_text
 from pacs2bids.model import FailedStack, HeuristicError, Leftover, Reason, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import series_of
@@ -490,6 +492,58 @@ def test_all_mistakes_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(HeuristicError, match=r"none\.yaml: cannot be read: No such file"):
         ask(tmp_path / "none.yaml", [], subject="01", session="")
+
+
+def test_no_text_is_too_odd(tmp_path: Path) -> None:
+    """Spoilt files are answered with mistakes and their lines, never with another exception."""
+    random = Random(7)
+    demo = "rules:\n" + "".join(f"  - match: {{{one}}}\n    skip: x\n" for one in HOLD[5:8] + HOLD[-3:])
+    demo += (
+        "  - match: anything\n    datatype: anat\n    suffix: T1w\n    entities: {acq: '{rows}', run: 1}\n"
+    )
+    odd = [
+        "[",
+        "]",
+        "{",
+        "}",
+        "*a",
+        "&a ",
+        "!!int x",
+        "!!python/name:os.system ",
+        "null",
+        ": ",
+        "\n",
+        "  ",
+        "- ",
+    ]
+    odd += [
+        "\t",
+        "'",
+        '"',
+        "\x00",
+        "\ufeff",
+        "9" * 5000,
+        "1e999",
+        ".nan",
+        "<<: ",
+        "? ",
+        "%",
+        "(?P<",
+        "{{",
+        "\ud800",
+    ]
+    failed = 0
+    for _ in range(300):
+        at, end = sorted(random.choices(range(len(demo)), k=2))
+        text = demo[:at] + random.choice(odd) + demo[random.choice([at, at + 1, end]) :]
+        rules_file, problems = check_text(text, Path("odd.yaml"))
+        failed += any(one.is_error for one in problems)
+        assert rules_file is not None or problems
+        assert all(0 <= one.line <= text.count("\n") + 2 for one in problems)
+    assert 100 < failed < 300
+    (tmp_path / "latin.yaml").write_bytes(b"rules: \xe9")
+    with pytest.raises(HeuristicError, match="is not a UTF-8 text"):
+        ask(tmp_path / "latin.yaml", [], subject="01", session="")
 
 
 def test_in_an_exclusive_file_what_several_rules_fit_gets_no_name(tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(entities={rule.key: rule for rule in entities.values()}, files=files)
 
 
+@cache
+def metadata_fields() -> frozenset[str]:
+    """Names of the fields that sidecars may hold, by the BIDS schema."""
+    from bidsschematools.schema import load_schema  # noqa: PLC0415 - as above
+
+    schema: Any = load_schema()
+    return frozenset(field["name"] for field in schema.objects.metadata.values())
+
+
 def _entity_rule(schema: Any, name: str) -> EntityRule:
     entity = schema.objects.entities[name]
     return EntityRule(

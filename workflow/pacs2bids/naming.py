@@ -269,10 +269,7 @@ def _collisions(named: Sequence[Named]) -> list[str]:
 
 def _within_series(group: Sequence[Named]) -> str:
     held = "; ".join(f"stack {ordinal(one.stack)}: {described(one.stack)}" for one in group)
-    hint = (
-        f'Name one of them, as in {{"item": s.series_id, "stack": {ordinal(group[0].stack)}}}, '
-        "or leave the series out"
-    )
+    hint = f"Name one of them, {_as_one(group[0].stack)}, or leave the series out"
     error = PlanError(f"one name for {len(group)} stacks ({held})", where=group[0].name.path, hint=hint)
     return _told_of([one.series for one in group], [one.answer for one in group], error)
 
@@ -284,7 +281,8 @@ def _across(group: Sequence[Named]) -> str:
     return (
         f"{group[0].name.path} is the name of {len(group)} volumes: {listed} (template {templates}). "
         + (f"They differ in: {facts}. " if facts else "Their facts do not differ. ")
-        + "Give them a run, as in 'run-{item:02d}', another entity, or leave all but one out"
+        + "Give them a run, as in 'run-{item:02d}' (in rules: run: when_several), another entity, "
+        "or leave all but one out"
     )
 
 
@@ -335,11 +333,16 @@ def _open(series: Series, answer: Answer) -> str:
     if _facts_of_refused(series, _chosen(series, answer)) is not None:
         return ""
     refused = "; ".join(f"stack {one.stack_id} was refused: {one.error}" for one in series.refused)
-    example = f'{{"item": s.series_id, "stack": {ordinal(series.stacks[0])}}}'
     return (
         f"{refused}. The name of the others depends on what it was (an echo, a part, a map). "
-        f"To name one all the same, choose it, as in {example}"
+        f"To name one all the same, choose it, {_as_one(series.stacks[0])}"
     )
+
+
+def _as_one(stack: Stack) -> str:
+    """How a heuristic says that it means one stack of a series."""
+    number = ordinal(stack)
+    return f'as in {{"item": s.series_id, "stack": {number}}} (in rules: match: {{stack: {number}}})'
 
 
 def _facts_of_refused(series: Series, stacks: Sequence[Stack]) -> list[StackFacts] | None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 
-from pacs2bids.bids import BidsName, FileRule, label_problem, vocabulary
+from pacs2bids.bids import BidsName, FileRule, label_problem, metadata_fields, vocabulary
 from pacs2bids.dialects.problem import AUTOMATIC, PAIRED, Problem, meant
 from pacs2bids.dialects.rules import conditions
 from pacs2bids.dialects.rules.conditions import Condition, Test
@@ -48,6 +49,7 @@ DEPTH = 20  # of conditions in conditions; YAML can make endless ones
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?|-?\.[0-9]+")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")  # longer ones are rounded, as in JSON
 _SHORT = re.compile(r"keep|drop|[a-z]+-[A-Za-z0-9+]+")
 
 
@@ -98,12 +100,10 @@ def _scalar(node: yaml.Node) -> Json:
         return None
     if node.tag.endswith(":bool"):
         return bool(node.value == "true")
-    if node.tag.endswith(":int"):
-        return int(node.value)
     is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
-    if is_plain and _NUMBER.fullmatch(node.value) and math.isfinite(float(node.value)):
-        return float(node.value)
-    return str(node.value)
+    if not is_plain or not _NUMBER.fullmatch(node.value) or not math.isfinite(float(node.value)):
+        return str(node.value)
+    return int(node.value) if _WHOLE.fullmatch(node.value) else float(node.value)
 
 
 def _kind(node: yaml.Node) -> str:
@@ -112,6 +112,18 @@ def _kind(node: yaml.Node) -> str:
     if isinstance(node, yaml.SequenceNode):
         return "a list" if node.value else "an empty one"
     return conditions.shown(_scalar(node)) if _scalar(node) is not None else "empty"
+
+
+def _shape(node: yaml.Node, depth: int = 0) -> str:
+    """What a node says, whatever the order of its keys and the way it is written; "" if it has no end."""
+    if depth > DEPTH:
+        return ""
+    if isinstance(node, yaml.MappingNode):
+        pairs = [f"{key.value}: {_shape(value, depth + 1)}" for key, value in node.value]
+        return f"{{{', '.join(sorted(pairs))}}}"
+    if isinstance(node, yaml.SequenceNode):
+        return f"[{', '.join(_shape(one, depth + 1) for one in node.value)}]"
+    return repr(_scalar(node))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +159,25 @@ class _Reader:
         if "rules" not in entries:
             self._wrong(_line(node), "must hold the key 'rules'", hint)
             return ()
-        found = [self._rule(one) for one in self._list(entries["rules"])]
-        rules = tuple(rule for rule in found if rule is not None)
-        self._unreachable(rules)
-        return rules
+        nodes = self._list(entries["rules"])
+        if not self.is_exclusive:
+            self._never_asked(nodes)
+        found = [self._rule(one) for one in nodes]
+        return tuple(rule for rule in found if rule is not None)
 
-    def _unreachable(self, rules: tuple[Rule, ...]) -> None:
-        last = next((rule for rule in rules if rule.takes_all), None)
-        if last is not None and rules[-1] is not last:
-            after = rules[rules.index(last) + 1]
-            what = (
-                f"is never asked: the rule of line {last.line} takes everything, and the first that fits wins"
-            )
-            self._wrong(after.line, what, "Put that rule last", is_error=False)
+    def _never_asked(self, nodes: Sequence[yaml.Node]) -> None:
+        """Rules below one that takes everything, or that asks for the same."""
+        first: dict[str, int] = {}
+        for node in nodes:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            asked = next((_shape(value) for key, value in pairs if key.value == "match"), "")
+            line = first.get(repr(ANYTHING), first.get(asked))
+            if asked and line is not None:
+                what = f"is never asked: the rule of line {line} takes all that it would"
+                self._wrong(
+                    _line(node), what, "The first that fits wins: put that rule lower", is_error=False
+                )
+            first.setdefault(asked, _line(node))
 
     # ---------------------------------------------------------------------------------- a rule
 
@@ -171,17 +189,15 @@ class _Reader:
             return None
         entries = {entry.key: entry for entry in self._entries(node, RULE_KEYS, "a rule")}
         name = self._text(entries["name"]) if "name" in entries else ""
-        takes_all, condition, groups = False, conditions.every(()), frozenset[str]()
+        condition, groups = conditions.every(()), frozenset[str]()
         if "match" in entries:
-            takes_all, condition, groups = self._match(entries["match"])
+            condition, groups = self._match(entries["match"])
         else:
             hint = f"Say what it takes, as in 'match: {{protocol_name: \"*T1w*\"}}', or 'match: {ANYTHING}'"
             self._wrong(_line(node), "the rule has no 'match'", hint)
         skip = self._skip(entries)
         target = None if "skip" in entries else self._target(entries, groups, _line(node))
-        return Rule(
-            name=name, line=_line(node), condition=condition, target=target, skip=skip, takes_all=takes_all
-        )
+        return Rule(name=name, line=_line(node), condition=condition, target=target, skip=skip)
 
     def _skip(self, entries: dict[str, _Entry]) -> str:
         if "skip" not in entries:
@@ -202,6 +218,7 @@ class _Reader:
         entities = self._entities(entries.get("entities"), groups)
         sidecar: dict[str, Json] = {}
         for entry in self._entries_of(entries.get("sidecar")):
+            self._known_field(entry.key, entry)
             sidecar[entry.key] = self._json(entry.node)
             self._placeholders(sidecar[entry.key], groups, entry.line)
         if missing:
@@ -317,27 +334,35 @@ class _Reader:
 
     # ---------------------------------------------------------------------------------- conditions
 
-    def _match(self, entry: _Entry) -> tuple[bool, Condition, frozenset[str]]:
-        """Whether it takes all, the condition, and the names of groups that it can catch."""
+    def _match(self, entry: _Entry) -> tuple[Condition, frozenset[str]]:
+        """The condition, and the names of groups that it can catch."""
         if isinstance(entry.node, yaml.ScalarNode) and entry.node.value == ANYTHING:
-            return True, conditions.every(()), frozenset()
+            return conditions.every(()), frozenset()
         if not isinstance(entry.node, yaml.MappingNode) or not entry.node.value:
             hint = (
                 f"As in 'match: {{protocol_name: \"*T1w*\"}}'; to take all that is left: 'match: {ANYTHING}'"
             )
             self._wrong(entry.line, f"'match' must be facts with values, not {_kind(entry.node)}", hint)
-            return False, conditions.every(()), frozenset()
+            return conditions.every(()), frozenset()
         groups: set[str] = set()
-        return False, conditions.every(self._conditions(entry.node, groups, 0)), frozenset(groups)
+        return conditions.every(self._conditions(entry.node, groups, 0)), frozenset(groups)
 
     def _conditions(self, node: yaml.Node, groups: set[str], depth: int) -> list[Condition]:
         found = []
         for entry in self._entries(node, (*FACTS, *COMBINERS), "the match", is_open=True):
+            self._known_field(entry.key.removeprefix(SIDECAR), entry)
             if entry.key in COMBINERS:
                 found.append(self._combined(entry, groups, depth + 1))
             else:
                 found.append(conditions.asks(entry.key, self._test(entry.node, entry.key, groups, depth + 1)))
         return found
+
+    def _known_field(self, field: str, entry: _Entry) -> None:
+        """Warn of a field of the sidecar that is nearly one of BIDS'."""
+        close = [] if field in metadata_fields() else get_close_matches(field, metadata_fields(), 1, 0.85)
+        if close and field not in (*FACTS, *COMBINERS):
+            what = f"BIDS has no field {field!r}"
+            self._wrong(entry.line, what, f"Did you mean {close[0]!r}?", is_error=False)
 
     def _combined(self, entry: _Entry, groups: set[str], depth: int) -> Condition:
         if depth > DEPTH:

@@ -38,7 +38,7 @@ class Target:
 class Rule:
     """One rule: either ``target``, or ``skip``, the reason why what it takes is left out.
 
-    ``takes_all``: it has no condition. ``line``: where it begins, from 1.
+    ``line``: where it begins, from 1.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Rule:
     condition: Condition
     target: Target | None
     skip: str = ""
-    takes_all: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pacs2bids.model import NamingRules, StudyIndex
+from pacs2bids.model import Leftover, NamingRules, Reason, StudyIndex
 from pacs2bids.plan import SessionPlan
 from pacs2bids.session import Answer
-from planning import answer, index, names, planned, said, stack
+from planning import STUDY, answer, index, names, planned, said, stack
 
 BY_TIME = NamingRules(runs="several")
 BOLD = "func/task-rest_bold"
@@ -245,6 +245,17 @@ def test_the_header_tells_how_many_volumes_were_planned() -> None:
     assert [row.notes for row in plan.rows] == ["short: 3 of the 60 volumes that its header promises", ""]
     halves = [stack(1, n, volumes=2, volumes_promised=4, content=c) for n, c in ((1, None), (2, "reversed"))]
     assert "short" not in planned(index(halves), answer(1, "fmap/epi", chosen=1)).rows[0].notes
+
+
+def test_a_volume_that_was_cut_is_told_and_no_reason_to_drop() -> None:
+    lost = Leftover(
+        path="a", reason=Reason.INCOMPLETE, detail="12 of 30 slices", series_instance_uid=f"{STUDY}.1"
+    )
+    study = replace(index([stack(1, volumes=299)]), leftovers=(lost, lost))
+    plan = planned(study, answer(1, BOLD, short="drop"))
+    assert names(plan) == {"001-1": "task-rest_bold"}
+    assert plan.rows[0].notes == "2 pictures of a volume that lacks slices left out"
+    assert plan.warnings == ("series 001 (protocol 1): 2 pictures of a volume that lacks slices left out",)
 
 
 def test_the_phase_of_a_short_run_goes_with_it() -> None:

@@ -210,11 +210,11 @@ def _without_short(claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
     """Claims to go on with, short ones under another name where that is asked for; and those to drop."""
     kept, dropped = list[Claim](), list[Claim]()
     for acquisition in acquisitions(claims):
-        short = next((claim.note for claim in acquisition if claim.note), "")
+        note = next((claim.note for claim in acquisition if claim.is_short), "")
         for claim in acquisition:
-            rule = claim.answer.short if short else "keep"
+            rule = claim.answer.short if note else "keep"
             if rule == "drop":
-                dropped.append(replace(claim, note=claim.note or short))
+                dropped.append(replace(claim, note=claim.note or note))
             else:
                 kept.append(claim if rule == "keep" else _marked(claim, rule))
     return kept, dropped

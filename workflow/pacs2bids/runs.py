@@ -23,8 +23,9 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
-from pacs2bids.model import PlanError
+from pacs2bids.model import PlanError, Reason
 from pacs2bids.session import Claim
+from pacs2bids.text import counted
 
 T = TypeVar("T")
 Acquisition = list[Claim]
@@ -113,15 +114,20 @@ def _family(claim: Claim) -> Hashable:
 
 
 def with_notes(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims, each with a note if its acquisition was cut short."""
+    """The claims, with what is to be said of those whose acquisition was cut short."""
     longest = {
         without_run(group[0].name): max(_volumes(claim) for claim in group)
         for group in grouped(claims, lambda claim: without_run(claim.name))
     }
-    return [replace(claim, note=_note(claim, longest[without_run(claim.name)])) for claim in claims]
+    found = []
+    for claim in claims:
+        short = _short(claim, longest[without_run(claim.name)])
+        note = "; ".join(filter(None, (short, _incomplete(claim))))
+        found.append(replace(claim, note=note, is_short=bool(short)))
+    return found
 
 
-def _note(claim: Claim, longest: int) -> str:
+def _short(claim: Claim, longest: int) -> str:
     volumes, asked = _volumes(claim), claim.answer.volumes
     if asked is not None:
         return f"short: {volumes} of {asked} volumes" if volumes < asked else ""
@@ -130,6 +136,12 @@ def _note(claim: Claim, longest: int) -> str:
     whole = sum(stack.shape[3] for stack in claim.series.stacks)
     promised = claim.facts.volumes_promised or 0
     return f"short: {whole} of the {promised} volumes that its header promises" if whole < promised else ""
+
+
+def _incomplete(claim: Claim) -> str:
+    """No measure of how short it is: whoever stops each run by hand loses a part of a volume each time."""
+    lost = sum(leftover.reason is Reason.INCOMPLETE for leftover in claim.series.leftovers)
+    return f"{counted(lost, 'picture')} of a volume that lacks slices left out" if lost else ""
 
 
 def _volumes(claim: Claim) -> int:

@@ -127,7 +127,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     """A stack on its way to its name: ``name`` is what is known of it so far.
 
     ``stack``: None for one that was refused, which counts when the others of its series are named.
-    ``note``: what its row in the plan says beside the name.
+    ``note``: what its row in the plan says beside the name. ``is_short``: fewer volumes than were planned.
     """
 
     series: Series
@@ -136,6 +136,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     facts: StackFacts
     stack: Stack | None
     note: str = ""
+    is_short: bool = False
 
     @property
     def acquired(self) -> str | None:

@@ -82,6 +82,21 @@ def test_one_session_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("sub-77: 1 of 2")
 
 
+def test_who_numbers_runs_is_said_by_the_configuration_or_the_command_line(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "mine.py").write_text(HEURISTIC.replace("_T1w", "_run-07_T1w"))
+    by_hand = ("work/studies/1.2.2", "--subject", "02")
+    assert told(capsys, *by_hand)[0][3].endswith("sub-02_run-07_T1w")
+    assert told(capsys, *by_hand, "--runs", "by_time")[0][3].endswith("sub-02_run-01_T1w")
+    (work / "config.yaml").write_text(CONFIG + "naming: {runs: by_time}\n")
+    assert told(capsys, *by_hand)[0][3].endswith("sub-02_run-01_T1w")
+    assert told(capsys, *by_hand, "--runs", "as_written")[0][3].endswith("sub-02_run-07_T1w")
+    with pytest.raises(SystemExit):
+        main(["plan", *by_hand, "--short-runs", "dropped"])
+    assert "nor an entity such as acq-short" in capsys.readouterr().err
+
+
 def test_what_an_edit_changes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines, _ = told(capsys, "--diff")
     assert lines[:4] == [

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids import plan_text
+from pacs2bids.bids import label_problem
 from pacs2bids.dialects import ask
 from pacs2bids.files import read_record
 from pacs2bids.metadata import Choices, Events, FieldMaps
@@ -55,7 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--heuristic", type=Path, metavar="FILE", help="a file, or a built-in; default: the configuration's"
     )
     parser.add_argument("--runs", choices=("as_written", "by_time"), help=f"naming.runs; {_OF_CONFIG}")
-    parser.add_argument("--short-runs", metavar="RULE", help=f"naming.short_runs; {_OF_CONFIG}")
+    parser.add_argument(
+        "--short-runs", metavar="RULE", type=_short_rule, help=f"naming.short_runs; {_OF_CONFIG}"
+    )
     parser.add_argument(
         "--computed-maps", choices=("skip", "name"), help=f"naming.computed_maps; {_OF_CONFIG}"
     )
@@ -77,6 +80,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="compare with a plan that was kept",
     )
     then.add_argument("--keep", type=Path, metavar="FILE", help="write all plans into one table, for --check")
+
+
+def _short_rule(said: str) -> str:
+    key, _, label = said.partition("-")
+    if said in ("keep", "drop") or (label and label_problem(key, label) is None):
+        return said
+    raise argparse.ArgumentTypeError(f"{said!r} is neither keep, nor drop, nor an entity such as acq-short")
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.bids import BidsName
-from pacs2bids.dialects.heudiconv import ask, series_to_show
+from pacs2bids.dialects.heudiconv import ask
+from pacs2bids.dialects.seqinfos import series_to_show
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.files import write_record
 from pacs2bids.model import HeuristicError, Leftover, Reason, SeriesInfo, StudyIndex
@@ -107,7 +108,7 @@ def test_series_as_heudiconv_counts_them() -> None:
         date="20260102",
         time="101112.5",
     )
-    infos = [info for _, info in series_to_show([index(one, series(2, "T1w"))])]
+    infos = [shown.info for shown in series_to_show([index(one, series(2, "T1w"))])]
     assert [info.series_id for info in infos] == ["2-T1w", "12-bold"]  # by number, not by letters
     bold = infos[1]
     assert bold[0] == bold.total_files_till_now == 210
@@ -123,9 +124,9 @@ def test_series_as_heudiconv_counts_them() -> None:
 def test_ids_are_unique_over_repeated_numbers_and_studies() -> None:
     twice = replace(series(2, "bold"), series_key="002b", series_instance_uid=f"{STUDY}.99")
     later = index(series(2, "bold", study="9.9", acquired="2026-01-03T09:00:00"))
-    ids = [info.series_id for _, info in series_to_show([later, index(series(2, "bold"), twice)])]
+    ids = [one.info.series_id for one in series_to_show([later, index(series(2, "bold"), twice)])]
     assert ids == ["2-bold", "2-bold+2", "2-bold+3"]
-    assert series_to_show([later, index(twice)])[-1][0].study_instance_uid == "9.9"  # the later study
+    assert series_to_show([later, index(twice)])[-1].series.study_instance_uid == "9.9"  # the later study
 
 
 def test_only_series_with_pictures_are_shown() -> None:
@@ -140,7 +141,11 @@ def test_only_series_with_pictures_are_shown() -> None:
         series(99, "Phoenix", series_description="PhoenixZIPReport", stack_ids=()),
         leftovers=leftovers,
     )
-    assert [info.series_id for _, info in series_to_show([session])] == ["1-T1w", "3-bold", "99-Phoenix"]
+    assert [one.info.series_id for one in series_to_show([session])] == [
+        "1-T1w",
+        "3-bold",
+        "99-Phoenix",
+    ]
 
 
 # ---------------------------------------------------------------------------------------------- answers
@@ -189,7 +194,7 @@ return {
         "c/01",
     ]
     assert [one.stack for one in answers.named] == [None, None, None, None, 2]
-    assert "'dicom' is not supported yet" in answers.warnings[0]
+    assert [one.sourcedata for one in answers.named] == ["", "", "", "sourcedata/b/1/x", ""]
 
 
 def test_reserved_fields_win_over_those_of_an_item(tmp_path: Path) -> None:
@@ -197,15 +202,41 @@ def test_reserved_fields_win_over_those_of_an_item(tmp_path: Path) -> None:
     assert paths(asked(heuristic(tmp_path, body))) == {"1": "01_1"}
 
 
-def test_dicom_alone_is_a_reason(tmp_path: Path) -> None:
-    answers = asked(heuristic(tmp_path, 'return {("a", ("dicom",), None): ["1-T1w"]}'))
-    assert answers.named == ()
-    assert "asks for it as dicom only" in answers.unanswered[0].reason
+def test_dicom_alone_has_no_volume(tmp_path: Path) -> None:
+    (one,) = asked(heuristic(tmp_path, 'return {("a", ("dicom",), None): ["1-T1w"]}')).named
+    assert (one.path, one.sourcedata) == ("", "sourcedata/a")
+
+
+def test_the_line_that_named_a_series(tmp_path: Path) -> None:
+    head = """
+def give(info, key, one):
+    info[key].append(one)
+
+"""
+    body = """
+t1, bold, odd = ("b", "nii"), ("c{item}", "nii"), ("d", "nii")
+info = {t1: [], bold: []}
+for s in seqinfo:
+    if s.protocol_name == "bold":
+        give(info, bold, s.series_id)
+    elif s.protocol_name == "T1w":
+        info[t1] = [s.series_id]
+info[odd] = [s.series_id for s in seqinfo if s.protocol_name == "odd"]
+return info
+"""
+    answers = asked(heuristic(tmp_path, body, head=head))
+    lines = {one.path: one.origin for one in answers.named}
+    assert lines == {
+        "b": "mine.py, line 13",
+        "c1": "mine.py, line 3",
+        "c2": "mine.py, line 3",
+        "d": "mine.py, line 14",
+    }
 
 
 def test_a_hook_that_is_not_called_is_a_warning(tmp_path: Path) -> None:
-    path = heuristic(tmp_path, "return {}", head="def filter_dicom(ds):\n    return True\n")
-    assert "'filter_dicom' is not supported yet" in asked(path).warnings[0]
+    path = heuristic(tmp_path, "return {}", head="def custom_callable(*args):\n    return True\n")
+    assert "'custom_callable': it is not called" in asked(path).warnings[0]
 
 
 def test_a_session_without_series_asks_nothing(tmp_path: Path) -> None:
@@ -307,9 +338,9 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert "no such heuristic file" in said(tmp_path / "none.py")
 
 
-def test_prints_do_not_reach_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_do_not_reach_standard_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asked(heuristic(tmp_path, "print('hello')\nreturn {}"))
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert "hello" in captured.err
 
@@ -332,7 +363,8 @@ def test_a_series_on_which_the_file_trips_is_set_aside(tmp_path: Path) -> None:
     (odd,) = answers.unanswered
     assert odd.series_instance_uid == f"{STUDY}.4"
     assert odd.reason == (
-        "the heuristic fails on this series: IndexError: tuple index out of range (mine.py, line 6)"
+        "the heuristic fails on this series: IndexError: tuple index out of range "
+        "(mine.py, line 6; s.image_type is ())"
     )
 
 
@@ -343,7 +375,8 @@ def test_several_odd_series_in_a_helper(tmp_path: Path) -> None:
     answers = asked(heuristic(tmp_path, body, head=helper), session)
     assert list(paths(answers)) == ["1", "2", "3", "6"]
     assert [one.series_instance_uid for one in answers.unanswered] == [f"{STUDY}.4", f"{STUDY}.5"]
-    assert "(mine.py, line 2)" in answers.unanswered[0].reason
+    assert [one.origin for one in answers.unanswered] == ["mine.py, line 2"] * 2
+    assert "one.image_type is ('DERIVED',)" in answers.unanswered[1].reason
 
 
 def test_an_odd_series_that_no_variable_holds(tmp_path: Path) -> None:
@@ -371,10 +404,10 @@ def test_a_failure_that_is_no_series_fault_blames_none(tmp_path: Path) -> None:
     assert "No single series is to blame" in text
 
 
-def test_a_good_file_is_loaded_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_file_is_loaded_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "late_sibling.py").write_text("")
     asked(heuristic(tmp_path, "import late_sibling\nreturn {}", head="print('loaded')"))
-    assert capsys.readouterr().err == "loaded\n"
+    assert capfd.readouterr().err == "loaded\n"
 
 
 # ---------------------------------------------------------------------------------------------- privacy
@@ -426,7 +459,7 @@ def test_a_short_id_is_blanked_as_a_word_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_a_file_prints_or_logs_shows_no_identity(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     body = """
 import logging, sys
@@ -437,7 +470,7 @@ logging.getLogger("mine").warning("of %s", seqinfo[0].patient_id)
 return {}
 """
     asked(heuristic(tmp_path, body), KNOWN)
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert "who: <patient_id> <referring_physician_name>" in captured.err
     assert "<accession_number>!" in captured.err
@@ -481,7 +514,7 @@ def test_the_demo_names_the_phantom() -> None:
 # ---------------------------------------------------------------------------------------------- the verb
 
 
-def test_the_verb_writes_the_table_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_writes_the_table_and_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_record(
         tmp_path / "study" / "index.json", replace(SESSION, series=(series(1, "T1w", stack_ids=()),))
     )
@@ -489,7 +522,7 @@ def test_the_verb_writes_the_table_and_one_line(tmp_path: Path, capsys: pytest.C
     words = ["--heuristic", str(path), "--subject", "01", "--session", "a", "--out", str(out)]
     assert main(["plan", *words, str(tmp_path / "study")]) == 0
     assert (
-        capsys.readouterr().out == "sub-01_ses-a: 0 of 0 stacks named, 0 skipped, 1 series without volumes\n"
+        capfd.readouterr().out == "sub-01_ses-a: 0 of 0 stacks named, 0 skipped, 1 series without volumes\n"
     )
     (row,) = read_plan(out / "plan.tsv")
     assert row.reason.startswith("no volume in it")
@@ -505,14 +538,14 @@ def test_the_verb_writes_the_table_and_one_line(tmp_path: Path, capsys: pytest.C
     ],
 )
 def test_the_verb_fails_with_one_error_and_no_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said_of_it: str, code: int
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], said_of_it: str, code: int
 ) -> None:
     write_record(tmp_path / "study" / "index.json", SESSION)
     path, out = heuristic(tmp_path, "raise ValueError(seqinfo[0].series_id)"), tmp_path / "out"
     study = str(tmp_path / "study")
     words = [study if word == "again" else word for word in words]
     assert main(["plan", "--heuristic", str(path), "--out", str(out), study, *words]) == code
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert said_of_it in captured.err
     assert "Traceback" not in captured.err

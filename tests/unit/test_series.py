@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from pacs2bids.dialects.heudiconv import series_to_show
+from pacs2bids.dialects.seqinfos import series_to_show
 from pacs2bids.model import Reason, StudyIndex
 from pacs2bids.store import index_folder, reconstruct
 from synthetic import Series, uid
@@ -74,7 +74,8 @@ def test_volumes_in_series_of_their_own_are_one_time_series(tmp_path: Path) -> N
 
 
 def test_heuristics_see_a_joined_scan_once(tmp_path: Path) -> None:
-    ((series, shown),) = series_to_show([write(tmp_path / "in")])
+    (one,) = series_to_show([write(tmp_path / "in")])
+    series, shown = one.series, one.info
     assert (series.series_number, shown.series_files) == (7001, VOLUMES * 3)
 
 

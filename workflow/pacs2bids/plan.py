@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from pacs2bids.metadata import Added, Choices, complete
 from pacs2bids.model import FailedStack, NamingRules, PlanError, PlanRow, Stack, StudyIndex
 from pacs2bids.naming import BESIDE_DIFFUSION, UNPLACED, Names, name_all, without_open_names
-from pacs2bids.session import Answers, Named, Series, ordinal, series_key, series_of
+from pacs2bids.session import Answer, Answers, Named, Series, Unanswered, ordinal, series_key, series_of
 
 DEFAULTS = Choices()
 NOT_NAMED = "the heuristic does not name this series"
 LOCALIZER = "it looks like a localizer: slices of several orientations"
 PHYSIOLOGY = "a recording of physiology, which is not decoded; its files stay in the study's dicom folder"
+ARCHIVED = "the heuristic asks for its DICOM files alone"
 DEFAULT_RULES = NamingRules()
 
 
@@ -47,6 +48,8 @@ def plan_session(
     stacks share.
     """
     all_series = [series for index in indexes for series in series_of(index)]
+    archives = [one for one in answers.named if not one.path]
+    answers = _without(answers, archives)
     answers = without_open_names(all_series, answers)
     names = name_all(all_series, answers.named, subject, session, rules)
     if problems := names.problems:
@@ -56,8 +59,25 @@ def plan_session(
     rows = [_named_row(one, added[one.name.path]) for one in names.named]
     rows += _skipped(all_series, names, answers)
     rows += [row for index in indexes for row in _unread(index)]
+    rows = _with_archives(rows, archives)
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
     return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, names, added, answers))
+
+
+def _without(answers: Answers, archives: Sequence[Answer]) -> Answers:
+    """Answers of what has a name; an archive alone is a reason to have none."""
+    reasons = [
+        Unanswered(
+            study_instance_uid=one.study_instance_uid,
+            series_instance_uid=one.series_instance_uid,
+            reason=ARCHIVED,
+            origin=one.origin,
+            is_meant=True,
+        )
+        for one in archives
+    ]
+    named = tuple(one for one in answers.named if one.path)
+    return replace(answers, named=named, unanswered=(*answers.unanswered, *reasons))
 
 
 # ------------------------------------------------------------------------------------------------ rows
@@ -71,6 +91,7 @@ def _named_row(one: Named, added: Added) -> PlanRow:
         metadata=added.fields | answer.metadata,
         beside=added.beside,
         notes="; ".join([*([one.note] if one.note else []), *added.notes]),
+        sourcedata=answer.sourcedata,
     )
 
 
@@ -129,6 +150,21 @@ def _beside(stack: Stack) -> str:
     if not stack.placed:
         return UNPLACED
     return BESIDE_DIFFUSION if stack.facts.is_diffusion_map else "the heuristic names other stacks"
+
+
+def _with_archives(rows: Sequence[PlanRow], archives: Sequence[Answer]) -> list[PlanRow]:
+    """The same with the archives of series of which nothing but DICOM files is asked for."""
+    found = list(rows)
+    for answer in archives:
+        key = (answer.study_instance_uid, answer.series_instance_uid)
+        mine = [
+            number
+            for number, row in enumerate(found)
+            if (row.study_instance_uid, row.series_instance_uid) == key
+        ]
+        free = next((number for number in mine if not found[number].sourcedata), mine[0])
+        found[free] = replace(found[free], sourcedata=answer.sourcedata)
+    return found
 
 
 def _refused_row(series: Series, refused: FailedStack) -> PlanRow:

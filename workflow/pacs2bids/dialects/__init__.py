@@ -13,14 +13,23 @@ from pacs2bids.session import Answers
 RULES = (".yaml", ".yml")  # endings of files of rules; others are Python
 
 
-def ask(heuristic: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:
+def ask(
+    heuristic: Path,
+    indexes: Sequence[StudyIndex],
+    *,
+    subject: str,
+    session: str,
+    folders: Sequence[Path] = (),
+    seqinfo: str = "pacs2bids",
+) -> Answers:
     """Ask a heuristic, in whatever language it is, for the names of one session's series.
 
-    ``heuristic``: a file, whose ending tells its language, or the name of a built-in. Raises ConfigError for
-    an unknown built-in, HeuristicError if the file cannot be read, fails for more than single series, or
-    gives an answer that cannot be used.
+    ``heuristic``: a file, whose ending tells its language, or the name of a built-in. ``folders``: where the
+    DICOM files of each index lie. ``seqinfo``: of Python files, what they see (``dialects.seqinfos``). Raises
+    ConfigError for an unknown built-in, HeuristicError if the file cannot be read, fails for more than single
+    series, or gives an answer that cannot be used.
     """
     path = heuristic_file(heuristic)
     if path.suffix in RULES:
         return rules.ask(path, indexes, subject=subject, session=session)
-    return heudiconv.ask(path, indexes, subject=subject, session=session)
+    return heudiconv.ask(path, indexes, subject=subject, session=session, folders=folders, seqinfo=seqinfo)

@@ -1,8 +1,9 @@
 """Stand-ins for the modules of heudiconv that heuristics import.
 
-Heuristics written for heudiconv import a few names from it, mostly for annotations. Where heudiconv itself is
-not installed, these let the file load unchanged. They are thin on purpose: a file that calls deeper into
-heudiconv gets an ImportError that names what is missing.
+Heuristics written for heudiconv import a few names from it, mostly for annotations; some change ``reproin``,
+behind whose name our built-in stands. They get these whether heudiconv is installed or not, so that a file
+gives the same names everywhere. What is not here comes from heudiconv itself where it is installed; else it
+is an ImportError that names what is missing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+
+from pacs2bids.builtin import FOLDER, builtin_names
 
 
 class SeqInfo(NamedTuple):
@@ -110,19 +115,64 @@ MODULES: dict[str, dict[str, object]] = {
         "save_json": save_json,
         "set_readonly": set_readonly,
     },
+    "heudiconv.heuristics": {},
     "heudiconv.due": {"due": DueCredit(), **dict.fromkeys(("BibTeX", "Doi", "Text", "Url"), Citation)},
 }
 
 
 def install() -> None:
-    """Make ``import heudiconv.utils`` and ``heudiconv.due`` work, unless heudiconv itself is there."""
-    if "heudiconv" in sys.modules or importlib.util.find_spec("heudiconv") is not None:
-        return
-    for name, content in MODULES.items():
-        module = ModuleType(name, doc="A stand-in of pacs2bids.")
-        module.__path__ = []  # a package without files: other submodules are a plain ImportError
-        vars(module).update(content)
-        sys.modules[name] = module
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, module)
+    """Make imports of ``heudiconv`` give stand-ins; what was imported under its name is forgotten.
+
+    For a process of its own: others in this one would get them, too.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "heudiconv"]:
+        del sys.modules[name]
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds stand-ins and, as ``heudiconv.heuristics.<name>``, our built-ins."""
+
+    def find_spec(self, fullname: str, *_others: object) -> ModuleSpec | None:
+        """Return None for what is not ours."""
+        if fullname in MODULES:
+            spec = ModuleSpec(fullname, self, is_package=True)
+            # other submodules are heudiconv's, or, without it, a plain ImportError
+            spec.submodule_search_locations = _locations(fullname)
+            return spec
+        package, _, name = fullname.rpartition(".")
+        if package == "heudiconv.heuristics" and name in builtin_names():
+            return importlib.util.spec_from_file_location(fullname, FOLDER / f"{name}.py")
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill a stand-in."""
+        vars(module).update(MODULES[module.__name__], __doc__="A stand-in of pacs2bids.")
+        vars(module)["__getattr__"] = lambda name: _of_heudiconv(module, name)
+
+
+def _locations(name: str) -> list[str]:
+    """Where heudiconv itself keeps a package; none if it is not installed, or for a module."""
+    found = PathFinder.find_spec("heudiconv")
+    folders = [Path(folder).joinpath(*name.split(".")[1:]) for folder in _folders(found)]
+    return [str(folder) for folder in folders if folder.is_dir()]
+
+
+def _folders(spec: ModuleSpec | None) -> Sequence[str]:
+    return (spec.submodule_search_locations or ()) if spec else ()
+
+
+def _of_heudiconv(standin: ModuleType, name: str) -> object:
+    """A name that the stand-in has not got, of the module that it stands for, where that is installed."""
+    package, _, stem = standin.__name__.rpartition(".")
+    files = [Path(folder) / f"{stem}.py" for folder in _folders(PathFinder.find_spec("heudiconv"))]
+    if package != "heudiconv" or name.startswith("__") or not any(file.is_file() for file in files):
+        raise AttributeError(f"module {standin.__name__!r} has no attribute {name!r}")
+    whole = f"heudiconv._installed_{stem}"
+    if whole not in sys.modules:
+        spec = importlib.util.spec_from_file_location(whole, files[0])
+        assert spec is not None and spec.loader is not None  # noqa: PT018 (it has a file)
+        sys.modules[whole] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[whole])
+    return getattr(sys.modules[whole], name)

@@ -195,7 +195,8 @@ class _AllPlanned:
 
 def _plan(session: Session, asked: _Asked) -> _Planned:
     indexes, labels = indexes_of(session), (session.subject, session.session)
-    answers = ask(asked.heuristic, indexes, subject=labels[0], session=labels[1])
+    folders = [study / "dicom" for study in session.studies]
+    answers = ask(asked.heuristic, indexes, subject=labels[0], session=labels[1], folders=folders)
     plan = plan_session(
         subject=labels[0],
         session=labels[1],

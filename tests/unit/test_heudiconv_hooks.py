@@ -1,0 +1,236 @@
+"""heudiconv's hooks on DICOM files, and files that would end, or outlast, our process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from pacs2bids.dialects.heudiconv import ask
+from pacs2bids.model import HeuristicError, StudyIndex
+from pacs2bids.plan import plan_session
+from pacs2bids.session import Answers, IntendedForOptions
+from synthetic import Series, indexed
+
+
+class Echoes(Series):
+    """Its volumes are echoes, of 4 and 7 ms."""
+
+    def dataset(self, slice_: int, volume: int = 0) -> Dataset:
+        data = super().dataset(slice_, volume)
+        data.EchoTime, data.EchoNumbers = 4.0 + 3 * volume, volume + 1
+        data.PatientID = "P_0017"
+        return data
+
+
+ALL = """
+def infotodict(seqinfo):
+    assert [s.total_files_till_now for s in seqinfo][-1:] == [sum(s.series_files for s in seqinfo)]
+    def key(s):
+        return f"x{s.series_id[0]}_{s.custom}_{s.series_files}"
+
+    return {(key(s), "nii"): [s.series_id] for s in seqinfo}
+"""
+
+
+@pytest.fixture(scope="module")
+def dicom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study: a scout of one echo, and a field map of two."""
+    folder = tmp_path_factory.mktemp("study")
+    Series(name="scout", number=1).write(folder)
+    Echoes(name="fmap", number=2, volumes=2).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(dicom: Path) -> StudyIndex:
+    return indexed(dicom)
+
+
+class Asks:
+    """Writes a heuristic and asks it."""
+
+    def __init__(self, folder: Path, dicom: Path, index: StudyIndex) -> None:
+        self.path, self.dicom, self.index = folder / "mine.py", dicom, index
+
+    def __call__(self, text: str, *, limit_s: float = 10.0, session: str = "") -> Answers:
+        self.path.write_text(text)
+        folders = [self.dicom]
+        return ask(self.path, [self.index], subject="01", session=session, folders=folders, limit_s=limit_s)
+
+    def error(self, text: str, *, limit_s: float = 10.0) -> str:
+        with pytest.raises(HeuristicError) as caught:
+            self(text, limit_s=limit_s)
+        assert "mine.py" in caught.value.where
+        return str(caught.value)
+
+
+@pytest.fixture
+def asks(tmp_path: Path, dicom: Path, index: StudyIndex) -> Asks:
+    return Asks(tmp_path, dicom, index)
+
+
+def paths(answers: Answers) -> list[tuple[str, int | None]]:
+    return [(one.path, one.stack) for one in answers.named]
+
+
+def reasons(answers: Answers) -> list[tuple[str, bool]]:
+    return [(one.reason, one.is_meant) for one in answers.unanswered]
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def test_files_that_all_are_kept_change_nothing(asks: Asks) -> None:
+    hooks = """
+def filter_files(path):
+    assert open(path, "rb").read()[128:132] == b"DICM"
+    return True
+def filter_dicom(ds):
+    return ds.SeriesDescription == "other"
+"""
+    assert paths(asks(hooks + ALL)) == [("x1_None_3", None), ("x2_None_6", None)]
+
+
+def test_a_series_without_files_is_not_shown(asks: Asks) -> None:
+    answers = asks('def filter_dicom(ds):\n    return ds.SeriesDescription == "scout"\n' + ALL)
+    assert paths(answers) == [("x2_None_6", None)]
+    assert reasons(answers) == [("the heuristic's filter_dicom drops all its files", True)]
+
+
+def test_one_of_two_volumes_is_left(asks: Asks) -> None:
+    answers = asks("def filter_dicom(ds):\n    return ds.EchoTime == 7\n" + ALL)
+    assert paths(answers) == [("x1_None_3", None), ("x2_None_3", 1)]
+
+
+def test_a_part_of_a_volume_is_never_dropped_silently(asks: Asks) -> None:
+    answers = asks("def filter_dicom(ds):\n    return ds.EchoTime == 7 and ds.InstanceNumber % 2\n" + ALL)
+    assert paths(answers) == [("x1_None_3", None)]
+    ((reason, is_meant),) = reasons(answers)
+    assert "filters drop" in reason
+    assert "of its 6 files" in reason
+    assert not is_meant
+
+
+def test_a_filter_that_fails_on_one_series(asks: Asks) -> None:
+    hook = 'def filter_dicom(ds):\n    return ds.SeriesDescription == "fmap" and ds.NoSuchThing\n'
+    answers = asks(hook + ALL)
+    assert paths(answers) == [("x1_None_3", None)]
+    ((reason, _),) = reasons(answers)
+    assert reason.startswith("the heuristic fails on this series: AttributeError: ")
+    assert "(mine.py, line 2)" in reason
+
+
+def test_hooks_need_the_files(asks: Asks, tmp_path: Path) -> None:
+    asks.dicom = tmp_path / "gone"
+    assert "Pull the study again" in asks.error("def filter_files(path):\n    return True\n" + ALL)
+    assert len(asks(ALL).named) == 2
+
+
+# ---------------------------------------------------------------------------------------------- dicom
+
+
+def test_a_plan_of_archives(asks: Asks) -> None:
+    text = """
+def infotodict(seqinfo):
+    both = ("sub-{subject}/anat/sub-{subject}_T2w", ("nii.gz", "dicom"), None)
+    alone = ("sub-{subject}/misc/scout", ("dicom",), None)
+    return {both: [{"item": "2-", "stack": 1}], alone: ["1-"]}
+"""
+    plan = plan_session(subject="01", session="", indexes=[asks.index], answers=asks(text))
+    assert [(row.stack_id, row.bids_name, row.sourcedata, row.reason) for row in plan.rows] == [
+        ("001-1", "", "sourcedata/sub-01/misc/scout", "the heuristic asks for its DICOM files alone"),
+        ("002-1", "sub-01/anat/sub-01_T2w", "sourcedata/sub-01/anat/sub-01_T2w", ""),
+        ("002-2", "", "", "the heuristic names other stacks"),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- custom
+
+
+def test_custom_seqinfo_gets_a_wrapper_and_the_files(asks: Asks) -> None:
+    hook = """
+def custom_seqinfo(wrapper, series_files):
+    assert wrapper.image_shape[0] > 1
+    return wrapper.dcm_data.SeriesDescription, len(series_files)
+"""
+    assert paths(asks(hook + ALL)) == [("x1_('scout', 3)_3", None), ("x2_('fmap', 6)_6", None)]
+
+
+def test_custom_must_be_a_part_of_seqinfo(asks: Asks) -> None:
+    assert "custom_seqinfo returns a list" in asks.error(
+        "def custom_seqinfo(**known):\n    return []\n" + ALL
+    )
+
+
+# ---------------------------------------------------------------------------------------------- the others
+
+
+def test_how_intended_for_is_wanted(asks: Asks) -> None:
+    said = '{"matching_parameters": %r, "criterion": %r}'
+    text = f"POPULATE_INTENDED_FOR_OPTS = {said}\n{ALL}"
+    wanted = IntendedForOptions(matching_parameters=("Shims", "Force"), criterion="Closest")
+    assert asks(text % (["Shims", "Force"], "Closest")).intended_for == wanted
+    one = asks(text % ("ImagingVolume", "First")).intended_for
+    assert one == IntendedForOptions(matching_parameters=("ImagingVolume",), criterion="First")
+    assert asks(ALL).intended_for is None
+    assert "holds 'Shim'" in asks.error(text % ("Shim", "First"))
+    assert "holds 'Last'" in asks.error(text % ("Shims", "Last"))
+    assert "no dict of matching_parameters" in asks.error('POPULATE_INTENDED_FOR_OPTS = {"x": 1}\n' + ALL)
+
+
+def test_infotoids_is_compared_with_the_studies_table(asks: Asks) -> None:
+    hook = "def infotoids(seqinfos, outdir):\n    return {'locator': None, 'subject': %s, 'session': %r}\n"
+    said = asks(hook % ("'02'", "ses-b") + ALL, session="a").warnings
+    assert [text.partition("infotoids says ")[2] for text in said] == [
+        "subject '02'; what counts is the studies table's '01'",
+        "session 'ses-b'; what counts is the studies table's 'a'",
+    ]
+    assert asks(hook % ("'sub-01'", None) + ALL).warnings == ()
+    assert asks(hook % ("list(seqinfos)[1].patient_id", "a") + ALL, session="a").warnings == ()
+    assert "infotoids fails" in asks(hook % ("1 / 0", "") + ALL).warnings[0]
+
+
+# ---------------------------------------------------------------------------------------------- no end
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "def infotodict(seqinfo):\n    for s in seqinfo:\n        while s.dim1: pass\n",
+            "after 0.3 s it is still running (mine.py, line 3; s.dim1 is 4)",
+        ),
+        (
+            "def infotodict(seqinfo):\n    while True:\n        try:\n            1 / 0\n"
+            "        except:\n            pass\n",
+            "after 0.3 s it is still running (mine.py, line ",
+        ),
+        ("while True:\n    pass\n", "after 0.3 s it is still running (mine.py, line "),
+        ("import os\nos._exit(0)\n", "its process ended without an answer (exit code 0)"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "its process was ended by SIGKILL"),
+        (
+            "def infotodict(seqinfo):\n    return infotodict(seqinfo)\n",
+            "RecursionError: maximum recursion depth exceeded",
+        ),
+        ("def infotodict(seqinfo):\n    raise SystemExit\n", "SystemExit (mine.py, line 2)"),
+    ],
+)
+def test_code_that_would_end_or_outlast_us(asks: Asks, text: str, words: str) -> None:
+    assert words in asks.error(text, limit_s=0.3 if "0.3 s" in words else 20)
+
+
+def test_a_call_that_lets_no_signal_in_ends_too(asks: Asks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pacs2bids.dialects.isolated.GRACE_S", 0.1)
+    text = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+def infotodict(seqinfo):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(20)
+"""
+    start = time.monotonic()
+    assert "a call that nothing interrupts" in asks.error(text, limit_s=0.3)
+    assert time.monotonic() - start < 10

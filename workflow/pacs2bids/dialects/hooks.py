@@ -1,0 +1,248 @@
+"""heudiconv's hooks of a heuristic, besides ``infotodict``.
+
+``filter_files``, ``filter_dicom`` and ``custom_seqinfo`` are called as heudiconv calls them, on the study's
+DICOM files. ``infotoids`` is asked, but the studies table decides. What cannot be done here is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from pacs2bids.dialects.seqinfos import Shown, with_files
+from pacs2bids.dialects.standins import SeqInfo
+from pacs2bids.dialects.user_code import FailedError, UserCode
+from pacs2bids.model import HeuristicError, SeriesInfo, Stack, StudyIndex
+from pacs2bids.session import IntendedForOptions, Unanswered, ordinal
+
+if TYPE_CHECKING:
+    import pydicom
+
+# heudiconv 1.5, documentation, "POPULATE_INTENDED_FOR_OPTS"
+MATCHING = (
+    "Shims",
+    "ImagingVolume",
+    "ModalityAcquisitionLabel",
+    "CustomAcquisitionLabel",
+    "PlainAcquisitionLabel",
+    "Force",
+)
+CRITERIA = ("First", "Closest")
+
+# what is not called, and why
+NOT_CALLED = {
+    "custom_callable": "it is not called: what it did to files would be missing in the record of what was "
+    "placed; run it on the finished dataset",
+    "grouping": "it is not used: a session is what the studies table says",
+    "DEFAULT_FIELDS": "it is not used: write these fields under 'dataset:' in config.yaml",
+}
+
+
+class Filtered(Struct, kw_only=True):
+    """What the hooks leave. ``only``: SeriesInstanceUID -> the one stack of which files are left."""
+
+    shown: list[Shown] = field(default_factory=list)
+    left_out: list[Unanswered] = field(default_factory=list)
+    only: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def filtered(
+    code: UserCode, shown: Sequence[Shown], indexes: Sequence[StudyIndex], folders: Sequence[Path]
+) -> Filtered:
+    """Ask ``filter_files``, ``filter_dicom`` and ``custom_seqinfo`` of each series.
+
+    ``folders``: where the DICOM files of each index lie. Raises HeuristicError if they are needed and gone.
+    """
+    result = Filtered(shown=list(shown))
+    if not any(callable(code.value(name)) for name in ("filter_files", "filter_dicom", "custom_seqinfo")):
+        return result
+    of_study = {index.study_instance_uid: (index, _of(indexes, folders, index)) for index in indexes}
+    result.shown.clear()
+    files_till_now = 0
+    for one in shown:
+        index, folder = of_study[one.series.study_instance_uid]
+        try:
+            _ask(code, one, _Files(code.where, folder, index, one.series), result)
+        except FailedError as error:
+            reason = f"the heuristic fails on this series: {error.failure.text}"
+            result.left_out.append(unanswered(one.series, reason))
+    for number, one in enumerate(result.shown):
+        files_till_now += one.info.series_files
+        info = one.info._replace(total_files_till_now=files_till_now)
+        result.shown[number] = Shown(one.series, info)
+    return result
+
+
+def unanswered(series: SeriesInfo, reason: str, *, is_meant: bool = False) -> Unanswered:
+    """No name for a series."""
+    return Unanswered(
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        reason=reason,
+        is_meant=is_meant,
+    )
+
+
+def _of(indexes: Sequence[StudyIndex], folders: Sequence[Path], index: StudyIndex) -> Path | None:
+    return dict(zip((id(one) for one in indexes), folders, strict=False)).get(id(index))
+
+
+class _Files:
+    """The DICOM files of one series."""
+
+    def __init__(self, where: str, folder: Path | None, index: StudyIndex, series: SeriesInfo) -> None:
+        self._where, self._folder = where, folder
+        uid = series.series_instance_uid
+        self.stacks = [stack for stack in index.stacks if stack.series_instance_uid == uid]
+        paths = {image.path for stack in self.stacks for image in stack.images}
+        paths |= {one.path for one in index.leftovers if one.series_instance_uid == uid}
+        self.paths = sorted(paths | {series.example_path})
+
+    def path(self, name: str) -> Path:
+        """Where one of ``paths`` lies."""
+        path = self._folder / name if self._folder else None
+        if path is None or not path.is_file():
+            what = "has hooks that read DICOM files, and they are not there any more"
+            place = f" in {self._folder}" if self._folder else ""
+            raise HeuristicError(f"{what}{place}", where=self._where, hint="Pull the study again")
+        return path
+
+
+def _ask(code: UserCode, one: Shown, files: _Files, result: Filtered) -> None:
+    kept = _kept(code, files)
+    if not kept:
+        hooks = " and ".join(name for name in ("filter_files", "filter_dicom") if code.has(name))
+        reason = f"the heuristic's {hooks} {'drop' if ' ' in hooks else 'drops'} all its files"
+        result.left_out.append(unanswered(one.series, reason, is_meant=True))
+        return
+    if len(kept) < len(files.paths):
+        whole, cut = _left(files.stacks, set(kept))
+        if cut or len(whole) != 1:
+            result.left_out.append(unanswered(one.series, _partly(len(files.paths) - len(kept), files)))
+            return
+        result.only[one.series.series_instance_uid] = whole[0]
+        one = with_files(one, len(kept))
+    result.shown.append(_with_custom(code, one, [files.path(name) for name in kept], result))
+
+
+def _kept(code: UserCode, files: _Files) -> list[str]:
+    kept = files.paths
+    if callable(code.value("filter_files")):
+        kept = [name for name in kept if code.call("filter_files", str(files.path(name)))]
+    if callable(code.value("filter_dicom")):
+        kept = [name for name in kept if not code.call("filter_dicom", _dataset(files.path(name)))]
+    return kept
+
+
+def _left(stacks: Sequence[Stack], kept: set[str]) -> tuple[list[int], bool]:
+    """Ordinals of the stacks of which all files are kept, and whether one is kept in part."""
+    whole, cut = [], False
+    for stack in stacks:
+        there = {image.path in kept for image in stack.images}
+        if there == {True}:
+            whole.append(ordinal(stack))
+        cut = cut or len(there) > 1
+    return whole, cut
+
+
+def _partly(dropped: int, files: _Files) -> str:
+    return (
+        f"the heuristic's filters drop {dropped} of its {len(files.paths)} files, but its volumes are made "
+        "of all of them: drop all, or none, or all but one whole volume"
+    )
+
+
+def _dataset(path: Path) -> pydicom.Dataset:
+    """As heudiconv reads it, which makes sure that there is a ProtocolName."""
+    import pydicom  # noqa: PLC0415 (few heuristics have this hook)
+
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    if not str(dataset.get("ProtocolName") or "").strip():
+        dataset.ProtocolName = ""
+    return dataset
+
+
+def _with_custom(code: UserCode, one: Shown, paths: Sequence[Path], result: Filtered) -> Shown:
+    """With the field ``custom``."""
+    if not callable(code.value("custom_seqinfo")):
+        return one
+    import nibabel.nicom.dicomwrappers as dw  # noqa: PLC0415 (few heuristics have this hook)
+
+    # of the series' first file, as the other fields
+    first = next((path for path in paths if path.name == Path(one.series.example_path).name), paths[0])
+    try:
+        wrapper = dw.wrapper_from_data(_dataset(first))
+    except Exception as error:  # noqa: BLE001 (nibabel raises many kinds on odd files)
+        what = f"{one.info.series_id}: 'custom' is None, nibabel cannot read its first file: {error}"
+        result.warnings.append(f"{code.where}: {code.blank(what)}")
+        return one
+    custom = code.call("custom_seqinfo", wrapper=wrapper, series_files=[str(path) for path in paths])
+    try:
+        hash(custom)
+    except TypeError as error:
+        hint = "Return a tuple, a text or a number, not a list or a dict"
+        what = f"custom_seqinfo returns a {type(custom).__name__}, which cannot be a part of seqinfo"
+        raise HeuristicError(what, where=code.where, hint=hint) from error
+    return Shown(one.series, one.info._replace(custom=custom))
+
+
+# --------------------------------------------------------------------------------------------- the others
+
+
+def intended_for(code: UserCode) -> IntendedForOptions | None:
+    """What ``POPULATE_INTENDED_FOR_OPTS`` wants. Raises HeuristicError for words that heudiconv has not."""
+    said = code.value("POPULATE_INTENDED_FOR_OPTS")
+    if not said:
+        return None
+    name = "POPULATE_INTENDED_FOR_OPTS"
+    if not isinstance(said, Mapping) or set(said) != {"matching_parameters", "criterion"}:
+        hint = f"As in {name} = {{'matching_parameters': ['Shims'], 'criterion': 'Closest'}}"
+        raise HeuristicError(
+            f"{name} is no dict of matching_parameters and criterion", where=code.where, hint=hint
+        )
+    matching, criterion = said["matching_parameters"], said["criterion"]
+    matching = [matching] if isinstance(matching, str) else list(matching)
+    for word, allowed in [*((one, MATCHING) for one in matching), (criterion, CRITERIA)]:
+        if word not in allowed:
+            hint = f"Allowed: {', '.join(allowed)}"
+            raise HeuristicError(f"{name} holds {word!r}", where=code.where, hint=hint)
+    return IntendedForOptions(matching_parameters=tuple(matching), criterion=criterion)
+
+
+def not_called(code: UserCode) -> Iterator[str]:
+    """What the file asks for and does not get."""
+    for name, why in NOT_CALLED.items():
+        if code.value(name):
+            yield f"{code.where}: '{name}': {why}"
+
+
+def other_labels(code: UserCode, infos: Sequence[SeqInfo], *, subject: str, session: str) -> Iterator[str]:
+    """Where ``infotoids`` says another session, or subject, than the studies table.
+
+    A subject that is a patient's identity in other letters is no contradiction: labels are to replace it.
+    """
+    if not callable(code.value("infotoids")) or not infos:
+        return
+    try:
+        ids = code.call("infotoids", list(infos), outdir="")
+    except FailedError as error:
+        yield f"{code.where}: infotoids fails, it is not needed: {error.failure.text}"
+        return
+    if not isinstance(ids, Mapping):
+        return
+    identities = {_plain(info.patient_id) for info in infos} | {_plain(i.accession_number) for i in infos}
+    for name, ours in (("subject", subject), ("session", session)):
+        theirs = _plain(ids.get(name))
+        if theirs and theirs not in {_plain(ours), *identities}:
+            told = code.blank(str(ids[name]))
+            yield f"{code.where}: infotoids says {name} {told!r}; what counts is the studies table's {ours!r}"
+
+
+def _plain(label: object) -> str:
+    """Letters and digits alone, as heudiconv makes labels."""
+    text = "" if label is None else str(label)
+    return "".join(one for one in text.removeprefix("ses-").removeprefix("sub-") if one.isalnum())

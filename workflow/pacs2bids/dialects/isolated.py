@@ -1,0 +1,110 @@
+"""A user's code in a process of its own, with an end.
+
+The process is forked: it costs milliseconds, what the code leaves behind in memory is gone with it, and
+nothing it does (an endless loop, ``os._exit``, a crash in a library) ends ours. Each call of the code has a
+limit; when it is over, a signal handler tells where the code was and ends the process without an exception
+that a bare ``except:`` could catch. Should the signal not be let in, a watchdog in C ends it a little later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+import msgspec
+
+from pacs2bids.model import HeuristicError
+
+LIMIT_S = 60.0  # of one call of the user's code; a heuristic takes milliseconds
+GRACE_S = 2.0  # of the handler before the watchdog
+
+GOOD, BAD = b"=", b"!"
+
+T = TypeVar("T")
+End = Callable[[HeuristicError], NoReturn]
+
+
+def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
+    """What ``work`` returns, a record of this kind, from a process of its own.
+
+    ``work`` gets a function that ends the process with an error. Raises the HeuristicError that it raises or
+    ends with, and one of its own if the process says nothing. ``where``: the heuristic.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _work(work, writer)
+    os.close(writer)
+    try:
+        with open(reader, "rb") as stream:  # noqa: PTH123 (a pipe)
+            said = stream.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(child, 0)
+    if said.startswith(GOOD):
+        return msgspec.json.decode(said[1:], type=kind)
+    if said.startswith(BAD):
+        what, place, hint = msgspec.json.decode(said[1:], type=tuple[str, str, str])
+        raise HeuristicError(what, where=place, hint=hint)
+    raise HeuristicError(_ended(status), where=where)
+
+
+def _work(work: Callable[[End], object], writer: int) -> NoReturn:
+    """In the child: say what comes out of it, and end."""
+
+    def say(kind: bytes, content: object) -> NoReturn:
+        with open(writer, "wb") as stream:
+            stream.write(kind + msgspec.json.encode(content))
+        sys.stderr.flush()
+        os._exit(0)
+
+    def end(error: HeuristicError) -> NoReturn:
+        say(BAD, (error.what, error.where, error.hint))
+
+    try:
+        say(GOOD, work(end))
+    except HeuristicError as error:
+        end(error)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # a mistake of ours, or Ctrl-C
+        raise
+    finally:
+        os._exit(1)
+
+
+def _ended(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return (
+        f"its process ended without an answer (exit code {code}): os._exit, or a call that nothing interrupts"
+    )
+
+
+@contextlib.contextmanager
+def limited(limit_s: float, over: Callable[[FrameType | None], NoReturn]) -> Iterator[None]:
+    """Call ``over`` with the frame that runs when the limit is reached; end the process if that is in vain.
+
+    For the main thread of a child process.
+    """
+    signal.signal(signal.SIGALRM, lambda _, frame: over(frame))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (the watchdog writes where it was)
+        faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=nowhere)
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            faulthandler.cancel_dump_traceback_later()

@@ -95,5 +95,5 @@ def test_a_bare_word_is_a_builtin_and_anything_else_a_file(with_names: Path) -> 
 
 @pytest.mark.usefixtures("with_names")
 def test_an_unknown_builtin_says_which_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no built-in heuristic is called 'plian'.*There is: plain\."):
+    with pytest.raises(ConfigError, match=r"no built-in heuristic is called 'plian'.*There is: plain"):
         heuristic_file(Path("plian"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,8 @@ from pacs2bids.sidecar import of_volumes, sidecar, values_of
 from pacs2bids.stack import Arrangement, Piece, echo_time_ms, image_type, iso_date_time
 
 SHOWN = 5  # of values in a warning
+
+_DATE_TIME = re.compile(r"(\d{8})(\d{6})(?:\.(\d{1,6}))?")  # PS3.5 6.2, DT
 
 
 def echo_time_s(header: Header) -> float | None:
@@ -229,6 +232,7 @@ def series_info(
     kinds = header.texts("ImageType")
     text = header.text
     repetition_time_ms = header.number("RepetitionTime")
+    date, time = _date_time(header)
     return SeriesInfo(
         series_key=series_key,
         study_instance_uid=study_instance_uid,
@@ -242,8 +246,11 @@ def series_info(
         dims=_dims(series),
         series_files=series.pictures or series.files,
         series_description=text("SeriesDescription") or "",
-        protocol_name=text("ProtocolName") or "",
-        sequence_name=text("SequenceName") or _sequence_name(series) or text("PulseSequenceName") or "",
+        protocol_name=text("ProtocolName") or _of_vendor(series, "ProtocolName"),
+        sequence_name=text("SequenceName")
+        or _of_vendor(series, "SequenceName")
+        or text("PulseSequenceName")
+        or "",
         study_description=text("StudyDescription") or "",
         referring_physician_name=text("ReferringPhysicianName") or "",
         accession_number=text("AccessionNumber") or "",
@@ -255,18 +262,28 @@ def series_info(
         is_derived=any("derived" in value.lower() for value in kinds),
         repetition_time_s=None if repetition_time_ms is None else repetition_time_ms / 1000,
         echo_time_ms=header.number("EchoTime"),
-        date=text("AcquisitionDate") or (text("AcquisitionDateTime") or "")[:8] or None,
-        time=text("AcquisitionTime") or (text("AcquisitionDateTime") or "")[8:21] or None,
+        date=date,
+        time=time,
         manufacturer=text("Manufacturer"),
         model_name=text("ManufacturerModelName"),
     )
 
 
-def _sequence_name(series: Series) -> str | None:
-    """What the vendor keeps in a private element instead of SequenceName (GE)."""
+def _of_vendor(series: Series, field: str) -> str:
+    """What the vendor keeps in a private element besides a standard one that is empty; "" if nothing."""
     template = next(iter(series.parts.values())).template if series.parts else None
-    name = template.facts.extra.get("SequenceName") if template else None
-    return name if isinstance(name, str) else None
+    name = template.facts.extra.get(field) if template else None
+    return name if isinstance(name, str) else ""
+
+
+def _date_time(header: Header) -> tuple[str | None, str | None]:
+    """Of the acquisition, as DICOM writes them; both of one source, as in heudiconv's SeqInfo."""
+    date, time = header.text("AcquisitionDate"), header.text("AcquisitionTime")
+    if date and time:
+        return date, time
+    series = f"{header.text('SeriesDate') or ''}{header.text('SeriesTime') or ''}"
+    both = _DATE_TIME.match(header.text("AcquisitionDateTime") or "") or _DATE_TIME.match(series)
+    return (both[1], f"{both[2]}.{both[3] or '':0<6}") if both else (date, time)
 
 
 def _object_time(header: Header) -> str | None:

@@ -361,8 +361,8 @@ class SeriesInfo(Struct, frozen=True, kw_only=True):
     is_derived: bool = False
     repetition_time_s: float | None = None
     echo_time_ms: float | None = None
-    date: str | None = None  # AcquisitionDate as stored, YYYYMMDD
-    time: str | None = None  # AcquisitionTime as stored, HHMMSS.FFFFFF
+    date: str | None = None  # AcquisitionDate as stored, YYYYMMDD; else of AcquisitionDateTime, or the series
+    time: str | None = None  # AcquisitionTime as stored, HHMMSS.FFFFFF; else of the same
     manufacturer: str | None = None
     model_name: str | None = None
     joined_to: str | None = None

@@ -15,7 +15,7 @@ from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.model import Reason, SeriesInfo, Stack, StudyIndex
 
 # "pacs2bids": of a series with several echoes or parts the first speaks.
-# "heudiconv": the last does, as it does there (its issues 158 and 834: one TE for a multi-echo series).
+# "heudiconv": the last does, as it does there (its issues 158, 549 and 834).
 # "header": dim1 Columns, dim2 Rows, dim3 NumberOfFrames, dim4 1; TR in ms; 0 where missing, as in forks of
 # heudiconv that fill the fields from single elements.
 SEQINFOS = ("pacs2bids", "heudiconv", "header")
@@ -121,19 +121,16 @@ def _seqinfo(series: SeriesInfo, series_id: str, files_till_now: int) -> SeqInfo
 
 
 def _as_heudiconv(info: SeqInfo, stacks: Sequence[Stack]) -> SeqInfo:
-    """With what heudiconv takes from the first file of the last of several kinds of pictures."""
+    """With echo time and kind of the last of several volumes, of which heudiconv takes a file for all."""
     if len(stacks) < 2:
         return info
     last = stacks[-1].facts
     kinds = last.image_type
-    date, _, time = (last.acquired or "").replace("-", "").replace(":", "").partition("T")
     return info._replace(
         TE=-1.0 if last.echo_time_s is None else round(last.echo_time_s * 1000, 6),
         image_type=kinds,
         is_motion_corrected="MOCO" in kinds,
         is_derived=any("derived" in kind.lower() for kind in kinds),
-        date=date or info.date,
-        time=time or info.time,
     )
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from pacs2bids.builtin import FOLDER, builtin_names
+from pacs2bids.builtin import FOLDER, builtin_names, heudiconv_folders
 
 
 class SeqInfo(NamedTuple):
@@ -106,6 +106,7 @@ def set_readonly(path: str | Path, read_only: bool = True) -> int:
     return mode
 
 
+HEURISTICS = "heudiconv.heuristics"
 MODULES: dict[str, dict[str, object]] = {
     "heudiconv": {},
     "heudiconv.utils": {
@@ -115,7 +116,7 @@ MODULES: dict[str, dict[str, object]] = {
         "save_json": save_json,
         "set_readonly": set_readonly,
     },
-    "heudiconv.heuristics": {},
+    HEURISTICS: {},
     "heudiconv.due": {"due": DueCredit(), **dict.fromkeys(("BibTeX", "Doi", "Text", "Url"), Citation)},
 }
 
@@ -142,7 +143,7 @@ class _Finder(MetaPathFinder, Loader):
             spec.submodule_search_locations = _locations(fullname)
             return spec
         package, _, name = fullname.rpartition(".")
-        if package == "heudiconv.heuristics" and name in builtin_names():
+        if package == HEURISTICS and name in builtin_names():
             return importlib.util.spec_from_file_location(fullname, FOLDER / f"{name}.py")
         return None
 
@@ -154,20 +155,20 @@ class _Finder(MetaPathFinder, Loader):
 
 def _locations(name: str) -> list[str]:
     """Where heudiconv itself keeps a package; none if it is not installed, or for a module."""
-    found = PathFinder.find_spec("heudiconv")
-    folders = [Path(folder).joinpath(*name.split(".")[1:]) for folder in _folders(found)]
+    folders = [folder.joinpath(*name.split(".")[1:]) for folder in heudiconv_folders()]
     return [str(folder) for folder in folders if folder.is_dir()]
 
 
-def _folders(spec: ModuleSpec | None) -> Sequence[str]:
-    return (spec.submodule_search_locations or ()) if spec else ()
+def package_of(file: Path) -> str:
+    """Of which package a heuristic is a part, so that it may import others of it relatively; "" of none."""
+    return HEURISTICS if str(file.parent) in _locations(HEURISTICS) else ""
 
 
 def _of_heudiconv(standin: ModuleType, name: str) -> object:
     """A name that the stand-in has not got, of the module that it stands for, where that is installed."""
     package, _, stem = standin.__name__.rpartition(".")
-    files = [Path(folder) / f"{stem}.py" for folder in _folders(PathFinder.find_spec("heudiconv"))]
-    if package != "heudiconv" or name.startswith("__") or not any(file.is_file() for file in files):
+    files = [file for folder in heudiconv_folders() if (file := folder / f"{stem}.py").is_file()]
+    if package != "heudiconv" or name.startswith("__") or not files:
         raise AttributeError(f"module {standin.__name__!r} has no attribute {name!r}")
     whole = f"heudiconv._installed_{stem}"
     if whole not in sys.modules:

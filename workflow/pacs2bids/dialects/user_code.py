@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from pacs2bids.builtin import FOLDER
 from pacs2bids.dialects.blanking import Blank, BlankedStream
 from pacs2bids.dialects.isolated import End, limited
-from pacs2bids.dialects.standins import SeqInfo, install
+from pacs2bids.dialects.standins import SeqInfo, install, package_of
 from pacs2bids.model import HeuristicError
 
 SHOWN = 4  # values in the text of a failure
@@ -102,6 +102,7 @@ class UserCode:
         stem = self.path.stem
         module = ModuleType(stem)
         module.__file__ = module.filename = str(self.path)  # type: ignore[attr-defined]
+        module.__package__ = package_of(self.path)
         sys.modules[stem] = module
         try:
             with self._running():

@@ -90,6 +90,7 @@ def _extra(values: dict[str, str]) -> dict[str, Json]:
         "BaseResolution": _integer(values, "sKSpace.lBaseResolution"),
         "PhaseResolution": _number(values, "sKSpace.dPhaseResolution"),
         "PhaseOversampling": _number(values, "sKSpace.dPhaseOversamplingForDialog"),
+        "ProtocolName": values.get("tProtocolName", "").replace(" ", "") or None,
         "ShimSetting": _shims(values),
         "TxRefAmp": _number(values, "sTXSPEC.asNucleusInfo[0].flReferenceAmplitude"),
         "ReceiveCoilName": _coil(values),

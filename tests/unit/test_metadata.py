@@ -457,3 +457,52 @@ def test_runs_of_a_task_get_a_table_to_fill_in_and_rest_gets_none() -> None:
     table = {"_events.tsv": "onset\tduration\ttrial_type\n"}
     assert begun == {"task-nback_bold": table, "task-nback_echo-1_bold": table}
     assert not any(added.beside for added in complete(session, Choices(), None).values())
+
+
+# ------------------------------------------------------------------------------ what BIDS asks of a name
+
+
+def test_what_bids_requires_and_nobody_says_is_told() -> None:
+    bare = volume("anat/inv-1_MP2RAGE", RepetitionTime=5.0, InversionTime=0.7, FlipAngle=4)
+    (warning,) = completed([bare])["inv-1_MP2RAGE"].warnings
+    for name in ("NumberShots", "RepetitionTimeExcitation", "RepetitionTimePreparation"):
+        assert name in warning
+    assert "InversionTime" not in warning
+    said = replace(bare.answer, metadata={"NumberShots": 176, "RepetitionTimeExcitation": 0.007})
+    (warning,) = completed([replace(bare, answer=said)])["inv-1_MP2RAGE"].warnings
+    assert "NumberShots" not in warning
+
+
+def test_a_steady_state_repeats_its_excitation() -> None:
+    found = fields([volume("anat/flip-1_VFA", RepetitionTime=0.015)])
+    assert found["flip-1_VFA"]["RepetitionTimeExcitation"] == 0.015
+    prepared = volume("anat/flip-1_VFA", RepetitionTime=2.0, InversionTime=0.9)
+    assert "RepetitionTimeExcitation" not in fields([prepared])["flip-1_VFA"]
+
+
+@pytest.mark.parametrize(("label", "state"), [("on", True), ("off", False)])
+def test_the_transfer_pulse_of_the_name(label: str, state: bool) -> None:
+    name = f"mt-{label}_MTR"
+    assert fields([volume(f"anat/{name}")])[name]["MTState"] is state
+    header_says = volume(f"anat/{name}", MTState=not state)
+    assert "MTState" not in fields([header_says])[name]
+
+
+# ----------------------------------------------------------------------------------------------- B1 maps
+
+
+def test_each_quantitative_image_has_the_closest_b1_map_of_each_kind() -> None:
+    session = [
+        volume("fmap/run-1_flip-1_TB1DAM", 0),
+        volume("fmap/run-1_flip-2_TB1DAM", 1),
+        volume("fmap/run-2_flip-1_TB1DAM", 40),
+        volume("fmap/acq-head_RB1COR", 2),
+        volume("anat/run-1_flip-1_VFA", 5),
+        volume("anat/run-2_flip-1_VFA", 45),
+        volume("anat/T1w", 6),
+    ]
+    found = {name: said.get("IntendedFor") for name, said in fields(session).items()}
+    first, second = uri("anat/run-1_flip-1_VFA"), uri("anat/run-2_flip-1_VFA")
+    assert found["run-1_flip-1_TB1DAM"] == found["run-1_flip-2_TB1DAM"] == [first]
+    assert found["run-2_flip-1_TB1DAM"] == [second]
+    assert found["acq-head_RB1COR"] == [first, second]

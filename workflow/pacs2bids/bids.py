@@ -114,6 +114,57 @@ def _file_rule(rule: Any, entities: dict[str, EntityRule]) -> FileRule:
     )
 
 
+@cache
+def _requirements() -> dict[tuple[str, str], frozenset[str]]:
+    """Sidecar fields that BIDS requires, by (what of a name, its value): ("suffix", "VFA").
+
+    Only rules that ask for nothing but the name: those that look into the sidecar are the validator's.
+    """
+    from bidsschematools.schema import load_schema  # noqa: PLC0415  # as in ``vocabulary``
+
+    schema: Any = load_schema()
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for group in ("entity_rules", "fmap", "func", "qmri"):
+        for rule in schema.rules.sidecars[group].values():
+            about = _about(rule["selectors"])
+            needed = {
+                schema.objects.metadata[name]["name"]
+                for name, said in rule["fields"].items()
+                if (said if isinstance(said, str) else said["level"]) == "required"
+            }
+            for key in about if needed else ():
+                found[key] = found.get(key, frozenset()) | needed
+    return found
+
+
+_SUFFIX = re.compile(r'suffix == "(\w+)"')
+_SUFFIXES = re.compile(r"intersects\(\[suffix\], \[(.*)\]\)")
+_ENTITY = re.compile(r'"(\w+)" in entities')
+_UNIMPORTANT = re.compile(r'match\(extension, .*\)|datatype == "\w+"')
+
+
+def _about(selectors: Iterable[str]) -> list[tuple[str, str]]:
+    """What of a name a rule of the schema asks for; empty if it asks for anything else."""
+    found: list[tuple[str, str]] = []
+    for selector in selectors:
+        if match := _SUFFIX.fullmatch(selector):
+            found.append(("suffix", match[1]))
+        elif match := _SUFFIXES.fullmatch(selector):
+            found += [("suffix", word.strip(" \"'")) for word in match[1].split(",")]
+        elif match := _ENTITY.fullmatch(selector):
+            found.append(("entity", match[1]))
+        elif not _UNIMPORTANT.fullmatch(selector):
+            return []
+    return found
+
+
+def required_fields(name: BidsName) -> list[str]:
+    """Sidecar fields without which the validator refuses this name, as far as the name alone decides."""
+    rules = _requirements()
+    asked = [("suffix", name.suffix), *(("entity", key) for key, _ in name.entities)]
+    return sorted({field for key in asked for field in rules.get(key, ())})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BidsName:
     """The name of one volume. ``entities``: (key, label) in BIDS order, without subject and session.

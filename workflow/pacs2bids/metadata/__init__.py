@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pacs2bids.metadata import field_maps, of_names, perfusion, task_events
+from pacs2bids.metadata import b1_maps, field_maps, of_names, perfusion, task_events
 from pacs2bids.metadata.added import Added, Choices, Events, FieldMaps, merged
 from pacs2bids.session import IntendedForOptions, Named
 
@@ -27,4 +27,5 @@ def complete(
     nothing = {one.name.path: Added() for one in session}
     maps = field_maps.added(session, choices.fieldmaps, intended_for)
     events = task_events.added(session, choices.events)
-    return merged([nothing, of_names.added(session), perfusion.added(session), maps, events])
+    names, labelled = of_names.added(session), perfusion.added(session)
+    return merged([nothing, names, labelled, maps, b1_maps.added(session), events])

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pacs2bids.bids import BidsName
+from pacs2bids.bids import BidsName, required_fields
 from pacs2bids.metadata.added import Added
 from pacs2bids.model import Json
 from pacs2bids.session import Named
+
+# spoiled gradient echoes in a steady state (BIDS, appendix "Quantitative MRI")
+_STEADY = ("VFA", "MPM", "MTS", "MTR")
 
 
 def added(session: Sequence[Named]) -> dict[str, Added]:
@@ -20,6 +23,7 @@ def _added(one: Named, session: Sequence[Named]) -> Added:
     kind = (one.name.datatype, one.name.suffix)
     fields: dict[str, Json] = {}
     warnings: list[str] = []
+    known = one.stack.sidecar | one.answer.metadata
     task = one.name.label("task")
     if task is not None:
         fields["TaskName"] = task
@@ -27,13 +31,27 @@ def _added(one: Named, session: Sequence[Named]) -> Added:
         fields["Units"] = "arbitrary"  # stored values are not scaled to radians
     if kind == ("fmap", "phasediff"):
         fields |= _echo_times(one, session)
-        if "EchoTime1" not in fields | one.stack.sidecar:
+        if "EchoTime1" not in fields | known:
             warnings.append("its echo times are unknown; name its two magnitude images, too")
-    if kind == ("fmap", "fieldmap") and "Units" not in one.stack.sidecar:
-        warnings.append("the header does not say its units: let the heuristic add Units (Hz, rad/s or T)")
+        known |= dict.fromkeys(("EchoTime1", "EchoTime2"))  # so much for them
     if one.name.label("mt") in ("on", "off") and "MTState" not in one.stack.sidecar:
         fields["MTState"] = one.name.label("mt") == "on"
+    fields |= _excitation_time(one)
+    missing = [name for name in required_fields(one.name) if name not in fields | known]
+    if missing:
+        warnings.append(
+            f"BIDS needs {', '.join(missing)}, which the header does not say: let the heuristic add it"
+        )
     return Added(fields=fields, warnings=tuple(warnings))
+
+
+def _excitation_time(one: Named) -> dict[str, Json]:
+    """RepetitionTimeExcitation of steady states without preparation: DICOM's RepetitionTime is that."""
+    sidecar = one.stack.sidecar
+    if one.name.suffix not in _STEADY or {"RepetitionTimeExcitation", "InversionTime"} & sidecar.keys():
+        return {}
+    seconds = sidecar.get("RepetitionTime")
+    return {} if seconds is None else {"RepetitionTimeExcitation": seconds}
 
 
 def _is_phase(name: BidsName) -> bool:

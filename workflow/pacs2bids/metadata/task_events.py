@@ -18,7 +18,7 @@ def added(session: Sequence[Named], wanted: Events) -> dict[str, Added]:
     return {
         one.name.path: Added(beside={"_events.tsv": SKELETON}, notes=("fill in its events.tsv",))
         for one in session
-        if one.name.datatype == "func" and one.name.suffix == "bold" and not _is_rest(one)
+        if one.name.datatype == "func" and one.name.suffix in ("bold", "cbv") and not _is_rest(one)
     }
 
 

@@ -14,10 +14,21 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pacs2bids.phantom.protocol import Grid, PhantomSeries, PhantomStack
+from pacs2bids.phantom.sequences import sequence_of
 
 Value: TypeAlias = "int | float | str"
 
 FILLED, EMPTY = 77, 205
+# of the whole study: nobody moved, and nobody adjusted anew
+SHIMS = (
+    ("sGRADSPEC.asGPAData[0].lOffsetX", "2033"),
+    ("sGRADSPEC.asGPAData[0].lOffsetY", "-5880"),
+    ("sGRADSPEC.asGPAData[0].lOffsetZ", "-1724"),
+    *(
+        (f"sGRADSPEC.alShimCurrent[{channel}]", str(current))
+        for channel, current in enumerate((574, -223, 79))
+    ),
+)
 ITEMS_AT_LEAST = 6  # as the scanner writes: six items a tag, the spare ones empty
 SYNGO_TYPES = {"IS": 6, "FD": 4, "DS": 3, "US": 10, "LO": 19, "CS": 16, "UN": 0}
 
@@ -75,7 +86,7 @@ def phoenix(series: PhantomSeries, stack: PhantomStack) -> str:
     """MrPhoenixProtocol: a few parameters of the sequence as ``key = value`` between the ASCCONV marks."""
     lines = [
         ("ulVersion", "51130001"),
-        ("tSequenceFileName", f'""%SiemensSeq%\\{_sequence_file(series)}""'),
+        ("tSequenceFileName", f'""%SiemensSeq%\\{sequence_of(series).file}""'),
         ("tProtocolName", f'""{series.description}""'),
         ("lContrasts", str(len(series.echo_times_s))),
         ("alTR[0]", str(round(series.repetition_time_s * 1e6))),
@@ -86,6 +97,10 @@ def phoenix(series: PhantomSeries, stack: PhantomStack) -> str:
         ("sKSpace.ucPhasePartialFourier", "16"),
         ("sKSpace.ucSlicePartialFourier", "16"),
         *_acceleration(series),
+        *((("lInvContrasts", "2"), ("sFastImaging.lTurboFactor", str(series.shots))) if series.shots else ()),
+        ("ucCoilCombineMode", "2"),
+        ("sCoilSelectMeas.aRxCoilSelectData[0].asList[0].sCoilElementID.tCoilID", '""HeadNeck_64""'),
+        *SHIMS,
     ]
     text = "\n".join(f"{key}\t = \t{value}" for key, value in lines)
     return (
@@ -93,12 +108,6 @@ def phoenix(series: PhantomSeries, stack: PhantomStack) -> str:
         "### ASCCONV BEGIN object=MrProtDataImpl@MrProtocolData version=51130001 "
         f"converter=%MEASCONST%/ConverterList/Prot_Converter.txt ###\n{text}\n### ASCCONV END ###"
     )
-
-
-def _sequence_file(series: PhantomSeries) -> str:
-    if series.echoplanar is None:
-        return {"T1w": "tfl", "GRE": "gre", "PHASE": "gre"}[series.contrast]
-    return "ep2d_diff" if series.diffusion else "ep2d_bold"
 
 
 def _acceleration(series: PhantomSeries) -> list[tuple[str, str]]:

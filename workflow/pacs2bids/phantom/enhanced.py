@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 from pacs2bids.phantom import headers
 from pacs2bids.phantom.headers import Instance
 from pacs2bids.phantom.protocol import Diffusion, PhantomSeries, PhantomStack, PhantomStudy, uid_of
+from pacs2bids.phantom.sequences import sequence_of
 
 DIMENSIONS = (0x00209056, 0x00209057, 0x00209128)  # StackID, InStackPositionNumber, TemporalPositionIndex
 FRAME_CONTENT = 0x00209111  # the functional group that holds all three
@@ -27,7 +28,7 @@ def fill(data: Dataset, study: PhantomStudy, series: PhantomSeries, instance: In
 
 
 def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, instance: Instance) -> None:
-    sequence = headers.sequence_of(series)
+    sequence = sequence_of(series)
     data.ImageType = ["ORIGINAL", "PRIMARY", "DIFFUSION" if series.diffusion else "M", "NONE"]
     data.AcquisitionDateTime = _moment(study, series, instance)
     data.AcquisitionNumber = instance.volume + 1
@@ -38,12 +39,14 @@ def _image(data: Dataset, study: PhantomStudy, series: PhantomSeries, instance: 
     data.VolumeBasedCalculationTechnique = "NONE"
     data.ComplexImageComponent = "MAGNITUDE"
     data.AcquisitionContrast = "DIFFUSION" if series.diffusion else "T1"
+    if series.labels:
+        data.ArterialSpinLabelingContrast = "PSEUDOCONTINUOUS"
     data.BodyPartExamined = "BRAIN"
     data.MagneticFieldStrength = 3.0
     data.ResonantNucleus = "1H"
     data.MRAcquisitionType = sequence.acquisition
     data.PulseSequenceName = sequence.name
-    data.EchoPulseSequence = "SPIN" if series.diffusion else "GRADIENT"
+    data.EchoPulseSequence = "SPIN" if series.diffusion or "SE" in sequence.scanning else "GRADIENT"
     data.EchoPlanarPulseSequence = "YES" if series.echoplanar else "NO"
     data.ProtocolName = series.description
     data.PatientPosition = "HFS"
@@ -100,6 +103,13 @@ def _shared(series: PhantomSeries, stack: PhantomStack) -> Dataset:
         )
     groups.MRModifierSequence = _modifier(series)
     groups.MRAveragesSequence = _group(NumberOfAverages=1.0)
+    groups.MRReceiveCoilSequence = _group(
+        ReceiveCoilName="HeadNeck_64",
+        ReceiveCoilType="MULTICOIL",
+        MultiCoilDefinitionSequence=Sequence(
+            [_item(MultiCoilElementName=name, MultiCoilElementUsed="YES") for name in headers.COIL.split(";")]
+        ),
+    )
     return groups
 
 
@@ -112,6 +122,7 @@ def _modifier(series: PhantomSeries) -> Sequence:
     modifier.ParallelAcquisition = "YES" if series.echoplanar else "NO"
     if series.echoplanar:
         modifier.ParallelReductionFactorInPlane = float(series.echoplanar.reduction_factor)
+        modifier.ParallelReductionFactorOutOfPlane = 1.0
         modifier.ParallelAcquisitionTechnique = "GRAPPA"
     return Sequence([modifier])
 
@@ -135,7 +146,22 @@ def _frame(study: PhantomStudy, series: PhantomSeries, instance: Instance, numbe
     groups.PixelValueTransformationSequence = _group(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")
     if series.diffusion:
         groups.MRDiffusionSequence = _diffusion(series.diffusion[volume])
+    if series.labels:
+        groups.MRArterialSpinLabelingSequence = _labelling(series.labels[volume])
     return groups
+
+
+def _labelling(context: str) -> Sequence:
+    """The MR arterial spin labelling group (PS3.3 C.8.13.5.14)."""
+    group = _item(ASLContext=context, ASLCrusherFlag="NO", ASLPulseTrainDuration=1800)
+    slab = _item(
+        ASLSlabNumber=1,
+        ASLSlabThickness=20.0,
+        ASLSlabOrientation=[0.0, 0.0, 1.0],
+        ASLMidSlabPosition=[0.0, 0.0, -90.0],
+    )
+    group.ASLSlabSequence = Sequence([slab])
+    return Sequence([group])
 
 
 def _diffusion(weight: Diffusion) -> Sequence:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,6 +27,7 @@ from pacs2bids.phantom.protocol import (
     PhantomStudy,
     uid_of,
 )
+from pacs2bids.phantom.sequences import Sequence, sequence_of
 
 SOP_CLASSES = {
     Form.CLASSIC: MRImageStorage,
@@ -36,55 +36,6 @@ SOP_CLASSES = {
     Form.REPORT: EnhancedSRStorage,
 }
 COIL = "HEA;HEP"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
-    """How a contrast is acquired, in DICOM's words (PS3.3 C.8.3.1)."""
-
-    name: str
-    scanning: str | list[str]
-    variant: str | list[str]
-    options: str
-    acquisition: str
-    pixel_bandwidth_hz: float
-
-
-SEQUENCES: Mapping[str, Sequence] = {
-    "T1w": Sequence(
-        name="*tfl3d1_16ns",
-        scanning=["GR", "IR"],
-        variant=["SK", "SP", "MP"],
-        options="IR",
-        acquisition="3D",
-        pixel_bandwidth_hz=240,
-    ),
-    "GRE": Sequence(
-        name="*fm2d2r",
-        scanning="GR",
-        variant="SP",
-        options="",
-        acquisition="2D",
-        pixel_bandwidth_hz=290,
-    ),
-    "EPI": Sequence(
-        name="epfid2d1_64",
-        scanning="EP",
-        variant="SK",
-        options="FS",
-        acquisition="2D",
-        pixel_bandwidth_hz=2315,
-    ),
-    "DWI": Sequence(
-        name="ep_b0",
-        scanning="EP",
-        variant=["SK", "SP"],
-        options="FS",
-        acquisition="2D",
-        pixel_bandwidth_hz=1955,
-    ),
-}
-SEQUENCE_OF = {"PHASE": "GRE", "BOLD": "EPI", "SBREF": "EPI"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +82,6 @@ def identity(study: PhantomStudy, series: PhantomSeries, number: int) -> Dataset
     return data
 
 
-def sequence_of(series: PhantomSeries) -> Sequence:
-    """How this series is acquired."""
-    return SEQUENCES[SEQUENCE_OF.get(series.contrast, series.contrast)]
-
-
 def acquired(study: PhantomStudy, series: PhantomSeries, instance: Instance) -> datetime.datetime:
     """When this instance's volume, or its one slice, was acquired."""
     return study.started + datetime.timedelta(seconds=series.start_s + after_start_s(series, instance))
@@ -157,7 +103,8 @@ def acquisition(data: Dataset, study: PhantomStudy, series: PhantomSeries, insta
     data.AcquisitionDate, data.AcquisitionTime = _date(moment), _time(moment)
     data.AcquisitionNumber = instance.volume + 1
     data.BodyPartExamined = "BRAIN"
-    data.ScanningSequence, data.SequenceVariant = sequence.scanning, sequence.variant
+    data.ScanningSequence = sequence.scanning
+    data.SequenceVariant = [*sequence.variants, "MTC"] if series.has_transfer else sequence.variants
     data.ScanOptions = sequence.options
     data.MRAcquisitionType = sequence.acquisition
     data.SequenceName = _sequence_name(series, instance, sequence)

@@ -122,7 +122,9 @@ class PhantomSeries:
     ``contrast``: what its voxels show (see ``picture``). ``start_s``, ``duration_s``: from the start of the
     study. ``slice_times_s``: onset of each slice within the volume; () where slices have none.
     ``phase_encoding_lps``: unit vector along which phase encoding runs, with its polarity.
-    ``rescale``: (slope, intercept) of the stored values.
+    ``rescale``: (slope, intercept) of the stored values. ``sequence``: by which it is acquired, "" for that
+    of the contrast. ``has_transfer``: with a pulse for magnetisation transfer. ``shots``: excitations
+    after each of two inversions. ``labels``: of spin labelling, ASL Context of each volume.
     """
 
     uid: str = ""
@@ -143,6 +145,10 @@ class PhantomSeries:
     image_type: tuple[str, ...] = ()
     rescale: tuple[float, float] | None = None
     echo_times_s: tuple[float, ...] = ()
+    sequence: str = ""
+    has_transfer: bool = False
+    shots: int | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +245,7 @@ def uid_of(*words: object) -> str:
 
 def _study(subject: int, session: int, sizes: _Sizes, *, other_forms: bool) -> PhantomStudy:
     key = (subject, session, sizes.t1w_matrix, other_forms)
-    series = _timed([_with_uid(one, key) for one in _series(sizes, session, other_forms=other_forms)])
+    series = timed([_with_uid(one, key) for one in _series(sizes, session, other_forms=other_forms)])
     days = 28 * (session - 1) + 3 * (subject - 1)
     return PhantomStudy(
         uid=uid_of("study", *key),
@@ -257,7 +263,7 @@ def _with_uid(series: PhantomSeries, key: tuple[object, ...]) -> PhantomSeries:
     return replace(series, uid=uid_of("series", *key, series.number))
 
 
-def _timed(all_series: Sequence[PhantomSeries]) -> tuple[PhantomSeries, ...]:
+def timed(all_series: Sequence[PhantomSeries]) -> tuple[PhantomSeries, ...]:
     """One after the other, half a minute between; a phase map is of the scan before it."""
     timed: list[PhantomSeries] = []
     clock_s = 60.0

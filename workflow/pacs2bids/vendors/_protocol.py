@@ -26,6 +26,7 @@ _PARALLEL = {2: "GRAPPA", 4: "SENSE"}
 _FAIR_QII, _PSEUDO_CONTINUOUS = 4, 32  # sAsl.ulMode (corpus asl/PASL3D, xa30i/20001)
 _RF_BLOCK_S = 0.0184  # ep2d_pcasl labels in blocks of 20 pulses of 0.56 ms with gaps of 0.36 ms
 
+_MP2RAGE_CONTRASTS = 2  # inversion contrasts
 _OFFSETS = ("lOffsetX", "lOffsetY", "lOffsetZ")
 _SECOND_ORDER = 5  # shim channels after the three linear ones
 
@@ -100,6 +101,11 @@ def _extra(values: dict[str, str]) -> dict[str, Json]:
         "CoilCombinationMethod": _COMBINATION.get(_integer(values, "ucCoilCombineMode") or 0),
         "ParallelAcquisitionTechnique": _PARALLEL.get(_integer(values, "sPat.ucPATMode") or 0),
         "ParallelReductionFactorOutOfPlane": _number(values, "sPat.lAccelFact3D"),
+        "PartialFourierDirection": _partial_fourier_direction(values),
+        # excitations after each inversion (github.com/rordenlab/dcm2niix/pull/1031)
+        "NumberShots": _integer(values, "sFastImaging.lTurboFactor")
+        if _integer(values, "lInvContrasts") == _MP2RAGE_CONTRASTS
+        else None,
         "RefLinesPE": _integer(values, "sPat.lRefLinesPE"),
         "DiffusionScheme": _DIFFUSION_SCHEME.get(_integer(values, "sDiffusion.dsScheme") or 0)
         if "sDiffusion.lDiffDirections" in values or "sDiffusion.alBValue[0]" in values
@@ -107,6 +113,15 @@ def _extra(values: dict[str, str]) -> dict[str, Json]:
         "VendorReportedEchoSpacing": None if spacing_us is None else spacing_us / 1e6,
         "DelayTime": None if not delay_us else delay_us / 1e6,
     }
+
+
+def _partial_fourier_direction(values: dict[str, str]) -> str | None:
+    """In the words of (0018,9036); None if no lines, or nobody knows which, were left out."""
+    keys = ("sKSpace.ucPhasePartialFourier", "sKSpace.ucSlicePartialFourier")
+    phase, slices = (_PARTIAL_FOURIER.get(_integer(values, key) or 0, 1.0) < 1 for key in keys)
+    return {(True, False): "PHASE", (False, True): "SLICE_SELECT", (True, True): "COMBINATION"}.get(
+        (phase, slices)
+    )
 
 
 def _sequence(values: dict[str, str]) -> str:

@@ -412,6 +412,12 @@ def test_what_bidscoin_loses(bidsmap: Path) -> None:
         ("[]", "is neither a configuration of dcm2bids"),
         ('{"descriptions": 3}', "is neither a configuration of dcm2bids"),
         ("x: y\n", "is neither a configuration of dcm2bids"),
+        ('{"descriptions": [{"criteria": {"A": {"lt": 1, "gt": 2}}}]}', "descriptions[1].criteria.A: "),
+        ('{"descriptions": [{"criteria": {}}, 7]}', "descriptions[2]: 7 is not of type 'object'"),
+        ('{"descriptions": [], "extractors": {"A": [3]}}', "extractors.A[1]: 3 is not of type 'string'"),
+        ("DICOM: {anat: [{bids: 3}]}", "DICOM.anat[1].bids: 3 is not of type 'object'"),
+        ("DICOM: {anat: [{attributes: {A: [x]}}]}", "DICOM.anat[1].attributes.A: ['x'] is not of type"),
+        ("DICOM: {}\nOptions: [x]", "Options: ['x'] is not of type 'object'"),
     ],
 )
 def test_files_of_neither(tmp_path: Path, text: str, said: str) -> None:

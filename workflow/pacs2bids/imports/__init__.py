@@ -9,6 +9,7 @@ import yaml
 
 from pacs2bids.imports import bidscoin, dcm2bids
 from pacs2bids.imports.records import Imported
+from pacs2bids.imports.shapes import BIDSCOIN, DCM2BIDS, require_shape
 from pacs2bids.model import HeuristicError
 
 
@@ -19,8 +20,10 @@ def read_foreign(path: Path) -> Imported:
     """
     content = _parsed(path)
     if dcm2bids.is_config(content):
+        require_shape(content, DCM2BIDS, where=str(path))
         return dcm2bids.read_config(content)
     if bidscoin.is_bidsmap(content):
+        require_shape(content, BIDSCOIN, where=str(path))
         return bidscoin.read_bidsmap(content)
     what = "is neither a configuration of dcm2bids (it has no 'descriptions') nor a bidsmap (no 'DICOM')"
     raise HeuristicError(what, where=str(path))
@@ -42,3 +45,5 @@ def _parsed(path: Path) -> object:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise HeuristicError(f"is no YAML: {error.problem}", where=f"{path}, line {line}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise HeuristicError("is no YAML, or holds what no such file does", where=str(path)) from None

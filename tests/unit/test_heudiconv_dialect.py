@@ -197,6 +197,18 @@ return {
     assert [one.sourcedata for one in answers.named] == ["", "", "", "sourcedata/b/1/x", ""]
 
 
+def test_what_an_item_adds_to_the_sidecar_and_says_of_its_volumes(tmp_path: Path) -> None:
+    def of(words: str) -> Path:
+        item = f'{{"item": "1-T1w", {words}}}'
+        return heuristic(tmp_path, f'return {{("sub-01_asl", ("nii.gz",), None): [{item}]}}')
+
+    (answer,) = asked(of('"sidecar": {"M0Type": "Absent"}, "volume_types": ["control", "label"]')).named
+    assert answer.metadata == {"M0Type": "Absent"}
+    assert answer.volume_types == ("control", "label")
+    for wrong, told in (('"sidecar": {1: object()}', "'sidecar'"), ('"volume_types": ["tag"]', "m0scan")):
+        assert told in said(of(wrong))
+
+
 def test_reserved_fields_win_over_those_of_an_item(tmp_path: Path) -> None:
     body = 'return {("{subject}_{item}", "nii.gz"): [{"item": "1-T1w", "subject": "99"}]}'
     assert paths(asked(heuristic(tmp_path, body))) == {"1": "01_1"}

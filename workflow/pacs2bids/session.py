@@ -14,6 +14,9 @@ from msgspec import Struct, field
 from pacs2bids.bids import BidsName
 from pacs2bids.model import FailedStack, Json, Leftover, SeriesInfo, Stack, StackFacts, StudyIndex
 
+# of one volume of arterial spin labelling. Source: BIDS schema, objects.columns.volume_type
+VOLUME_TYPES = ("control", "label", "m0scan", "deltam", "cbf", "noRF")
+
 
 class Answer(Struct, frozen=True, kw_only=True):
     """What a heuristic says of one series.

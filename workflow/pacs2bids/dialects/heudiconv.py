@@ -5,13 +5,16 @@ returns a dict from keys ``(template, outtypes, annotation)`` to lists of series
 and further template fields, or nested lists. A series on which the file trips is set aside with the line
 where it did and the values it met, and the file is asked again without it.
 
-Beyond the contract: the field ``stack`` of a dict item chooses one stack of a series that holds several.
+Beyond the contract: the field ``stack`` of a dict item chooses one stack of a series that holds several,
+``sidecar`` adds fields to the sidecar, and ``volume_types`` says what the volumes of spin labelling are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from pacs2bids.dialects import hooks
 from pacs2bids.dialects.blanking import Blank
@@ -20,8 +23,8 @@ from pacs2bids.dialects.origins import Origins
 from pacs2bids.dialects.seqinfos import SEQINFOS, series_to_show
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, Failure, UserCode, spoken
-from pacs2bids.model import HeuristicError, SeriesInfo, StudyIndex
-from pacs2bids.session import Answer, Answers, Unanswered
+from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex
+from pacs2bids.session import VOLUME_TYPES, Answer, Answers, Unanswered
 
 NIFTI = {"nii", "nii.gz"}
 OUTTYPES = {*NIFTI, "dicom"}
@@ -214,11 +217,10 @@ class _Reader:
             known = ", ".join(self.series)
             self.problems.append(f"{template!r} holds the unknown series id {series_id!r} (known: {known})")
             return
+        where = f"{template!r}, series {series_id!r}"
         stack = extra.get("stack", self.only.get(series.series_instance_uid))
         if stack is not None and not isinstance(stack, int):
-            self.problems.append(
-                f"{template!r}, series {series_id!r}: 'stack' is a whole number, not {stack!r}"
-            )
+            self.problems.append(f"{where}: 'stack' is a whole number, not {stack!r}")
             return
         fields = {**extra, **counts, **self.names, "seqitem": series_id}
         path = self._formatted(template, fields, str(series_id))
@@ -231,9 +233,29 @@ class _Reader:
                     path=path if outtypes & NIFTI else "",
                     stack=stack,
                     origin=origin,
+                    metadata=self._sidecar(extra, where),
+                    volume_types=self._volume_types(extra, where),
                     sourcedata=f"sourcedata/{path}" if "dicom" in outtypes else "",
                 )
             )
+
+    def _sidecar(self, extra: Mapping[str, object], where: str) -> dict[str, Json]:
+        """Sidecar fields that an item adds; ours, not heudiconv's."""
+        said = extra.get("sidecar", {})
+        try:
+            return msgspec.json.decode(msgspec.json.encode(said), type=dict[str, Json])
+        except (TypeError, ValueError, msgspec.ValidationError):
+            self.problems.append(f"{where}: 'sidecar' is a dict of JSON values by field, not {said!r}")
+            return {}
+
+    def _volume_types(self, extra: Mapping[str, object], where: str) -> tuple[str, ...]:
+        """What an item says of the volumes of spin labelling; ours, not heudiconv's."""
+        said = extra.get("volume_types", ())
+        if isinstance(said, list | tuple) and all(one in VOLUME_TYPES for one in said):
+            return tuple(said)
+        listed = ", ".join(VOLUME_TYPES)
+        self.problems.append(f"{where}: 'volume_types' is a list of these words: {listed}; not {said!r}")
+        return ()
 
     def _formatted(self, template: str, fields: Mapping[str, object], series_id: str) -> str | None:
         where = f"{template!r}, series {series_id!r}"

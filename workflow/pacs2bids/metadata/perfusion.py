@@ -14,9 +14,8 @@ from pacs2bids.metadata import space
 from pacs2bids.metadata.added import Added
 from pacs2bids.metadata.groups import moment, short
 from pacs2bids.model import Json
-from pacs2bids.session import Named
+from pacs2bids.session import VOLUME_TYPES, Named
 
-VOLUME_TYPES = ("control", "label", "m0scan", "deltam", "cbf")
 _FLOW = {"CBF", "RCBF", "RELCBF"}  # words of ImageType: Siemens (corpus xa30i/20001)
 
 REQUIRED = (

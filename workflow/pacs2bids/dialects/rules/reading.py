@@ -21,6 +21,7 @@ from pacs2bids.dialects.rules.conditions import Condition, Test
 from pacs2bids.dialects.rules.facts import FACTS, SIDECAR
 from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
 from pacs2bids.model import HeuristicError, Json
+from pacs2bids.session import VOLUME_TYPES
 from pacs2bids.yaml_text import NoYamlError, compose, read_text
 
 ANYTHING = "anything"
@@ -43,8 +44,6 @@ LIMITS = {"from": "least", "to": "most", "above": "above", "below": "below"}
 OPERATORS = ("is", "regex", *LIMITS, "list", "any", "all", "not")
 COMBINERS = ("any", "all", "not")
 RUNS = {"when_several": "several", "always": "always", "as_written": "written"}
-# of one volume of arterial spin labelling (BIDS, "aslcontext.tsv")
-VOLUME_TYPES = ("control", "label", "m0scan", "deltam", "cbf", "noRF")
 DEPTH = 20  # of conditions in conditions; YAML can make endless ones
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")

@@ -534,6 +534,17 @@ def test_instances_that_come_after_success(tmp_path: Path) -> None:
     assert pacs.moves == 1
 
 
+def test_last_word_after_all_has_come_is_waited_for(tmp_path: Path) -> None:
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2, 3])
+        time.sleep(3 * QUICK.quiet_after_failure_s)
+        return 0x0000
+
+    with scripted(on_move) as (_, peer):
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert [one.status for one in receipt.transfers] == ["0000"]
+
+
 def test_study_that_grows_meanwhile(tmp_path: Path) -> None:
     def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
         pacs.send([1, 2, 3] if number == 1 else [4])

@@ -68,15 +68,16 @@ class Patience:
     """How long to wait, and how often to ask.
 
     ``quiet_s``: nothing came for so long after the source said that it is done (``quiet_after_failure_s``:
-    that it failed). ``silence_s``: neither data nor a word in the midst of a transfer. ``stall_s``: words,
-    but neither data nor progress; long, since a PACS that fetches a study from tape has no more to say.
-    ``settle_s``: between two questions for what there is. ``rounds``: of transfers, for each way.
-    ``turn_s``: for other pulls to end. ``retry_s``: before an attempt that could not be made is made again,
-    for the first time.
+    that it failed). ``last_word_s``: for its last word, when all has come. ``silence_s``: neither data nor a
+    word in the midst of a transfer. ``stall_s``: words, but neither data nor progress; long, since a PACS
+    that fetches a study from tape has no more to say. ``settle_s``: between two questions for what there is.
+    ``rounds``: of transfers, for each way. ``turn_s``: for other pulls to end. ``retry_s``: before an attempt
+    that could not be made is made again, for the first time.
     """
 
     quiet_s: float = 10.0
     quiet_after_failure_s: float = 2.0
+    last_word_s: float = 2.0
     silence_s: float = 600.0
     stall_s: float = 3600.0
     settle_s: float = 1.0
@@ -423,7 +424,7 @@ class _Talk:
             while outstanding and self.inbox.holds(outstanding[-1]):
                 outstanding.pop()
             if not outstanding and not self._is_short_of(request):
-                transfer.join(self.patience.quiet_after_failure_s)
+                transfer.join(self.patience.last_word_s)
                 return
             if self._is_stuck(transfer):
                 return

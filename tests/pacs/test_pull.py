@@ -418,6 +418,7 @@ class ScriptedPacs:
         self.on_move = on_move
         self.numbers = [1, 2, 3]  # the instances that it lists
         self.counted: int | None = None  # what it says of their number
+        self.in_study: tuple[int, int] | None = None  # of instances and series of the study
         self.odd: list[str] = []  # UIDs that it lists, too
         self.is_failing = False  # to answer queries
         self.moves = 0
@@ -448,6 +449,9 @@ class ScriptedPacs:
         if self.is_failing:
             yield 0xC001, None
             return
+        if asked.QueryRetrieveLevel == "STUDY":
+            yield 0xFF00, self.study()
+            return
         uid = instance(1).SeriesInstanceUID
         series = [0] if self.numbers or self.counted is not None else []
         for number in series if asked.QueryRetrieveLevel == "SERIES" else self.numbers:
@@ -462,6 +466,13 @@ class ScriptedPacs:
         for odd in self.odd if asked.QueryRetrieveLevel == "IMAGE" else []:
             answer.SOPInstanceUID = odd
             yield 0xFF00, answer
+
+    def study(self) -> Dataset:
+        answer = Dataset()
+        answer.QueryRetrieveLevel, answer.StudyInstanceUID = "STUDY", STUDY
+        if self.in_study is not None:
+            answer.NumberOfStudyRelatedInstances, answer.NumberOfStudyRelatedSeries = self.in_study
+        return answer
 
     def move(self, event: Any) -> Iterator[Any]:
         self.moves += 1
@@ -778,6 +789,27 @@ def test_listed_uid_that_cannot_be_a_file_name(tmp_path: Path) -> None:
         pacs.odd = []
         receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
     assert (receipt.complete, len(receipt.received)) == (True, 3)
+
+
+@pytest.mark.parametrize("sent", [3, 5])
+def test_what_only_the_count_of_the_study_tells(
+    tmp_path: Path, sent: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a list that was cut, the rest comes with the whole study; a count that is not true fails nothing."""
+
+    def on_move(pacs: ScriptedPacs, _number: int, _wanted: list[str]) -> int:
+        pacs.send([1, 2, 3])
+        time.sleep(4 * QUICK.quiet_after_failure_s)
+        pacs.send([4, 5][: sent - 3])
+        return 0x0000
+
+    with scripted(on_move) as (pacs, peer):
+        pacs.in_study = (5, 1)
+        several = replace(peer, courtesy=Courtesy(moves=2))  # so that else it would be asked for by series
+        receipt = pull_from_pacs(several, STUDY, tmp_path, patience=QUICK)
+    assert (receipt.complete, len(receipt.received), receipt.unlisted) == (True, sent, 5 - sent)
+    assert [one.level for one in receipt.transfers] == ["STUDY"]
+    assert ("counts 2 instances and 0 series more in the study" in caplog.text) == (sent == 3)
 
 
 def test_count_below_the_list_does_not_hurt(tmp_path: Path) -> None:

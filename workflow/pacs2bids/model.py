@@ -471,8 +471,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
     ``announced`` maps SeriesInstanceUID to SOPInstanceUIDs; ``counted`` to how many the source says it has,
     where it does. ``complete``: nothing announced is missing, and no series falls short of its count, by two
-    answers that were the same. ``asked``: how often the source was asked what it has. ``software_version``:
-    of the modules that retrieved, as ``engine_version``.
+    answers that were the same. ``asked``: how often the source was asked what it has. ``unlisted``,
+    ``unlisted_series``: instances and series that it counts in the study besides, lists nowhere, and did not
+    send. ``software_version``: of the modules that retrieved, as ``engine_version``.
     """
 
     study_instance_uid: str
@@ -491,6 +492,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     transfers: tuple[TransferStatus, ...] = ()
     counted: dict[str, int] = field(default_factory=dict)
     asked: int | None = None
+    unlisted: int = 0
+    unlisted_series: int = 0
     software_version: str = ""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
-from pacs2bids.model import PullError
+from pacs2bids.model import PullError, QueryError, UnavailableError
 from pacs2bids.pacs.inbox import is_uid
 from pacs2bids.pacs.receipt import Announcement
 from pacs2bids.peers import Attributes
@@ -23,9 +24,10 @@ def announce(find: Find, called: str, study_instance_uid: str) -> Announcement:
     ``called``: the source, for messages. Raises QueryError if it cannot be asked, PullError if its answer is
     not usable.
     """
-    listed, counted = {}, {}
+    listed, counted = dict[str, tuple[str, ...]](), dict[str, int]()
     study = {"StudyInstanceUID": study_instance_uid}
-    for series in find("SERIES", study | {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}):
+    found = find("SERIES", study | {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""})
+    for series in found:
         uid = _uid(series, "SeriesInstanceUID", called)
         images = find("IMAGE", study | {"SeriesInstanceUID": uid, "SOPInstanceUID": ""})
         uids = {_uid(image, "SOPInstanceUID", called) for image in images}
@@ -40,10 +42,40 @@ def announce(find: Find, called: str, study_instance_uid: str) -> Announcement:
             raise PullError(what, where=called, hint=hint)
         if uids or counted.get(uid):
             listed[uid] = tuple(sorted(uids))
-    return Announcement(
+    announced = Announcement(
         listed={uid: listed[uid] for uid in sorted(listed)},
         counted={uid: counted[uid] for uid in sorted(listed) if uid in counted},
     )
+    if not listed:
+        return announced
+    instances, in_study = _counts(find, study_instance_uid)
+    return replace(
+        announced,
+        unlisted=max(0, instances - sum(announced.totals.values())),
+        unlisted_series=max(0, in_study - len(found)),
+    )
+
+
+def _counts(find: Find, study_instance_uid: str) -> tuple[int, int]:
+    """How many instances and series the source says the study has; 0 where it does not.
+
+    Not every source keeps these true: they are a hint that a list may have been cut, and no more.
+    """
+    keys = ("NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries")
+    try:
+        answers = find("STUDY", {"StudyInstanceUID": study_instance_uid} | dict.fromkeys(keys, ""))
+    except UnavailableError:
+        raise
+    except QueryError as error:  # to these optional keys, maybe (PS3.4 table C.6-5)
+        log.info("%s", error)
+        return 0, 0
+    told = [one for one in answers if one.get("StudyInstanceUID") == study_instance_uid]
+    instances, series = (max((_number(one.get(key, "")) for one in told), default=0) for key in keys)
+    return instances, series
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _uid(answer: Attributes, keyword: str, called: str) -> str:

@@ -1,7 +1,8 @@
 """Pulling one study whole: the completeness protocol, the same for all ways of retrieving.
 
 1. Ask what there is: that is what the source *announces*. Where it counts more instances in a series than it
-   lists, the series is *short* until as many have come.
+   lists, the series is *short* until as many have come. Counts of the whole study are often stale: what they
+   say more is asked for with the study, once, and told in log and receipt if it does not come.
 2. Ask for it (C-MOVE, C-GET or WADO-RS), and wait until all of it is here, or nothing has come for a while.
 3. Ask again what there is: a scanner may still be sending. Go on with 2 for whatever is missing, in lists
    that get shorter with each round, so that one instance that the source cannot send costs only itself; of
@@ -146,6 +147,8 @@ def pull_from(origin: Origin, study_instance_uid: str, folder: Path, *, patience
         asked=talk.asked,
     )
     _log_transfer(receipt, folder, time.monotonic() - started_s, kept)
+    if receipt.unlisted or receipt.unlisted_series:
+        receipts.warn_of_unlisted(receipt)
     return _concluded(receipt, talk, folder)
 
 
@@ -330,6 +333,10 @@ class _Talk:
         """Series of which fewer instances are listed, and fewer are here, than the PACS counts."""
         return self.announced.short(self.inbox.sizes)
 
+    def _not_listed(self) -> tuple[int, int]:
+        """Instances and series that the PACS counts in the study, lists nowhere and has not sent."""
+        return self.announced.not_listed(self.inbox.sizes)
+
     def _is_wanting(self) -> bool:
         return bool(self._missing() or self._short())
 
@@ -342,7 +349,9 @@ class _Talk:
         study, missing, entire = self.inbox.study_instance_uid, self._missing(), {*self._short()}
         if number == 0:
             entire |= self._rather_entire(missing, transport)
-        whole = number == 0 and not len(self.inbox) and self.courtesy.moves == 1
+        # whatever is listed nowhere comes only so
+        may_be_whole = self.courtesy.moves == 1 or any(self._not_listed())
+        whole = number == 0 and not len(self.inbox) and may_be_whole
         self.spacing.keep()
         requests = [*requests_for(study, missing, sorted(entire), whole=whole, number=number)]
         lists = [one for one in requests if one.sop_instance_uids]
@@ -457,7 +466,9 @@ class _Talk:
         if request.sop_instance_uids:
             return False
         short = self._short()
-        return request.series_instance_uid in short if request.series_instance_uid else bool(short)
+        if request.series_instance_uid:
+            return request.series_instance_uid in short
+        return bool(short) or any(self._not_listed())
 
     def _wait_until_quiet(self, quiet_s: float) -> None:
         entered_s = time.monotonic()

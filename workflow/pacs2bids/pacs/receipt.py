@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,11 +38,14 @@ class Announcement:
 
     ``listed``: SeriesInstanceUID -> SOPInstanceUIDs, both sorted. ``counted``: SeriesInstanceUID ->
     NumberOfSeriesRelatedInstances, for those series where the source tells it. A count may exceed the list:
-    not every PACS answers at IMAGE level, and some cut long answers.
+    not every PACS answers at IMAGE level, and some cut long answers. ``unlisted``, ``unlisted_series``: by
+    how much its counts of the study exceed those of its series.
     """
 
     listed: Mapping[str, tuple[str, ...]]
     counted: Mapping[str, int]
+    unlisted: int = 0
+    unlisted_series: int = 0
 
     def with_earlier(self, earlier: Announcement) -> Announcement:
         """With what ``earlier`` announced besides: what is announced no more, and never came, is missing."""
@@ -51,12 +54,18 @@ class Announcement:
             for series in sorted({*self.listed, *earlier.listed})
         }
         counted = {series: count for series, count in earlier.counted.items() if series not in self.listed}
-        return Announcement(listed=listed, counted=counted | dict(self.counted))
+        return replace(self, listed=listed, counted=counted | dict(self.counted))
 
     @property
     def totals(self) -> dict[str, int]:
         """SeriesInstanceUID -> how many instances it has, by its list or its count."""
         return {uid: max(len(uids), self.counted.get(uid, 0)) for uid, uids in self.listed.items()}
+
+    def not_listed(self, received: Mapping[str, int]) -> tuple[int, int]:
+        """How many instances and series lack of the counts of the study, besides what is listed."""
+        besides = sum(received.values()) - sum(self.totals.values())
+        series = len(received.keys() - self.listed.keys())
+        return max(0, self.unlisted - max(0, besides)), max(0, self.unlisted_series - series)
 
     def short(self, received: Mapping[str, int]) -> dict[str, int]:
         """SeriesInstanceUID -> count, where neither the list nor what was ``received`` comes up to it."""
@@ -90,6 +99,7 @@ def made_out(
     inbox.close()
     missing = tuple(uid for uids in announced.listed.values() for uid in uids if not inbox.holds(uid))
     is_all_here = bool(announced.listed) and not missing and not announced.short(inbox.sizes)
+    unlisted, unlisted_series = announced.not_listed(inbox.sizes)
     return Receipt(
         study_instance_uid=inbox.study_instance_uid,
         source=source,
@@ -107,6 +117,8 @@ def made_out(
         transfers=transfers,
         counted=dict(announced.counted),
         asked=asked,
+        unlisted=unlisted,
+        unlisted_series=unlisted_series,
         software_version=digest_of(_SOFTWARE, _LIBRARIES),
     )
 
@@ -173,6 +185,19 @@ def log_series(receipt: Receipt) -> None:
     for series, announced in receipt.announced.items():
         total = max(len(announced), receipt.counted.get(series, 0))
         log.info("series %s: %d of %d instances, %s", series, counts[series], total, megabytes(sizes[series]))
+
+
+def warn_of_unlisted(receipt: Receipt) -> None:
+    """Say that the source counts more in the study than in its series."""
+    log.warning(
+        "study %s: the PACS counts %s and %s more in the study than its series list, and has not sent them. "
+        "Some PACS do not keep that count true; look there whether it shows more than %s, and run again "
+        "when it lists them",
+        receipt.study_instance_uid,
+        counted(receipt.unlisted, "instance"),
+        counted(receipt.unlisted_series, "series", "series"),
+        counted(len({one.series_instance_uid for one in receipt.received}), "series", "series"),
+    )
 
 
 def missing_error(receipt: Receipt, *, where: Path, cause: str, hint: str) -> PullError:

@@ -66,6 +66,36 @@ GUESSES: dict[str, tuple[One, str]] = {
         "anat/MEGRE",
     ),
     "t2 star": (series(1, "x", made(kind("GR", "3D"), echo_time_s=0.02)), "anat/T2starw"),
+    "susceptibility": (
+        series(
+            1, "x", made(kind("GR", "3D"), echo_time_s=0.02, image_type=("ORIGINAL", "PRIMARY", "M", "SWI"))
+        ),
+        "?anat/T2starw",
+    ),
+    "its projection": (
+        series(1, "x", made(kind("GR", "3D"), image_type=("ORIGINAL", "PRIMARY", "MNIP"))),
+        "-reformatted by the scanner",
+    ),
+    "turbo field echo": (
+        series(
+            1,
+            "sT1W_3D_TFE",
+            volume(sidecar=kind("GR", "3D"), shape=(256, 256, 170, 1), echo_time_s=0.003, flip_angle_deg=8),  # type: ignore[arg-type]
+        ),
+        "anat/T1w",
+    ),
+    "the same by another name": (
+        series(1, "x", made(kind("GR", "3D"), echo_time_s=0.003, flip_angle_deg=8)),
+        "?anat/T1w",
+    ),
+    "t1 in slices": (
+        series(1, "x", made(kind("GR"), echo_time_s=0.003, flip_angle_deg=70)),
+        "anat/T1w",
+    ),
+    "two spin echoes": (
+        series(1, "x", *(made(kind("SE"), echo_time_s=t, repetition_time_s=3) for t in (0.012, 0.1))),
+        "?anat/MESE",
+    ),
     "angio": (series(1, "tof_3d", made(kind("GR", "3D"), echo_time_s=0.0035)), "anat/angio"),
     # echo planar
     "bold": (series(1, "x", made(EPI_GE, 200, echo_time_s=0.03)), "func/task-x_bold"),

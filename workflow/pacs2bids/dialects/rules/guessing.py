@@ -17,6 +17,7 @@ from pacs2bids.session import Series
 from pacs2bids.telling import direction
 
 FEW = 5  # volumes of a time series that was cancelled, or is something else
+MANY = 80  # slices of a volume that holds the whole head
 LONG_TRAIN = 10  # gradient echoes after one excitation: echo planar (Philips says so nowhere else)
 LONG_ECHO_S = 0.06  # of spin echoes: T2 weighted from here on
 SHORT_ECHO_S = 0.03
@@ -25,7 +26,7 @@ SHORT_REPETITION_S = 1.5  # of spin echoes: T1 weighted up to here
 MPRAGE_INVERSION_S = (0.4, 1.5)
 FLAIR_INVERSION_S = 1.5
 # values of ImageType: projections and planes that were cut out of a volume
-REFORMATTED = {"MPR", "PROJECTION IMAGE", "MIN IP", "MIP"}
+REFORMATTED = re.compile(r"MPR|MIP|MNIP|MIN ?IP|PROJECTION IMAGE")
 # words in names of protocols that tell how it was made, not what was done
 TECHNICAL = (
     r"bold|fmri|func|epi\w*|ep2d|cmrr|mb\d*|sms\d*|p\d|run[-_]?\d+|product|c2p|axial|\bax\b|[0-9.]+ ?mm"
@@ -153,7 +154,7 @@ def _computed(looks: Looks) -> Guess | None:
         (facts.is_localizer, "several orientations in one series", "localizer"),
         (facts.is_diffusion_map, image_type, "computed by the scanner from diffusion images"),
         ("MOCO" in kinds, image_type, "motion-corrected by the scanner"),
-        (bool(kinds & REFORMATTED), image_type, "reformatted by the scanner"),
+        (any(map(REFORMATTED.match, kinds)), image_type, "reformatted by the scanner"),
         (facts.is_derived and "UNI" not in kinds, image_type, "computed by the scanner"),
         (looks.has("localizer", "scout", "survey", "3.?plane"), "by its name", "localizer"),
     )
@@ -258,14 +259,18 @@ def _spin_echo(looks: Looks) -> Guess | None:
     if echo_s is None or time_s is None:
         return None
     why = f"{_sequence(looks)}, echo time {echo_s * 1000:g} ms, repetition time {time_s:g} s"
-    if len(looks.echoes_s) > 2:
-        return Guess(datatype="anat", suffix="MESE", why=f"{why}, {len(looks.echoes_s)} echoes")
-    if echo_s >= LONG_ECHO_S and time_s > SHORT_REPETITION_S:
-        return Guess(datatype="anat", suffix="T2w", why=why)
-    if echo_s <= SHORT_ECHO_S and time_s <= SHORT_REPETITION_S:
-        return Guess(datatype="anat", suffix="T1w", why=why)
-    suffix = "PDw" if echo_s <= SHORT_ECHO_S else "T2w"
-    return Guess(datatype="anat", suffix=suffix, why=why, is_sure=False)
+    echoes = len(looks.echoes_s)
+    if echoes > 1:
+        why += f", {echoes} echoes" + (": or PDw and T2w?" if echoes == 2 else "")
+    cases = (
+        (echoes > 1, "MESE", echoes > 2),
+        (echo_s >= LONG_ECHO_S and time_s > SHORT_REPETITION_S, "T2w", True),
+        (echo_s <= SHORT_ECHO_S and time_s <= SHORT_REPETITION_S, "T1w", True),
+        (echo_s <= SHORT_ECHO_S, "PDw", False),
+        (True, "T2w", False),
+    )
+    suffix, is_sure = next((suffix, is_sure) for holds, suffix, is_sure in cases if holds)
+    return Guess(datatype="anat", suffix=suffix, why=why, is_sure=is_sure)
 
 
 def _gradient_echo(looks: Looks) -> Guess | None:
@@ -278,9 +283,13 @@ def _gradient_echo(looks: Looks) -> Guess | None:
     if len(looks.echoes_s) >= 3:
         return Guess(datatype="anat", suffix="MEGRE", why=f"{why}, {len(looks.echoes_s)} echoes")
     if len(looks.echoes_s) == 1 and longest_s >= 0.015:
-        return Guess(datatype="anat", suffix="T2starw", why=why)
-    is_t1 = longest_s < 0.006 and angle >= 40 and not looks.is_3d  # a spoiled gradient echo in slices
-    return Guess(datatype="anat", suffix="T1w", why=why, is_sure=is_t1 and len(looks.stacks) == 1)
+        is_raw = "SWI" not in looks.image_type  # a product of magnitude and phase, which BIDS has no word for
+        return Guess(datatype="anat", suffix="T2starw", why=why, is_sure=is_raw)
+    # spoiled, in slices with a large angle; or a turbo field echo of the whole head that says its weighting
+    in_slices = not looks.is_3d and angle >= 40
+    in_3d = looks.is_3d and looks.first.shape[2] >= MANY and looks.has("t1")
+    is_t1 = longest_s < 0.006 and (in_slices or in_3d) and len(looks.stacks) == 1
+    return Guess(datatype="anat", suffix="T1w", why=why, is_sure=is_t1)
 
 
 QUESTIONS: tuple[Callable[[Looks], Guess | None], ...] = (

@@ -12,6 +12,7 @@ from pacs2bids.dialects.linting import lint
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = "{bids_subject_session_dir}/anat/{bids_subject_session_prefix}"
 
+CREATE_KEY = "create_key = lambda first='', template='': (first or template, ('nii.gz',), None)"
 # files, each with what is said of it, and at which line: E an error, W a warning, nothing else
 CASES = """
 def infotodict(seqinfo)
@@ -83,6 +84,38 @@ def infotodict(seqinfo):
 => E5 func/*_bold needs the entity 'task'
 => E6 func/*_bold needs the entity 'task'
 
+def bids(datatype, name):
+    begin = "{bids_subject_session_dir}/" + datatype
+    return (begin + "/{bids_subject_session_prefix}_" + name, ("nii.gz",), None)
+ONE = bids("anat", "acq-x_T1w")
+TWO = bids("anat", "T1w_acq-y")
+def infotodict(seqinfo):
+    return {ONE: [], TWO: []}
+=> E5 'T1w' is no entity
+
+import no_such_module
+def infotodict(seqinfo):
+    return {}
+=> E1 cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'
+
+POPULATE_INTENDED_FOR_OPTS = {"matching_parameters": "Shim", "criterion": "Closest"}
+def custom_callable(*files):
+    pass
+def infotodict(seqinfo):
+    return {}
+=> E0 POPULATE_INTENDED_FOR_OPTS holds 'Shim'. Allowed: Shims
+
+def custom_callable(*files):
+    pass
+def infotodict(seqinfo):
+    return {}[seqinfo[0]]
+=> W0 'custom_callable': it is not called
+
+rest = create_key("rsfmri/rest_run{item:03d}/rest")
+def infotodict(seqinfo):
+    return {rest: []}
+=> E1 does not hold the subject
+
 a = create_key("BEGIN_T1w")
 b = create_key("BEGIN_T1w")
 def infotodict(seqinfo):
@@ -96,7 +129,7 @@ d = create_key("sub-{subject}/ses-{session}/anat/sub-{subject}_ses-{session}_T2w
 e = create_key("anat/{subject}_T1w")
 def infotodict(seqinfo):
     return {}
-=> W1 3 templates, the first 'sub-{subject}/anat/sub-{subject}_T1w', do not hold the session
+=> W1 3 templates, the first 'sub-{subject}/anat/sub-{subject}_T1w', have no session
 => W3 2 templates, the first 'sub-{subject}/{session}/anat/
 => E4 {session} is 'ses-a' already, with 'ses-'
 => E5 'anat/{subject}_T1w': '01' is no entity
@@ -131,8 +164,9 @@ def cases() -> list[tuple[str, list[str]]]:
 
 def test_each_mistake_is_told_at_its_line_and_nothing_else(tmp_path: Path) -> None:
     path, wrong = tmp_path / "mine.py", []
+    (tmp_path / "common.py").write_text("def infotodict(seqinfo):\n    return {}\n")
     for text, said in cases():
-        path.write_text(text)
+        path.write_text(f"{CREATE_KEY}; {text}" if "create_key(" in text else text)
         told = sorted(
             f"{'E' if one.is_error else 'W'}{one.line} {str(one).removeprefix(f'line {one.line}: ')}"
             for one in lint(path)

@@ -52,7 +52,7 @@ class Source:
         yield from self._hooks()
         yield from self._infotodict()
         yield from self._fields()
-        lines = {text: line for text, line in self.templates.items() if text in called or not called}
+        lines = dict(self.templates)
         for text in called:
             lines.setdefault(text, self._line_of(text))
         for text, line in sorted(lines.items(), key=lambda item: item[1]):
@@ -109,7 +109,7 @@ class Source:
     def _line_of(self, template: str) -> int:
         """Where most of a template stands: the line of the longest text that is part of it; 0 if none is."""
         parts = [(text, line) for text, line in self._texts() if len(text) > 2 and text in template]
-        own = [one for one in parts if not one[0].startswith("{")] or parts
+        own = [one for one in parts if not any(word in one[0] for word in _OF_A_SUBJECT)] or parts
         return max(own, key=lambda one: len(one[0]), default=("", 0))[1]
 
     def _texts(self) -> Iterator[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from string import Formatter
 
 from pacs2bids.bids import BidsName
@@ -51,7 +51,10 @@ def problems(template: str, line: int, given: Collection[str]) -> Iterator[Probl
     if "ses-{session}" in template:
         what = f"{template!r}: {{session}} is 'ses-a' already, with 'ses-'"
         yield Problem(line=line, what=what, hint=INSTEAD)
-    if not unknown and "ses-{session}" not in template and _can_be_read(template):
+    if not _subject(fields):
+        what = f"{template!r} does not hold the subject: all persons would get the same names"
+        yield Problem(line=line, what=what, hint=INSTEAD)
+    elif not unknown and "ses-{session}" not in template and _can_be_read(template):
         yield from _about_name(template, line)
 
 
@@ -61,19 +64,26 @@ def without_session(lines: Mapping[str, int]) -> Iterator[Problem]:
     for text in lines:
         with contextlib.suppress(ValueError):
             forms[text] = fields_of(text)
-    without = [text for text in forms if not {"session", DIR, PREFIX} & set(forms[text])]
+    without = [
+        text for text in forms if not {"session", DIR, PREFIX} & set(forms[text]) and _subject(forms[text])
+    ]
     if without:
-        what = "do not hold the session: two sessions of one person would get the same names"
-        yield _of_several(without, lines, what)
+        yield _of_several(without, lines, "no session: two of one person would get the same names")
     only = [text for text, fields in forms.items() if "session" in fields and DIR not in fields]
     if only:
-        yield _of_several(only, lines, "hold {session}: in a study without sessions they cannot be filled in")
+        yield _of_several(only, lines, "a {session} that cannot be filled in for a study without sessions")
 
 
 def _of_several(templates: Sequence[str], lines: Mapping[str, int], what: str) -> Problem:
     first = min(templates, key=lambda text: lines[text])
-    count = f"{len(templates)} templates, the first {first!r}," if len(templates) > 1 else f"{first!r}:"
+    count = (
+        f"{len(templates)} templates, the first {first!r}, have" if len(templates) > 1 else f"{first!r} has"
+    )
     return Problem(line=lines[first], what=f"{count} {what}", hint=INSTEAD, is_error=False)
+
+
+def _subject(fields: Iterable[str]) -> bool:
+    return bool({"subject", DIR, PREFIX} & set(fields))
 
 
 def _can_be_read(template: str) -> bool:
@@ -91,7 +101,7 @@ def _about_name(template: str, line: int) -> Iterator[Problem]:
         name = BidsName.read(path)
         found = name.with_suffix(PAIRED.get((name.datatype, name.suffix), name.suffix)).problems()
     except PlanError as error:
-        found, hint = [error.what], INSTEAD
+        found, hint = [error.what], "" if "extension" in error.what else INSTEAD
     for problem in found:
         needed = re.search(r"needs the entity '(\w+)'", problem)
         is_known_later = needed is not None and needed[1] in AUTOMATIC

@@ -6,14 +6,19 @@ import logging
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from pacs2bids.dialects import ask
 from pacs2bids.dialects.builtins import reproin
 from pacs2bids.dialects.standins import SeqInfo
+from pacs2bids.plan import plan_session
 from peers.available import unavailable
+from rules_sessions import series as a_series
+from rules_sessions import session as a_session
 
 M, P = ("ORIGINAL", "PRIMARY", "M", "ND"), ("ORIGINAL", "PRIMARY", "P", "ND")
 DIFFUSION = ("ORIGINAL", "PRIMARY", "DIFFUSION", "NONE")
@@ -346,6 +351,75 @@ def test_differences(theirs: ModuleType, why: str, monkeypatch: pytest.MonkeyPat
     with_ids = isinstance(ours, list) and any(" " in name for name in ours)
     assert short(asked(theirs, infos), with_ids=with_ids) == expected
     assert short(asked(reproin, infos), with_ids=with_ids) == ours
+
+
+# ------------------------------------------------------------------------------------- in a plan
+
+USERS = """
+from heudiconv.heuristics import reproin
+from heudiconv.heuristics.reproin import *
+
+protocols2fix.update({
+    "": [("^t1_mprage.*", "anat-T1w"), (r"^rest_([0-9])", r"func_task-rest_run-\\1")],
+    re.compile("^Lab"): [("^dti.*", "dwi")],
+})
+
+def first_fix(seqinfo):
+    return [s._replace(protocol_name=s.protocol_name.removeprefix("NEW ")) for s in seqinfo]
+
+ours = reproin.fix_seqinfo
+reproin.fix_seqinfo = lambda seqinfo: ours(first_fix(seqinfo))
+"""
+
+
+def planned(heuristic: Path, *more: Any, session: str = "a") -> tuple[dict[str, str], tuple[str, ...]]:
+    """Name or reason of each stack, and the warnings."""
+    index = a_session(*more)
+    answers = ask(heuristic, [index], subject="01", session=session)
+    plan = plan_session(subject="01", session=session, indexes=[index], answers=answers)
+    return {
+        row.stack_id: row.bids_name.rpartition(f"_ses-{session}_")[2] or row.reason for row in plan.rows
+    }, plan.warnings
+
+
+def test_by_its_bare_name() -> None:
+    said, warnings = planned(
+        Path("reproin"),
+        a_series(1, "anat-scout_ses-b", study_description=STUDY),
+        a_series(2, "func_task-rest_run-1", acquired="2026-01-02T10:02:00", date="20260102", time="100200"),
+        a_series(3, "func_task-rest_run-1", acquired="2026-01-02T10:03:00", date="20260102", time="100300"),
+        a_series(4, "localizer"),
+        a_series(5, "anat_acq-odd"),
+        a_series(6, "dwi_dir-AP", image_type=("DERIVED", "PRIMARY", "DIFFUSION", "TENSOR")),
+    )
+    assert said["003-1"] == "task-rest_run-01_bold"
+    assert said["002-1"].startswith("its name is that of another series")
+    assert said["002-1"].endswith(": func/sub-01_ses-a_task-rest_run-01_bold")
+    assert said["004-1"] == "its name is not one of ReproIn"
+    assert "'anat' alone does not tell which image it is" in said["005-1"]
+    assert said["006-1"] == "BIDS has no name for tensors that the scanner computed"
+    (odd,) = [one for one in warnings if "anat_acq-odd" in one]
+    assert "write it as in anat-T1w" in odd
+    (other,) = [one for one in warnings if "session" in one]
+    assert "session 'b'; what counts is the studies table's 'a'" in other
+
+
+def test_files_that_change_it_run_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(USERS)
+    said, _ = planned(
+        path,
+        a_series(1, "NEW t1_mprage_sag", study_description=STUDY),
+        a_series(2, "rest_2", study_description=STUDY),
+        a_series(3, "dti_64", study_description=STUDY),
+        a_series(4, "dti_64", study_description="Another^Study"),
+    )
+    assert said == {
+        "001-1": "T1w",
+        "002-1": "task-rest_run-02_bold",
+        "003-1": "dwi",
+        "004-1": "its name is not one of ReproIn",
+    }
 
 
 def test_sessions_that_names_ask_for(theirs: ModuleType) -> None:

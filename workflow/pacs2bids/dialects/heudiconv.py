@@ -26,6 +26,7 @@ from pacs2bids.dialects.user_code import FailedError, Failure, UserCode, spoken
 from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex
 from pacs2bids.session import VOLUME_TYPES, Answer, Answers, Unanswered
 
+REPEAT = "__dup-"  # behind the name of a series that was repeated, as ReproIn's get_dups_marked puts it
 NIFTI = {"nii", "nii.gz"}
 OUTTYPES = {*NIFTI, "dicom"}
 
@@ -71,10 +72,16 @@ def _answers(code: UserCode, left: hooks.Filtered, subject: str, session: str) -
         listed = "\n  - ".join(dict.fromkeys(reader.problems))
         what = f"infotodict gives answers that cannot be used:\n  - {code.blank(listed)}"
         raise HeuristicError(what, where=code.where)
+    reasons = hooks.left_out(code, [info for info in infos if info not in odd])
+    meant = [
+        hooks.unanswered(one.series, reasons[one.info.series_id], is_meant=True)
+        for one in left.shown
+        if one.info.series_id in reasons
+    ]
     set_aside = [_set_aside(one.series, odd[one.info]) for one in left.shown if one.info in odd]
     return Answers(
         named=tuple(reader.named),
-        unanswered=(*left.left_out, *set_aside),
+        unanswered=(*left.left_out, *set_aside, *reader.unanswered, *meant),
         warnings=(*warnings, *(code.blank(warning) for warning in reader.warnings)),
         intended_for=intended_for,
     )
@@ -160,6 +167,7 @@ class _Reader:
         self.series = {one.info.series_id: one.series for one in left.shown}
         self.only, self.names, self.origins = left.only, names, origins
         self.named: list[Answer] = []
+        self.unanswered: list[Unanswered] = []
         self.problems: list[str] = []
         self.warnings: list[str] = []
 
@@ -224,7 +232,12 @@ class _Reader:
             return
         fields = {**extra, **counts, **self.names, "seqitem": series_id}
         path = self._formatted(template, fields, str(series_id))
-        if path is not None:
+        kept, is_repeat, _ = (path or "").partition(REPEAT)
+        if is_repeat:
+            other = "its name is that of another series, which repeats it or is what it was computed of"
+            reason = f"{other}: {'/'.join(kept.split('/')[-2:])}"
+            self.unanswered.append(hooks.unanswered(series, reason, is_meant=True))
+        elif path is not None:
             self.named.append(
                 Answer(
                     study_instance_uid=series.study_instance_uid,

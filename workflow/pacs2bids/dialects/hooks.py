@@ -213,6 +213,20 @@ def intended_for(code: UserCode) -> IntendedForOptions | None:
     return IntendedForOptions(matching_parameters=tuple(matching), criterion=criterion)
 
 
+def left_out(code: UserCode, infos: Sequence[SeqInfo]) -> Mapping[str, str]:
+    """Why the heuristic names no series, by their ids: what its function ``left_out(seqinfo)`` says.
+
+    heudiconv knows no such function; our built-ins have it.
+    """
+    if not callable(code.value("left_out")):
+        return {}
+    try:
+        said = code.call("left_out", list(infos))
+    except FailedError:
+        return {}  # the plan says of each that it is not named
+    return {str(series_id): code.blank(str(reason)) for series_id, reason in said.items()}
+
+
 def not_called(code: UserCode) -> Iterator[str]:
     """What the file asks for and does not get."""
     for name, why in NOT_CALLED.items():

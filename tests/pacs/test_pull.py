@@ -594,10 +594,15 @@ def test_study_that_never_stops_growing_is_not_complete(tmp_path: Path) -> None:
         pacs.numbers = [*pacs.numbers, pacs.numbers[-1] + 1]
         return 0x0000
 
-    with scripted(on_move) as (_, peer), pytest.raises(PullError, match="announced"):
-        pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
-    assert not read_record(tmp_path / "receipt.incomplete.json", Receipt).complete
-    assert not (tmp_path / "receipt.json").exists()
+    with scripted(on_move) as (pacs, peer):
+        with pytest.raises(PullError, match="announced"):
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+        assert not read_record(tmp_path / "receipt.incomplete.json", Receipt).complete
+        assert not (tmp_path / "receipt.json").exists()
+        pacs.on_move = lambda pacs, *_: pacs.send(pacs.numbers[-1:])[0]  # the scanner is done
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert (receipt.complete, [one.came for one in receipt.transfers]) == (True, [1])
+    assert len(receipt.received) == len(pacs.numbers)
 
 
 @pytest.mark.parametrize("ways", [(MOVE,), (MOVE, GET)])
@@ -629,10 +634,14 @@ def test_pacs_that_answers_no_more_when_all_has_come(tmp_path: Path) -> None:
         pacs.is_failing = number == 2
         return 0x0000
 
-    with scripted(on_move) as (_, peer), pytest.raises(QueryError, match="C001"):
-        pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
-    receipt = read_record(tmp_path / "receipt.incomplete.json", Receipt)
-    assert (receipt.complete, receipt.missing, len(receipt.received)) == (False, (), 3)
+    with scripted(on_move) as (pacs, peer):
+        with pytest.raises(QueryError, match="C001"):
+            pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+        receipt = read_record(tmp_path / "receipt.incomplete.json", Receipt)
+        assert (receipt.complete, receipt.missing, len(receipt.received)) == (False, (), 3)
+        pacs.is_failing = False
+        again = pull_from_pacs(peer, STUDY, tmp_path, patience=QUICK)
+    assert (again.complete, again.transfers) == (True, ())
 
 
 def test_one_instance_that_stops_every_move_costs_only_itself(tmp_path: Path) -> None:

@@ -459,6 +459,8 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(PullError, match=r"its archives unpack to 8,796,093 MB, but .* are free"):
         pull(tmp_path / "a.tar", tmp_path / "out")
     assert not list((tmp_path / "out" / "dicom").iterdir())
+    tar(tmp_path / "made", tmp_path / "a.tar")
+    assert pull(tmp_path / "a.tar", tmp_path / "out").complete
 
 
 def test_an_instance_with_a_tail_of_zeros_is_not_read_for_ever(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pacs2bids.meant import UNPLACED
 from pacs2bids.model import FailedStack, Leftover, PlanError, PlanRow, Reason, Stack, StudyIndex
-from pacs2bids.naming import UNPLACED
 from pacs2bids.plan import LOCALIZER, NOT_NAMED, plan_session
 from pacs2bids.plan_table import COLUMNS, read_plan, write_plan
 from pacs2bids.session import Answers, Unanswered

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pacs2bids.model import Leftover, NamingRules, Reason, StudyIndex
-from pacs2bids.plan import SessionPlan
-from pacs2bids.session import Answer
+from pacs2bids.plan import SessionPlan, plan_session
+from pacs2bids.session import Answer, Answers
 from planning import STUDY, answer, index, names, planned, said, stack
 
 BY_TIME = NamingRules(runs="several")
@@ -305,6 +305,55 @@ def test_a_reference_whose_run_was_never_recorded_is_told() -> None:
     found = with_references(("sbref", 1), ("sbref", 1), ("bold", 300))
     assert "its run was never recorded" in found["001-1"]
     assert found["002-1"] == "sbref"
+
+
+def test_a_lone_reference_is_of_the_lone_run_whatever_the_times() -> None:
+    found = with_references(("bold", 300), ("sbref", 1), run="always")
+    assert list(found.values()) == ["run-1_bold", "run-1_sbref"]
+    study = index([stack(1, acquired=None)], [stack(2, acquired=None)], [stack(3, acquired=None)])
+    study = replace(study, series=tuple(replace(one, acquired=None) for one in study.series))
+    both = [answer(n, f"func/task-rest_{s}", run="several") for n, s in ((1, "sbref"), (2, "bold"))]
+    assert list(names(planned(study, *both)).values())[:2] == ["task-rest_sbref", "task-rest_bold"]
+    text = said(study, *both, answer(3, "func/task-rest_sbref", run="several"))
+    assert "no times of acquisition" in text
+
+
+def test_a_reference_has_the_direction_of_its_run() -> None:
+    facts = [("sbref", "j-"), ("bold", "j-"), ("bold", "j")]  # the second run was made without
+    study = index(*([stack(n, phase_encoding_direction=way)] for n, (_, way) in enumerate(facts, start=1)))
+    answers = [answer(n, f"func/task-rest_{s}", run="several") for n, (s, _) in enumerate(facts, start=1)]
+    assert list(names(planned(study, *answers)).values()) == [
+        "task-rest_dir-AP_sbref",
+        "task-rest_dir-AP_bold",
+        "task-rest_dir-PA_bold",
+    ]
+
+
+def test_a_reference_goes_with_a_run_that_the_heuristic_numbers_itself() -> None:
+    study = index(*([stack(n)] for n in range(1, 5)))
+    answers = [answer(n, "func/task-rest_sbref", run="several") for n in (1, 3)]
+    answers += [answer(n, f"func/task-rest_run-0{4 - n // 2}_bold") for n in (2, 4)]
+    assert list(names(planned(study, *answers)).values()) == [
+        f"task-rest_run-0{run}_{suffix}" for run in (3, 2) for suffix in ("sbref", "bold")
+    ]
+
+
+def test_runs_of_all_studies_of_a_session_are_numbered_together() -> None:
+    """A console that was started anew makes a second study, whose series numbers begin at 1 again."""
+    first, second = runs(8), runs(3)
+    uid = "9.9"
+    second = replace(
+        second,
+        study_instance_uid=uid,
+        series=tuple(replace(one, study_instance_uid=uid) for one in second.series),
+    )
+    answers = (
+        answer(1, BOLD, run="several"),
+        replace(answer(1, BOLD, run="several"), study_instance_uid=uid),
+    )
+    plan = plan_session(subject="01", session="a", indexes=[first, second], answers=Answers(named=answers))
+    found = {row.study_instance_uid: row.bids_name.rpartition("task-")[2] for row in plan.rows}
+    assert found == {STUDY: "rest_run-2_bold", uid: "rest_run-1_bold"}
 
 
 def test_references_alone_are_numbered_by_time() -> None:

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pacs2bids.meant import BESIDE_DIFFUSION, UNPLACED, without_open_names
 from pacs2bids.metadata import Added, Choices, complete
 from pacs2bids.model import FailedStack, NamingRules, PlanError, PlanRow, Stack, StudyIndex
-from pacs2bids.naming import BESIDE_DIFFUSION, UNPLACED, Names, name_all, without_open_names
+from pacs2bids.naming import Names, name_all
 from pacs2bids.session import Answer, Answers, Named, Series, Unanswered, ordinal, series_key, series_of
 
 DEFAULTS = Choices()

@@ -20,6 +20,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
@@ -152,12 +153,9 @@ def _volumes(claim: Claim) -> int:
 
 
 def numbered(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
-    """Names with the numbers of their runs, and what is wrong. Those of references are left as they are."""
+    """Names with the numbers of their runs, and what is wrong. References have none of their own."""
     found, problems = list[Claim](), list[str]()
     for family in grouped(claims, _family):
-        if family[0].name.suffix == REFERENCE:
-            found += family
-            continue
         try:
             found += _numbered_family(family)
         except PlanError as error:
@@ -236,47 +234,65 @@ def _names(acquisition: Acquisition) -> frozenset[BidsName]:
 
 def out_of_order(claims: Sequence[Claim]) -> list[str]:
     """Warnings of runs whose numbers, as written by the heuristic, are not in the order of time."""
-    found = []
+    found = dict[Hashable, str]()
     for group in grouped(claims, lambda claim: without_run(claim.name)):
         runs = [claim for claim in group if (claim.name.label("run") or "").isdecimal() and claim.acquired]
         runs.sort(key=lambda claim: int(claim.name.label("run") or 0))
         for earlier, later in pairwise(runs):
             if str(later.acquired) < str(earlier.acquired):
-                found.append(
+                found[earlier.series.key, later.series.key] = (
                     f"{later.name.path} ({later.series.label}) was acquired before run-"
                     f"{earlier.name.label('run')} ({earlier.series.label}); "
                     "'naming: {runs: by_time}' in config.yaml numbers runs by time"
                 )
-    return found
+    return list(found.values())
 
 
 # -------------------------------------------------------------------------------------------- references
 
 
-def references(
-    claims: Sequence[Claim], dropped: Sequence[Claim]
-) -> tuple[list[Claim], list[tuple[Claim, str]]]:
-    """The claims, references with the number of the run that follows each; and those without any, with why.
+class References(Struct, frozen=True, kw_only=True):
+    """``named``: with the number of their runs. ``orphans``: those that have no run, and why."""
 
-    ``claims``: everything that has a name by now. ``dropped``: what a rule dropped.
+    named: tuple[Claim, ...]
+    orphans: tuple[tuple[Claim, str], ...]
+    problems: tuple[str, ...]
+
+
+def references(mine: Sequence[Claim], runs: Sequence[Claim], dropped: Sequence[Claim]) -> References:
+    """References named after the runs that they were made for.
+
+    ``mine``: the references. ``runs``: everything else that has a name. ``dropped``: what a rule dropped.
     """
-    kept = [claim for claim in claims if claim.name.suffix != REFERENCE]
-    orphans = list[tuple[Claim, str]]()
-    for family in grouped((claim for claim in claims if claim.name.suffix == REFERENCE), _family):
-        runs = [claim for claim in claims if _is_run_of(claim, family[0])]
+    named, orphans, problems = list[Claim](), list[tuple[Claim, str]](), list[str]()
+    for family in grouped(mine, _family):
+        theirs = [claim for claim in runs if _is_run_of(claim, family[0])]
         gone = [claim for claim in dropped if _is_run_of(claim, family[0])]
-        if not runs and not gone:
-            kept += _numbered_family(family)
+        try:
+            found = _paired(family, theirs, gone)
+        except PlanError as error:
+            problems.append(str(error))
             continue
-        for shot, first in _followed(acquisitions(family), [*runs, *gone]):
-            if first is None:
-                orphans += [(claim, _ORPHAN) for claim in shot]
-            elif any(first is claim for claim in gone):
-                reason = f"the reference of {first.series.label}, which is left out"
-                orphans += [(claim, reason) for claim in shot]
-            else:
-                kept += [_with_run(claim, first.name.label("run")) for claim in shot]
-    return kept, orphans
+        named += [claim for claim, why in found if not why]
+        orphans += [(claim, why) for claim, why in found if why]
+    return References(named=tuple(named), orphans=tuple(orphans), problems=tuple(problems))
+
+
+def _paired(family: Sequence[Claim], runs: Sequence[Claim], gone: Sequence[Claim]) -> list[tuple[Claim, str]]:
+    """References with their names and "", or with the reason why they have none."""
+    if not runs and not gone:
+        return [(claim, "") for claim in _numbered_family(family)]
+    shots, theirs = acquisitions(family), acquisitions([*runs, *gone])
+    pairs: Iterable[tuple[Acquisition, Claim | None]] = [(shots[0], theirs[0][0])]
+    if len(shots) > 1 or len(theirs) > 1:
+        _require_times(shots)
+        _require_times(theirs)
+        pairs = _followed(shots, [*runs, *gone])
+    return [
+        (_like(claim, run), "" if run and not _is_one_of(run, gone) else _reason(run))
+        for shot, run in pairs
+        for claim in shot
+    ]
 
 
 def _followed(
@@ -289,12 +305,30 @@ def _followed(
         yield shot, min(following, key=lambda claim: claim.acquired or "", default=None)
 
 
-_ORPHAN = "a reference that no run follows before the next one: its run was never recorded"
+def _like(reference: Claim, run: Claim | None) -> Claim:
+    """With what the names of its run say of run and direction."""
+    if run is None:
+        return reference
+    towards = run.name.label("dir")
+    if towards and reference.name.label("dir") is None:
+        reference = replace(reference, name=reference.name.with_entity("dir", towards))
+    return _with_run(reference, run.name.label("run"))
 
 
-def _is_run_of(claim: Claim, reference: Claim) -> bool:
-    return (
-        claim.name.suffix != REFERENCE
-        and claim.name.datatype == reference.name.datatype
-        and _family(claim) == _family(replace(reference, name=reference.name.with_suffix(claim.name.suffix)))
-    )
+def _is_one_of(run: Claim, gone: Sequence[Claim]) -> bool:
+    return any(run is claim for claim in gone)
+
+
+def _reason(run: Claim | None) -> str:
+    if run is None:
+        return "a reference that no run follows before the next one: its run was never recorded"
+    return f"the reference of {run.series.label}, which is left out"
+
+
+def _is_run_of(run: Claim, reference: Claim) -> bool:
+    if run.name.suffix == REFERENCE or run.name.datatype != reference.name.datatype:
+        return False
+    name = run.name.with_suffix(REFERENCE)
+    if reference.name.label("dir") is None:  # it has one if references of several directions share its name
+        name = name.without_entity("dir")
+    return _family(replace(run, name=name)) == _family(reference)

@@ -18,6 +18,7 @@ NAMING = (
     "dialects/rules/*.py",
     "edited.py",
     "files.py",
+    "meant.py",
     "metadata/*.py",
     "model.py",
     "naming.py",

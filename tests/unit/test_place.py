@@ -9,6 +9,7 @@ import logging
 import os
 import stat
 import sys
+import tarfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ from pacs2bids.model import (
     Manifest,
     PlacedSession,
     PlanRow,
+    Receipt,
+    ReceivedInstance,
     SeriesInfo,
     StudyIndex,
     VolumeFile,
@@ -298,6 +301,83 @@ def test_dates_of_a_subject_are_shifted_alike(session: Session, tmp_path: Path) 
     assert hide.key.hex() not in placed.dates
     session.place(*ROWS, hide=Hide(policy="keep"))
     assert [datetime.fromisoformat(row[1]) for row in scans_of(session)[1:]] == real
+
+
+def received(session: Session, series: str, **contents: bytes) -> None:
+    """The study's DICOM files and their receipt."""
+    study = session.folder.parent
+    instances = []
+    for name, content in contents.items():
+        path = f"{series}/{name}.dcm"
+        (study / "dicom" / series).mkdir(parents=True, exist_ok=True)
+        (study / "dicom" / path).write_bytes(content)
+        one = ReceivedInstance(
+            sop_instance_uid=name,
+            sop_class_uid="",
+            series_instance_uid=series,
+            transfer_syntax_uid="",
+            path=path,
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        instances.append(one)
+    receipt = Receipt(
+        study_instance_uid=UID,
+        source="x",
+        kind="folder",
+        complete=True,
+        started="",
+        finished="",
+        announced={},
+        received=tuple(instances),
+    )
+    write_record(study / "receipt.json", receipt)
+
+
+def test_dicom_files_go_into_sourcedata(session: Session) -> None:
+    received(session, f"{UID}.002", b=b"second", a=b"first")
+    row = replace(ROWS[0], sourcedata=f"sourcedata/{T1W}")
+    placed = session.place(row)
+    path = session.bids / f"sourcedata/{T1W}.dicom.tgz"
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == [f"{UID}.002/a.dcm", f"{UID}.002/b.dcm"]
+        first = tar.extractfile(f"{UID}.002/a.dcm")
+        assert first is not None
+        assert first.read() == b"first"
+    folders = [path, *path.parents]
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in folders[: folders.index(session.bids)]]
+    assert modes == [0o400, *[0o700] * 4], "it holds identities"
+    content, inode = path.read_bytes(), path.stat().st_ino
+    assert placed.files[path.relative_to(session.bids).as_posix()] == hashlib.sha256(content).hexdigest()
+
+    other = session.bids / f"sourcedata/{T1W.replace('T1w', 'acq-x_T1w')}.dicom.tgz"
+    session.place(replace(row, sourcedata=f"sourcedata/{T1W.replace('T1w', 'acq-x_T1w')}"))
+    assert not path.exists()
+    assert other.stat().st_ino == inode, "another name costs no packing"
+    for made in (session.folder.parent / "archives").iterdir():
+        made.unlink()
+    session.place(row)
+    assert path.read_bytes() == content, "the same files give the same bytes"
+    received(session, f"{UID}.002", a=b"first", b=b"changed")
+    session.place(row)
+    assert path.read_bytes() != content
+    session.place(ROWS[0])
+    assert not list((session.bids / "sourcedata").rglob("*.tgz"))
+
+
+def test_dicom_files_that_cannot_go_into_sourcedata(session: Session) -> None:
+    received(session, f"{UID}.002", a=b"first")
+    rows = [replace(row, sourcedata=f"sourcedata/{T1W}") for row in ROWS[:2]]
+    with pytest.raises(DatasetError, match="the DICOM files of two series"):
+        session.place(*rows)
+    with pytest.raises(DatasetError, match="planned outside sourcedata/sub-01/ses-a/"):
+        session.place(replace(ROWS[0], sourcedata="sourcedata/sub-02/ses-a/x"))
+    with pytest.raises(DatasetError, match=r"series 1\.2\.3\.003 is wanted in sourcedata and has no files"):
+        session.place(rows[1])
+    (session.folder.parent / "dicom" / f"{UID}.002" / "a.dcm").unlink()
+    with pytest.raises(DatasetError, match="cannot be put into sourcedata: No such file"):
+        session.place(rows[0])
+    assert session.tree() == {}
 
 
 def test_a_spoilt_key_is_an_error(tmp_path: Path) -> None:

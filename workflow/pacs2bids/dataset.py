@@ -111,14 +111,14 @@ class Base:
 def write_dataset(*, bids: Path, out: Path, placed: Sequence[PlacedSession], told: Told) -> DatasetRecord:
     """Write the top-level files for these sessions; the record goes to ``out``.
 
-    Sessions without files bring no participant. Raises DatasetError if a file that people edit cannot be
+    Sessions without volumes bring no participant. Raises DatasetError if a file that people edit cannot be
     read any more.
     """
     _remove_empty_subjects(bids)
     remove_unfinished(out.with_suffix(".base.json"))
     for name in (*EDITED, "README.md", "CHANGES", ".bidsignore"):
         remove_unfinished(bids / name)
-    sessions = sorted((one for one in placed if one.files), key=lambda one: one.session_key)
+    sessions = sorted((one for one in placed if one.volumes), key=lambda one: one.session_key)
     base_path = out.with_suffix(".base.json")
     base = read_record(base_path, Base) if base_path.exists() else Base()
     wanted = _wanted(sessions, told)

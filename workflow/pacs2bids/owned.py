@@ -235,7 +235,9 @@ def _put(items: Iterable[Item], bids: Path) -> None:
     for item in items:
         target = bids / item.path
         if item.kind is Kind.PRIVATE:
-            private_folder(target.parent)
+            inner = target.relative_to(bids).parents[:-1]
+            for folder in reversed(inner):
+                private_folder(bids / folder)
         if item.source is not None:
             link_or_copy(item.source, target)
         else:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from pacs2bids.archive import EXTENSION, series_archive
 from pacs2bids.dates import ABOUT, Dates, Hide, moment_of
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import read_record, write_record
@@ -32,6 +33,7 @@ from pacs2bids.model import (
 from pacs2bids.owned import (
     EDITABLE,
     SKELETONS,
+    SOURCEDATA,
     Item,
     Kind,
     make_it_so,
@@ -103,6 +105,7 @@ def place_session(
     lost = _lost(absent, present)
     items = [item for row in present for item in _volume_items(row, studies, lost)]
     items += _tables_beside(present)
+    items += _archives(rows, studies, session_dir.name)
     before = _scans_base(session_dir)
     scans, base = _scans_items(bids, present, before, dates, session_dir.name)
     items = without_theirs(session_dir, bids, sorted([*items, *scans], key=lambda item: item.path))
@@ -193,6 +196,25 @@ def _tables_beside(present: Sequence[PlanRow]) -> Iterable[Item]:
                 raise DatasetError("is planned with two contents", where=path, hint=hint)
     for path, content in contents.items():
         yield text_item(path, content, kind=Kind.SKELETON if path.endswith(SKELETONS) else Kind.OURS)
+
+
+def _archives(rows: Iterable[PlanRow], studies: Mapping[str, StudyVolumes], key: str) -> Iterable[Item]:
+    """DICOM files of the series that the heuristic wants in sourcedata, named or not."""
+    folder = f"{SOURCEDATA}/{key.replace('_ses-', '/ses-')}/"
+    series: dict[str, PlanRow] = {}
+    for row in rows:
+        path, hint = f"{row.sourcedata}{EXTENSION}", "Run the plan stage again"
+        if not row.sourcedata:
+            continue
+        if not path.startswith(folder) or ".." in PurePosixPath(path).parts:
+            raise DatasetError(f"is planned outside {folder}", where=path, hint=hint)
+        other = series.setdefault(path, row)
+        if other.series_instance_uid != row.series_instance_uid:
+            hint = "Give the templates in the heuristic a run, as in 'run-{item:02d}'"
+            raise DatasetError("is planned for the DICOM files of two series", where=path, hint=hint)
+    for path, row in series.items():
+        source, digest = series_archive(_study(row, studies).folder.parent, row.series_instance_uid)
+        yield Item(path=path, digest=digest, source=source, kind=Kind.PRIVATE)
 
 
 def _volume_files(row: PlanRow, study: StudyVolumes) -> dict[str, tuple[str, str]]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.builtin import heuristic_file
-from pacs2bids.dialects import heudiconv, rules
 from pacs2bids.model import StudyIndex
 from pacs2bids.session import Answers
 
@@ -29,7 +28,12 @@ def ask(
     ConfigError for an unknown built-in, HeuristicError if the file cannot be read, fails for more than single
     series, or gives an answer that cannot be used.
     """
+    # each language is imported when it is spoken: a plan is made for each session, by a process of its own
     path = heuristic_file(heuristic)
     if path.suffix in RULES:
+        from pacs2bids.dialects import rules  # noqa: PLC0415
+
         return rules.ask(path, indexes, subject=subject, session=session)
+    from pacs2bids.dialects import heudiconv  # noqa: PLC0415
+
     return heudiconv.ask(path, indexes, subject=subject, session=session, folders=folders, seqinfo=seqinfo)

@@ -456,13 +456,24 @@ rules:
 rules:
   - match: &a {any: [*a]}
     skip: x
+=> line 2: holds itself, by a *name
+
+{match: MANY, skip: x}
 => nested more than 20 deep
+
+a: &a [x, x, x, x, x, x, x, x, x, x]
+b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]
+c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]
+d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]
+rules: [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]
+=> is more than 100,000 values long
 """
 
 
 def mistakes() -> list[tuple[str, str]]:
     found = []
-    for case in MISTAKES.strip().split("\n\n"):
+    many = "{any: [" * 25 + "{rows: 1}" + "]}" * 25
+    for case in MISTAKES.strip().replace("MANY", many).split("\n\n"):
         text, _, said = case.replace("T1W}", f"{T1W}}}").replace("T1W,", f"{T1W},").partition("\n=> ")
         found.append((f"rules:\n  - {text}\n" if text.startswith("{") else f"{text}\n", said))
     return found
@@ -546,6 +557,14 @@ def test_no_text_is_too_odd(tmp_path: Path) -> None:
         ask(tmp_path / "latin.yaml", [], subject="01", session="")
 
 
+def test_a_pattern_without_end_is_ended(tmp_path: Path) -> None:
+    path = one_rule(tmp_path, "{protocol_name: {regex: '^(a+)+$'}}")
+    index = session(series(1, "a" * 60 + "b"))
+    with pytest.raises(HeuristicError, match=r"mine\.yaml: its regular expressions do not come to an end"):
+        rules.ask(path, [index], subject="01", session="", limit_s=0.3)
+    assert rules.ask(path, [session(series(1, "aaa"))], subject="01", session="").named
+
+
 def test_in_an_exclusive_file_what_several_rules_fit_gets_no_name(tmp_path: Path) -> None:
     text = """exclusive: true
 rules:
@@ -600,7 +619,12 @@ def test_schema_and_reader_agree() -> None:
     )
     beyond_form += ("comes twice", "is there twice", "stands there twice", "nested", "unknown suffix")
     for text, said in mistakes():
-        if not any(word in said for word in beyond_form) and "&a" not in text and not text.startswith("#"):
+        if (
+            not any(word in said for word in beyond_form)
+            and "&a" not in text
+            and "[{any: [{any" not in text
+            and not text.startswith("#")
+        ):
             assert not valid(yaml.safe_load(text)), text
 
 

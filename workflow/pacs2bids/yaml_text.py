@@ -12,6 +12,8 @@ import yaml
 
 from pacs2bids.model import Pacs2BidsError
 
+MOST = 100_000  # values of a file; aliases of aliases can make it endless
+
 
 class NoYamlError(Pacs2BidsError):
     """A file that cannot be read as YAML; ``line`` counts from 1, None: not at one line."""
@@ -61,7 +63,24 @@ def compose(text: str) -> yaml.Node | None:
     """What a text holds, as nodes that know their lines; None if it is empty. Raises NoYamlError."""
     with _told():
         node: yaml.Node | None = yaml.compose(text, Loader=Loader)
-        return node
+    if node is not None and _size(node, {}) > MOST:
+        raise NoYamlError(f"is more than {MOST:,} values long, with all that stands for *names written out")
+    return node
+
+
+def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """How many values a node holds, aliases written out. Raises NoYamlError for one that holds itself."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise NoYamlError("holds itself, by a *name", line=node.start_mark.line + 1)
+        return size
+    known[id(node)] = None
+    children = node.value if isinstance(node, yaml.CollectionNode) else ()
+    pairs = [one if isinstance(one, tuple) else (one,) for one in children]
+    size = 1 + sum(_size(one, known) for pair in pairs for one in pair)
+    known[id(node)] = size
+    return size
 
 
 @contextmanager

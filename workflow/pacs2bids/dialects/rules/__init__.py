@@ -16,23 +16,38 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pacs2bids.dialects.isolated import End, isolated, limited
 from pacs2bids.dialects.rules.conditions import Caught, Lookup, as_text, members
 from pacs2bids.dialects.rules.facts import FACTS, SIDECAR, value
 from pacs2bids.dialects.rules.reading import PLACEHOLDER, read_rules
 from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
-from pacs2bids.model import Json, Reason, Stack, StudyIndex
+from pacs2bids.model import HeuristicError, Json, Reason, Stack, StudyIndex
 from pacs2bids.session import Answer, Answers, Series, Tried, Unanswered, ordinal, series_of
 
+LIMIT_S = 20.0  # of one session; it takes milliseconds
 # instances that are no picture: a series of these alone is not asked about
 NO_PICTURES = {Reason.NOT_DICOM, Reason.UNREADABLE, Reason.NO_IMAGE, Reason.FOREIGN}
 
 
-def ask(path: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:
+def ask(
+    path: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str, limit_s: float = LIMIT_S
+) -> Answers:
     """Ask a rules file for the names of one session's series.
 
-    Raises HeuristicError that tells every mistake of the file with its line.
+    Raises HeuristicError that tells every mistake of the file with its line, or that a regular expression
+    takes longer than ``limit_s``.
     """
-    return answers(read_rules(path), indexes, subject=subject, session=session)
+    rules = read_rules(path)
+    if not rules.has_patterns:
+        return answers(rules, indexes, subject=subject, session=session)
+
+    def work(end: End) -> Answers:
+        hint = "Repeats of repeats, as (a+)+, can take for ever: write a+"
+        what = f"its regular expressions do not come to an end: after {limit_s:g} s one is still searching"
+        with limited(limit_s, lambda _: end(HeuristicError(what, where=str(path), hint=hint))):
+            return answers(rules, indexes, subject=subject, session=session)
+
+    return isolated(work, Answers, where=str(path))
 
 
 def answers(rules: RulesFile, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:

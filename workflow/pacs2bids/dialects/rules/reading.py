@@ -83,7 +83,9 @@ def check_text(text: str, path: Path) -> tuple[RulesFile | None, list[Problem]]:
     reader = _Reader()
     rules = reader.file(node)
     reader.problems.sort(key=lambda problem: problem.line)
-    return RulesFile(path=path, rules=rules, is_exclusive=reader.is_exclusive), reader.problems
+    return RulesFile(
+        path=path, rules=rules, is_exclusive=reader.is_exclusive, has_patterns=reader.has_patterns
+    ), reader.problems
 
 
 # --------------------------------------------------------------------------------------------- nodes
@@ -143,7 +145,7 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.flags = re.IGNORECASE
-        self.is_exclusive = False
+        self.is_exclusive = self.has_patterns = False
 
     def file(self, node: yaml.Node | None) -> tuple[Rule, ...]:
         """The whole file."""
@@ -455,6 +457,7 @@ class _Reader:
             self._wrong(entry.line, f"{text!r} {what}")
             return conditions.unknown()
         groups.update(pattern.groupindex)
+        self.has_patterns = True
         return conditions.matches(pattern, f"like {text!r}")
 
     # ---------------------------------------------------------------------------------- parts

@@ -50,11 +50,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulesFile:
-    """All rules in their order. ``is_exclusive``: a volume that several of them fit gets no name."""
+    """All rules in their order. ``is_exclusive``: a volume that several of them fit gets no name.
+
+    ``has_patterns``: a regular expression is among their conditions.
+    """
 
     path: Path
     rules: tuple[Rule, ...]
     is_exclusive: bool = False
+    has_patterns: bool = False
 
     def origin(self, rule: Rule) -> str:
         """Like "mine.yaml, line 12 (T1w)"."""

@@ -99,6 +99,19 @@ def test_echoes_in_series_of_their_own_are_no_runs() -> None:
     ]
 
 
+def test_noise_in_echo_times_makes_no_more_echoes() -> None:
+    times = [[0.0120001, 0.0280003], [0.0120004, 0.028]]
+    groups = [
+        [stack(n, e, acquired=at(n), echo_time_s=time) for e, time in enumerate(pair, start=1)]
+        for n, pair in enumerate(times, start=1)
+    ]
+    plan = planned(index(*groups), *all_called(index(*groups), BOLD, run="several"))
+    assert list(names(plan).values()) == [
+        f"task-rest_run-{run}_echo-{echo}_bold" for run in (1, 2) for echo in (1, 2)
+    ]
+    assert not any("no repeats" in warning for warning in plan.warnings)
+
+
 def test_runs_that_are_no_repeats_are_told() -> None:
     study = index([stack(1, echo_time_s=0.03)], [stack(2, echo_time_s=0.035)])
     plan = planned(study, *all_called(study, BOLD, run="several"))

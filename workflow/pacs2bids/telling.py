@@ -10,6 +10,7 @@ error that ``naming`` words.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 
@@ -135,11 +136,17 @@ def _coil(stack: Stack | None) -> str | None:
 
 
 def _ranks(values: Iterable[float | None]) -> Labels:
-    """ "1" for the smallest value, and so on."""
+    """ "1" for the smallest value, and so on; values that differ by less than ``_SAME`` are the same."""
     values = list(values)
-    ordered = sorted({value for value in values if value is not None})
-    return [None if value is None else str(ordered.index(value) + 1) for value in values]
+    steps: list[float] = []  # the smallest of each
+    for value in sorted({value for value in values if value is not None}):
+        if not steps or value > steps[-1] * (1 + _SAME):
+            steps.append(value)
+    return [None if value is None else str(bisect_right(steps, value)) for value in values]
 
+
+# consoles write times and angles with noise in the last digits, another one in each run (Philips)
+_SAME = 0.002
 
 _LABELS: dict[str, Callable[[Sequence[Claim]], Labels]] = {
     "dir": _directions,
@@ -219,7 +226,7 @@ def described(stack: Stack) -> str:
     facts = stack.facts
     words = ["x".join(map(str, stack.shape)), facts.orientation, facts.component, facts.content]
     words += [
-        f"{what} {value * scale:g} {unit}"
+        f"{what} {value * scale:.4g} {unit}"
         for what, value, scale, unit in (
             ("echo time", facts.echo_time_s, 1000, "ms"),
             ("inversion time", facts.inversion_time_s, 1000, "ms"),
@@ -260,4 +267,4 @@ def differing(stacks: Sequence[Stack], among: Collection[str] = frozenset(_FACTS
 
 
 def _spoken(value: str | float | None) -> str:
-    return (f"{value:g}" if isinstance(value, float) else value) or "unknown"
+    return (f"{value:.4g}" if isinstance(value, float) else value) or "unknown"

@@ -353,6 +353,57 @@ def test_differences(theirs: ModuleType, why: str, monkeypatch: pytest.MonkeyPat
     assert short(asked(reproin, infos), with_ids=with_ids) == ours
 
 
+def test_whatever_an_operator_types_is_a_name_of_valid_words_or_a_value_error() -> None:
+    draw = random.Random(11)
+    pieces = (
+        "func",
+        "anat-T1w",
+        "fmap",
+        "dwi",
+        "_task-",
+        "_run",
+        "run-1",
+        "_",
+        "__",
+        "-",
+        "+",
+        "=",
+        "{",
+        "}",
+    )
+    pieces += (
+        "(",
+        "{date}",
+        "(time)",
+        "{x}",
+        "ses-",
+        "\xe9",
+        " ",
+        ".",
+        "WIP ",
+        "A:",
+        "bids_",
+        "acq-1",
+        "0",
+        "\\",
+    )
+    named = 0
+    for number in range(3000):
+        name = "".join(draw.choices(pieces, k=draw.randint(1, 8)))
+        one = series(number, name, image_type=draw.choice((M, P, DIFFUSION, (), ("ORIGINAL",))))
+        try:
+            keys = list(reproin.infotodict([one]))
+        except ValueError:  # any other is a defect
+            continue
+        for template, outtypes, _ in keys:
+            path = template.format(bids_subject_session_dir="sub-1", bids_subject_session_prefix="sub-1")
+            words = re.split("[/_]", path.removeprefix("sub-1/"))
+            labels = [word.partition("-")[2] for word in words[2:] if "-" in word]
+            assert all(re.fullmatch("[0-9A-Za-z+]+", label) for label in labels), (name, path)
+            named += "nii.gz" in outtypes
+    assert named > 100
+
+
 # ------------------------------------------------------------------------------------- in a plan
 
 USERS = """
@@ -365,7 +416,8 @@ protocols2fix.update({
 })
 
 def first_fix(seqinfo):
-    return [s._replace(protocol_name=s.protocol_name.removeprefix("NEW ")) for s in seqinfo]
+    reproin._apply_substitutions(seqinfo, [("^NEW ", "")], "mine")
+    return seqinfo
 
 ours = reproin.fix_seqinfo
 reproin.fix_seqinfo = lambda seqinfo: ours(first_fix(seqinfo))

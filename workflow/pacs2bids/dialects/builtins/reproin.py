@@ -203,8 +203,9 @@ def _left_out(one: SeqInfo, spec: dict[str, str]) -> str:
 def _key(one: SeqInfo, spec: dict[str, str], runs: _Runs) -> Key:
     words = [word for word in spec.get("bids", "").split("_") if word not in ("", "SBRef")]
     labels: dict[str, str] = {name: spec[name] for name in ("task", "acq", "rec", "dir") if name in spec}
-    labels |= {word.partition("-")[0]: _label(word.partition("-")[2]) for word in words if "-" in word}
-    unlabelled = [word for word in words if "-" not in word]
+    others = [(_plain(key), hyphen, _label(label)) for key, hyphen, label in map(_parted, words)]
+    labels |= {key: label for key, hyphen, label in others if key and hyphen}
+    unlabelled = [key for key, hyphen, _ in others if key and not hyphen]
     protocol = (spec["datatype"], spec.get("datatype_suffix"), *unlabelled, *sorted(labels.items()))
     suffix, odd = _suffix(one, spec, unlabelled)
     labels |= _labels_of_images(one, labels, suffix)
@@ -233,7 +234,7 @@ def _suffix(one: SeqInfo, spec: dict[str, str], words: list[str]) -> tuple[str, 
     said = said or DEFAULT_SUFFIXES.get(datatype, "")
     if not said:
         raise ValueError(f"{datatype!r} alone does not tell which image it is; write it as in anat-T1w")
-    return suffixes.get(said.lower(), said), words
+    return suffixes.get(_plain(said).lower(), _plain(said)), words
 
 
 def _map(one: SeqInfo) -> str:
@@ -273,10 +274,18 @@ def _is_scout(one: SeqInfo, datatype: str, suffix: str) -> bool:
 
 def _checked(name: str, label: str) -> str:
     """A label that BIDS can hold. Raises ValueError if nothing of it is left."""
-    label = re.sub(r"[={}]", "", label)
-    if not label:
+    if not _plain(label):
         raise ValueError(f"the entity {name!r} has no label")
-    return label
+    return _plain(label)
+
+
+def _plain(word: str) -> str:
+    """Without what no name of BIDS holds."""
+    return re.sub(r"[^0-9A-Za-z+]", "", word)
+
+
+def _parted(word: str) -> tuple[str, str, str]:
+    return word.partition("-")
 
 
 @dataclass
@@ -340,12 +349,20 @@ def fix_canceled_runs(seqinfo: list[SeqInfo]) -> list[SeqInfo]:
 
 def fix_dbic_protocol(seqinfo: list[SeqInfo]) -> list[SeqInfo]:
     """Apply ``protocols2fix``: what is for this study, for studies like it, then for all."""
-    return [_substituted(one) for one in seqinfo]
+    return [_substituted(one, _substitutions(one.study_description or "")) for one in seqinfo]
 
 
-def _substituted(one: SeqInfo) -> SeqInfo:
+def _apply_substitutions(
+    seqinfo: list[SeqInfo], substitutions: Iterable[tuple[str, str]], subs_scope: str = ""
+) -> None:
+    """Replace series in the list; for users' files, some of which import it all the same."""
+    del subs_scope  # for heudiconv's log
+    seqinfo[:] = [_substituted(one, list(substitutions)) for one in seqinfo]
+
+
+def _substituted(one: SeqInfo, substitutions: Iterable[tuple[str, str]]) -> SeqInfo:
     values = {name: str(getattr(one, name) or "") for name in series_spec_fields}
-    for pattern, replacement in _substitutions(one.study_description or ""):
+    for pattern, replacement in substitutions:
         values = {name: re.sub(pattern, replacement, value) for name, value in values.items()}
     return _with(one, values)
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.bids import BidsName
+from pacs2bids.dialects import explain
 from pacs2bids.dialects.heudiconv import ask
 from pacs2bids.dialects.seqinfos import series_to_show
 from pacs2bids.dialects.standins import SeqInfo
@@ -420,6 +421,70 @@ def test_a_good_file_is_loaded_once(tmp_path: Path, capfd: pytest.CaptureFixture
     (tmp_path / "late_sibling.py").write_text("")
     asked(heuristic(tmp_path, "import late_sibling\nreturn {}", head="print('loaded')"))
     assert capfd.readouterr().err == "loaded\n"
+
+
+# ---------------------------------------------------------------------------------------------- explain
+
+BRANCHES = """
+def is_rest(name):
+    if "bold" in name and not name.startswith("x"):
+        return True
+    return False
+
+def infotodict(seqinfo):
+    t1, rest, odd = ("t1", "nii"), ("rest{item}", "nii"), ("odd", "nii")
+    info = {t1: [], rest: []}
+    for s in seqinfo:
+        if s.image_type and s.dim1 == 64 and s.protocol_name == "T1w":
+            info[t1].append(s.series_id)
+        elif is_rest(s.protocol_name) and (s.dim4 > 10 or s.TR < 0) and not s.series_files < 5:
+            if s.dim2:
+                info[rest].append(s.series_id)
+    info[odd] = [s.series_id for s in seqinfo if s.series_description == "odd" and s.patient_id]
+    return info
+"""
+
+
+def explained(path: Path, number: int, *studies: StudyIndex) -> list[tuple[str, bool, int, str]]:
+    tried = explain(path, studies or [SESSION], subject="01", session="", series=(STUDY, f"{STUDY}.{number}"))
+    return [(one.origin.rpartition(" ")[2], one.took, one.met, one.failed) for one in tried]
+
+
+def test_each_condition_tells_what_it_met(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(BRANCHES)
+    is_odd = ("16", False, 0, "s.series_description == 'odd' (s.series_description is '%s')")
+    assert explained(path, 1) == [("11", True, 3, ""), (*is_odd[:3], is_odd[3] % "T1w")]
+    assert explained(path, 2) == [
+        ("3", False, 2, ""),
+        ("11", False, 2, "s.protocol_name == 'T1w' (s.protocol_name is 'bold')"),
+        ("13", False, 3, ""),
+        ("14", True, 1, ""),
+        (*is_odd[:3], is_odd[3] % "bold"),
+    ]
+    short = index(series(2, "bold", dims=(64, 64, 10, 3), repetition_time_s=2.0))
+    assert explained(path, 2, short)[2] == (
+        "13",
+        False,
+        1,
+        "s.dim4 > 10 or s.TR < 0 (s.dim4 is 3; s.TR is 2.0)",
+    )
+    assert explained(path, 4)[-1] == ("16", False, 1, "s.patient_id")  # a person's: no value
+    assert paths(asked(path)) == {"1": "t1", "2": "rest1", "3": "rest2"}
+
+
+def test_a_method_tells_what_it_was_called_of(tmp_path: Path) -> None:
+    path = heuristic(
+        tmp_path,
+        "for s in seqinfo:\n    name = s[12]\n    if not name.startswith('b'):\n        pass\nreturn {}",
+    )
+    assert explained(path, 2) == [("5", False, 0, "not name.startswith('b') (name is 'bold')")]
+
+
+def test_a_series_that_fails_is_explained_by_that(tmp_path: Path) -> None:
+    (told,) = explained(heuristic(tmp_path, TRIPS), 4)
+    assert told[:3] == ("6", False, 0)
+    assert "IndexError" in told[3]
 
 
 # ---------------------------------------------------------------------------------------------- privacy

@@ -103,7 +103,7 @@ class DatasetInfo:
 class Config:
     """The whole configuration. Either ``table`` (written by hand) or ``queries`` tells the studies.
 
-    ``heuristic``: a file, or the name of a built-in.
+    ``heuristic``: a file, or the name of a built-in. ``seqinfo``: how a Python file sees series.
     """
 
     workdir: Path
@@ -121,6 +121,7 @@ class Config:
     second_opinion: str
     dates: str
     participants: Path | None
+    seqinfo: str
     fieldmaps: str
     events: str
 
@@ -165,6 +166,7 @@ def load_config(path: Path) -> Config:
         second_opinion=content.get("second_opinion", "none"),
         dates=content.get("dates", "shift"),
         participants=Path(content["participants"]) if "participants" in content else None,
+        seqinfo=content.get("seqinfo", "pacs2bids"),
         fieldmaps=content.get("fieldmaps", "both"),
         events=content.get("events", "none"),
     )

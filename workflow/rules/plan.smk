@@ -24,7 +24,7 @@ rule plan:
     params:
         version=NAMING,
         heuristic=CONFIG.heuristic,
-        choices=f"--fieldmaps {CONFIG.fieldmaps} --events {CONFIG.events}",
+        choices=f"--seqinfo {CONFIG.seqinfo} --fieldmaps {CONFIG.fieldmaps} --events {CONFIG.events}",
         labels=labels,
         naming=f"--short-runs {CONFIG.naming.short_runs} --computed-maps {CONFIG.naming.computed_maps}"
         + (" --runs by_time" if CONFIG.naming.runs == "several" else ""),

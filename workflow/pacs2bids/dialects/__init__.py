@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pacs2bids.builtin import heuristic_file
 from pacs2bids.model import StudyIndex
-from pacs2bids.session import Answers
+from pacs2bids.session import Answers, Tried, series_of
 
 RULES = (".yaml", ".yml")  # endings of files of rules; others are Python
 
@@ -37,3 +37,37 @@ def ask(
     from pacs2bids.dialects import heudiconv  # noqa: PLC0415
 
     return heudiconv.ask(path, indexes, subject=subject, session=session, folders=folders, seqinfo=seqinfo)
+
+
+def explain(
+    heuristic: Path,
+    indexes: Sequence[StudyIndex],
+    *,
+    subject: str,
+    session: str,
+    series: tuple[str, str],
+    folders: Sequence[Path] = (),
+    seqinfo: str = "pacs2bids",
+) -> tuple[Tried, ...]:
+    """What became of one series at each place of a heuristic that looked at it, in their order.
+
+    ``series``: its StudyInstanceUID and SeriesInstanceUID; the rest as for ``ask``. Raises as ``ask`` does,
+    and KeyError for a series that the indexes do not hold.
+    """
+    path = heuristic_file(heuristic)
+    found = {one.key: one for index in indexes for one in series_of(index)}[series]
+    if path.suffix in RULES:
+        from pacs2bids.dialects import rules  # noqa: PLC0415
+
+        return rules.explain(path, indexes, subject=subject, session=session, series=found)
+    from pacs2bids.dialects import heudiconv  # noqa: PLC0415
+
+    return heudiconv.explain(
+        path,
+        indexes,
+        subject=subject,
+        session=session,
+        folders=folders,
+        seqinfo=seqinfo,
+        series=found.info,
+    )

@@ -11,7 +11,7 @@ Beyond the contract: the field ``stack`` of a dict item chooses one stack of a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,11 +20,12 @@ from pacs2bids.dialects import hooks
 from pacs2bids.dialects.blanking import Blank
 from pacs2bids.dialects.isolated import LIMIT_S, End, isolated
 from pacs2bids.dialects.origins import Origins
+from pacs2bids.dialects.probes import Condition, Probes
 from pacs2bids.dialects.seqinfos import SEQINFOS, series_to_show
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, Failure, UserCode, spoken
 from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex
-from pacs2bids.session import VOLUME_TYPES, Answer, Answers, Unanswered
+from pacs2bids.session import VOLUME_TYPES, Answer, Answers, Tried, Unanswered
 
 REPEAT = "__dup-"  # behind the name of a series that was repeated, as ReproIn's get_dups_marked puts it
 NIFTI = {"nii", "nii.gz"}
@@ -57,6 +58,50 @@ def ask(
         return _answers(code, hooks.filtered(code, shown, indexes, folders), subject, session)
 
     return isolated(work, Answers, where=str(path))
+
+
+def explain(
+    path: Path,
+    indexes: Sequence[StudyIndex],
+    *,
+    subject: str,
+    session: str,
+    folders: Sequence[Path] = (),
+    seqinfo: str = SEQINFOS[0],
+    series: SeriesInfo,
+) -> tuple[Tried, ...]:
+    """What each ``if`` of the file said of a series, by line, if it was asked.
+
+    ``took``: the innermost around a line that put the series under a key; without one the line itself.
+    Raises HeuristicError as ``ask`` does.
+    """
+    uid = series.series_instance_uid
+
+    def work(end: End) -> tuple[Tried, ...]:
+        shown = series_to_show(indexes, seqinfo)
+        probes = Probes(uid)
+        blank = Blank(one.info for one in shown)
+        code = UserCode(path, blank, end=end, limit_s=LIMIT_S, compiled=probes.compiled)
+        answers = _answers(code, hooks.filtered(code, shown, indexes, folders), subject, session)
+        return tuple(_tried(code, probes.conditions(), answers, uid))
+
+    return isolated(work, tuple[Tried, ...], where=str(path))
+
+
+def _tried(code: UserCode, conditions: Sequence[Condition], answers: Answers, uid: str) -> Iterator[Tried]:
+    file = code.path.name
+    named = {one.origin for one in answers.named if one.series_instance_uid == uid}
+    lines = {int(number) for one in named if (number := one.removeprefix(f"{file}, line ")).isdigit()}
+    around = {line: [one for one in conditions if one.body[0] <= line <= one.body[1]] for line in lines}
+    took = {max(ifs, key=lambda one: one.line).line for ifs in around.values() if ifs}
+    for one in conditions:
+        failed = "" if one.held else code.blank(one.failed)
+        yield Tried(origin=spoken((file, one.line)), took=one.line in took, met=one.met, failed=failed)
+    for line in sorted(line for line, ifs in around.items() if not ifs):
+        yield Tried(origin=spoken((file, line)), took=True)
+    for odd in answers.unanswered:
+        if odd.series_instance_uid == uid:
+            yield Tried(origin=odd.origin or file, took=False, failed=odd.reason)
 
 
 def _answers(code: UserCode, left: hooks.Filtered, subject: str, session: str) -> Answers:

@@ -42,7 +42,7 @@ def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _work(work, writer)
+        _work(work, writer, where)
     os.close(writer)
     try:
         with open(reader, "rb") as stream:  # noqa: PTH123 (a pipe)
@@ -60,7 +60,7 @@ def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
     raise HeuristicError(_ended(status), where=where)
 
 
-def _work(work: Callable[[End], object], writer: int) -> NoReturn:
+def _work(work: Callable[[End], object], writer: int, where: str) -> NoReturn:
     """In the child: say what comes out of it, and end."""
 
     def say(kind: bytes, content: object) -> NoReturn:
@@ -76,9 +76,10 @@ def _work(work: Callable[[End], object], writer: int) -> NoReturn:
         say(GOOD, work(end))
     except HeuristicError as error:
         end(error)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())  # a mistake of ours, or Ctrl-C
-        raise
+    except KeyboardInterrupt:
+        os._exit(1)  # ours ends as well
+    except Exception as error:  # noqa: BLE001 (a mistake of ours: in this process nobody else would tell it)
+        end(HeuristicError(f"could not be asked: {type(error).__name__}: {error}", where=where))
     finally:
         os._exit(1)
 

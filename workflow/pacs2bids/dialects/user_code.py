@@ -174,7 +174,7 @@ class UserCode:
             for node, name in _fields_at(frame.f_code.co_filename, line)
             if isinstance(value := frame.f_locals.get(node), SeqInfo) and name not in NOT_SHOWN
         }
-        told = [f"{node}.{name} is {_short(value)}" for (node, name), value in fields.items()]
+        told = [f"{node}.{name} is {short(value)}" for (node, name), value in fields.items()]
         return "".join(f"; {self.blank(one)}" for one in told[:SHOWN])
 
 
@@ -193,7 +193,8 @@ def _is_below(file: str, folder: Path) -> bool:
     return Path(file).is_relative_to(folder)
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """As it is written, cut if it is long."""
     text = repr(value)
     return text if len(text) <= LONG else f"{text[:LONG]}..."
 

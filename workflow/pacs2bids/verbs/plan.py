@@ -17,6 +17,7 @@ from pathlib import Path
 from pacs2bids import plan_text
 from pacs2bids.bids import label_problem
 from pacs2bids.dialects import ask
+from pacs2bids.dialects.seqinfos import SEQINFOS
 from pacs2bids.files import read_record
 from pacs2bids.metadata import Choices, Events, FieldMaps
 from pacs2bids.model import (
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heuristic", type=Path, metavar="FILE", help="a file, or a built-in; default: the configuration's"
     )
+    parser.add_argument("--seqinfo", choices=SEQINFOS, help=f"how a Python file sees series; {_OF_CONFIG}")
     parser.add_argument("--runs", choices=("as_written", "by_time"), help=f"naming.runs; {_OF_CONFIG}")
     parser.add_argument(
         "--short-runs", metavar="RULE", type=_short_rule, help=f"naming.short_runs; {_OF_CONFIG}"
@@ -117,6 +119,7 @@ class _Asked:
     """What names are asked of, and how what it leaves open is decided."""
 
     heuristic: Path
+    seqinfo: str
     rules: NamingRules
     choices: Choices
 
@@ -125,6 +128,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[list[Session], _Asked]:
     if arguments.studies and arguments.heuristic:  # as the workflow asks
         asked = _Asked(
             heuristic=arguments.heuristic,
+            seqinfo=arguments.seqinfo or SEQINFOS[0],
             rules=_rules(arguments, NamingRules()),
             choices=_choices(arguments),
         )
@@ -139,6 +143,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[list[Session], _Asked]:
     config = load_config(arguments.config)
     asked = _Asked(
         heuristic=arguments.heuristic or config.heuristic,
+        seqinfo=arguments.seqinfo or config.seqinfo,
         rules=_rules(arguments, config.naming),
         choices=_choices(arguments, fieldmaps=config.fieldmaps, events=config.events),
     )
@@ -195,8 +200,14 @@ class _AllPlanned:
 
 def _plan(session: Session, asked: _Asked) -> _Planned:
     indexes, labels = indexes_of(session), (session.subject, session.session)
-    folders = [study / "dicom" for study in session.studies]
-    answers = ask(asked.heuristic, indexes, subject=labels[0], session=labels[1], folders=folders)
+    answers = ask(
+        asked.heuristic,
+        indexes,
+        subject=labels[0],
+        session=labels[1],
+        folders=[study / "dicom" for study in session.studies],
+        seqinfo=asked.seqinfo,
+    )
     plan = plan_session(
         subject=labels[0],
         session=labels[1],

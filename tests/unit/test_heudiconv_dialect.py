@@ -241,8 +241,8 @@ return info
     lines = {one.path: one.origin for one in answers.named}
     assert lines == {
         "b": "mine.py, line 13",
-        "c1": "mine.py, line 3",
-        "c2": "mine.py, line 3",
+        "c1": "mine.py, line 11",
+        "c2": "mine.py, line 11",
         "d": "mine.py, line 14",
     }
 

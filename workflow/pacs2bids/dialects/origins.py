@@ -1,7 +1,7 @@
 """Which line of a user's file put a series under its key.
 
-Lists are watched while the file runs: an item that is there after a line and was not before was put there by
-that line. Measured: 30 series through a file of 40 ``if`` cost 15 ms.
+Lists are watched while ``infotodict`` runs: an item that is there after a line of it and was not before was
+put there by that line, or by what it called. Measured: 30 series through a file of 40 ``if`` cost 15 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MANY = 1000  # a dict of more entries is a table that the file reads, not its an
 
 
 class Origins:
-    """Watches lists, and dicts of lists, in the variables of users' frames."""
+    """Watches lists, and dicts of lists, in the variables of ``infotodict``."""
 
     def __init__(self, is_users: Callable[[str], bool]) -> None:
         self._is_users = is_users
@@ -43,7 +43,8 @@ class Origins:
             self._lines.clear()
 
     def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
-        return self._ran if self._is_users(frame.f_code.co_filename) else None
+        code = frame.f_code
+        return self._ran if code.co_name == "infotodict" and self._is_users(code.co_filename) else None
 
     def _ran(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
         line = self._lines.get(frame, frame.f_lineno)

@@ -20,9 +20,13 @@ import yaml
 
 from pacs2bids.__main__ import main
 from pacs2bids.bids import BidsName, vocabulary
-from pacs2bids.files import read_tsv
-from pacs2bids.phantom.every import every_datatype
+from pacs2bids.dialects.rules import ask
+from pacs2bids.dialects.rules.starter import starter
+from pacs2bids.files import read_record, read_tsv
+from pacs2bids.model import StudyIndex
+from pacs2bids.phantom.every import DIFFUSION_MAPS, every_datatype
 from pacs2bids.phantom.write import write_study
+from pacs2bids.plan import plan_session
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 MR = ("anat", "func", "dwi", "fmap", "perf", "mrs")
@@ -110,6 +114,7 @@ class Made:
     bids: Path
     plan: Sequence[dict[str, str]]
     issues: Sequence[dict[str, Any]]
+    index: StudyIndex
 
     def sidecar(self, name: str) -> dict[str, Any]:
         folder, _, words = name.partition("/")
@@ -186,7 +191,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         [VALIDATOR, root / "bids", "--format", "json", "-o", out], capture_output=True, check=False
     )
     issues = json.loads(out.read_text())["issues"]["issues"]
-    return Made(bids=root / "bids", plan=read_tsv(session / "plan.tsv"), issues=issues)
+    index = read_record(study / "index.json", StudyIndex)
+    return Made(bids=root / "bids", plan=read_tsv(session / "plan.tsv"), issues=issues, index=index)
 
 
 def test_every_name_of_mr_is_there_or_has_a_reason(made: Made) -> None:
@@ -255,3 +261,27 @@ def test_the_plan_says_why(made: Made) -> None:
     notes = {row["bids_name"].rpartition("sub-01_")[2]: row["notes"] for row in made.plan}
     assert "the same shims, the same voxels" in notes["task-rest_bold"]
     assert "2 control, 2 label (the header says it)" in notes["asl"]
+
+
+# one series, two files
+PAIRS = {"magnitude": {"magnitude", "magnitude1", "magnitude2"}, "phase": {"phase1", "phase2"}}
+
+
+def test_suggested_rules_name_every_series_as_it_is_called(made: Made, tmp_path: Path) -> None:
+    """The protocols of this session are called in BIDS' words."""
+    path = tmp_path / "suggested.yaml"
+    path.write_text(starter([made.index], schema=Path("rules.schema.json")))
+    answers = ask(path, [made.index], subject="01", session="")
+    plan = plan_session(subject="01", session="", indexes=[made.index], answers=answers)
+    wrong = []
+    for row in plan.rows:
+        datatype, *_, suffix = row.series_description.split("_")
+        if datatype == "dwi" and suffix in DIFFUSION_MAPS:
+            assert row.reason == "computed by the scanner from diffusion images"
+        elif row.stack_id:
+            name = BidsName.parse(row.bids_name) if row.bids_name else None
+            allowed = PAIRS.get(suffix, {suffix})
+            if name is None or name.datatype != datatype or name.suffix not in allowed:
+                wrong.append((row.series_description, row.bids_name or row.reason))
+    assert wrong == []
+    assert len(plan.rows) > 80

@@ -141,6 +141,21 @@ GUESSES: dict[str, tuple[One, str]] = {
     "labelling": (series(1, "x", made(kind("GR", ArterialSpinLabelingType="PCASL"), 40)), "perf/asl"),
     "calibration": (series(1, "x", made(kind("GR", ArterialSpinLabelingType="PCASL"))), "perf/m0scan"),
     "by name only": (series(1, "pCASL", made(kind("GR"), 40)), "?perf/asl"),
+    # names that are made of BIDS' words
+    "named": (series(1, "anat-T1w_acq-tfl_run-2", volume()), "anat/acq-tfl_T1w"),
+    "marked by the scanner": (
+        series(1, "func_task-rest_bold", made(EPI_GE), series_description="func_task-rest_bold_SBRef"),
+        "func/task-rest_sbref",
+    ),
+    "named against its facts": (
+        series(1, "anat_inplaneT2", made(kind("SE"), echo_time_s=0.1, repetition_time_s=5)),
+        "anat/inplaneT2",
+    ),
+    "a map by its name": (series(1, "anat_T1map", made(kind("GR"), is_derived=True)), "anat/T1map"),
+    "a task that is not told": (series(1, "func_faces_bold", made(EPI_GE, 3)), "func/task-faces_bold"),
+    "one volume": (series(1, "func_bold", made(EPI_GE)), "?func/task-unknown_bold"),
+    "not BIDS": (series(1, "func_foo_task-x y", made(EPI_GE, 30)), "func/task-x_bold"),
+    "a localizer, whatever its name": (series(1, "anat_T1w", volume(is_localizer=True)), "-localizer"),
     # what is left out
     "localizer": (series(1, "x", made(kind("GR"), is_localizer=True)), "-localizer"),
     "map": (

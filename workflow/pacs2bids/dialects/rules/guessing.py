@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pacs2bids.bids import label_problem, vocabulary
 from pacs2bids.model import Stack
 from pacs2bids.session import Series
 from pacs2bids.telling import direction
@@ -25,12 +26,15 @@ SHORT_REPETITION_S = 1.5  # of spin echoes: T1 weighted up to here
 # of a magnetization that was inverted: T1 weighted (MPRAGE), or without fluid (FLAIR)
 MPRAGE_INVERSION_S = (0.4, 1.5)
 FLAIR_INVERSION_S = 1.5
+DERIVED = "computed by the scanner"
 # values of ImageType: projections and planes that were cut out of a volume
 REFORMATTED = re.compile(r"MPR|MIP|MNIP|MIN ?IP|PROJECTION IMAGE")
 # words in names of protocols that tell how it was made, not what was done
 TECHNICAL = (
     r"bold|fmri|func|epi\w*|ep2d|cmrr|mb\d*|sms\d*|p\d|run[-_]?\d+|product|c2p|axial|\bax\b|[0-9.]+ ?mm"
 )
+# entities that the studies table or the plan puts in
+LEFT_TO_PLAN = ("sub", "ses", "run", "echo", "part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +132,12 @@ def guess(series: Series, title: str) -> Guess:
     """What a series with volumes most likely is. ``title``: the name that tells it from others."""
     main = [one for one in series.stacks if one.placed and not one.facts.is_diffusion_map]
     looks = Looks(series=series, first=(main or series.stacks)[0], stacks=main or series.stacks, title=title)
-    for question in QUESTIONS:
-        found = question(looks)
-        if found is not None:
-            return found
-    return Guess(why=f"{_sequence(looks)}: not known", is_sure=False, datatype="anat", suffix="T1w")
+    answers = (question(looks) for question in QUESTIONS)
+    unknown = Guess(why=f"{_sequence(looks)}: not known", is_sure=False, datatype="anat", suffix="T1w")
+    by_facts = next((found for found in answers if found is not None), unknown)
+    if by_facts.skip not in ("", DERIVED):
+        return by_facts
+    return _by_name(looks, by_facts) or by_facts
 
 
 # --------------------------------------------------------------------------------------------- questions
@@ -155,7 +160,7 @@ def _computed(looks: Looks) -> Guess | None:
         (facts.is_diffusion_map, image_type, "computed by the scanner from diffusion images"),
         ("MOCO" in kinds, image_type, "motion-corrected by the scanner"),
         (any(map(REFORMATTED.match, kinds)), image_type, "reformatted by the scanner"),
-        (facts.is_derived and "UNI" not in kinds, image_type, "computed by the scanner"),
+        (facts.is_derived and "UNI" not in kinds, image_type, DERIVED),
         (looks.has("localizer", "scout", "survey", "3.?plane"), "by its name", "localizer"),
     )
     return next((Guess(why=why, skip=skip) for holds, why, skip in cases if holds), None)
@@ -307,6 +312,45 @@ QUESTIONS: tuple[Callable[[Looks], Guess | None], ...] = (
 
 
 # --------------------------------------------------------------------------------------------- words
+
+
+def _by_name(looks: Looks, by_facts: Guess) -> Guess | None:
+    """What a name says that is made of BIDS' words for folder and suffix: "func-bold_task-rest_run-1".
+
+    Who types that at the console means it. The description comes first: it marks what the scanner adds.
+    """
+    for name in (looks.series.info.series_description, looks.series.info.protocol_name):
+        labels, words = _words(name)
+        for suffix in reversed(words):
+            kinds = [kind for kind in vocabulary().files if kind[1].lower() == suffix and kind[0] in words]
+            if not kinds:
+                continue
+            datatype, written = kinds[-1]
+            rules = vocabulary().files[datatype, written]
+            allowed = {key for rule in rules for key in rule.required | rule.optional}
+            entities = {key: label for key, label in labels.items() if key in allowed}
+            if any("task" in rule.required for rule in rules):
+                entities.setdefault("task", task(looks))
+            said = f"{by_facts.datatype}/{by_facts.suffix}" if by_facts.suffix else by_facts.skip
+            why = f"by its name; {by_facts.why}"
+            if said != f"{datatype}/{written}":
+                why += f" (its facts alone: {said})"
+            is_alone = written == "bold" and looks.first.shape[3] == 1
+            return Guess(datatype=datatype, suffix=written, entities=entities, why=why, is_sure=not is_alone)
+    return None
+
+
+def _words(name: str) -> tuple[dict[str, str], list[str]]:
+    """Labels of entities that a name holds, but those that are put in anyway; and its other words, small."""
+    labels, words = dict[str, str](), list[str]()
+    for word in re.split(r"[_\s]+", name):
+        key, _, label = word.partition("-")
+        rule = vocabulary().entities.get(key)
+        if rule is None or not label:
+            words += word.lower().split("-")
+        elif key not in LEFT_TO_PLAN and label_problem(key, label) is None:
+            labels[key] = label
+    return labels, words
 
 
 def task(looks: Looks) -> str:

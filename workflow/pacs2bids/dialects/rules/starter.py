@@ -70,13 +70,14 @@ class _Suggestion:
     match: dict[str, Json]
 
     @property
-    def target(self) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-        """What the series are called here."""
+    def target(self) -> tuple[object, ...]:
+        """What the series are called here; magnitude and phase are told apart by the plan."""
         labels = {
             key: PLACEHOLDER.sub(lambda match: as_text(_fact(self.series[0], match[1])), label)
             for key, label in self.guess.entities.items()
         }
-        return (self.guess.datatype, self.guess.suffix, tuple(labels.items()))
+        component = _fact(self.series[0], "component")
+        return (self.guess.datatype, self.guess.suffix, tuple(labels.items()), component)
 
 
 def starter(indexes: Sequence[StudyIndex], *, schema: Path) -> str:
@@ -85,8 +86,11 @@ def starter(indexes: Sequence[StudyIndex], *, schema: Path) -> str:
     title = _title(all_series)
     blocks = [_block(one) for one in _general(all_series, title)]
     left = [series for series in all_series if not _is_general(series)]
-    for one in _told_apart(left, title):
-        blocks.append(_proved(one, blocks, indexes))
+    suggestions = _told_apart(left, title)
+    whole = [*blocks, *(_block(one) for one in suggestions if one.guess.is_sure)]
+    is_proved = not _problem("rules:\n" + "\n".join([*whole, LAST]), indexes)
+    for one in suggestions:
+        blocks.append(_proved(one, blocks, indexes) if one.guess.is_sure and not is_proved else _told(one))
     count = counted(len(all_series), "series", "series")
     return HEAD.format(schema=schema, count=count) + "\n".join([*blocks, LAST])
 
@@ -171,10 +175,13 @@ def _named_apart(one: _Suggestion, suggestions: Sequence[_Suggestion], title: st
 # --------------------------------------------------------------------------------------------- proof
 
 
+def _told(one: _Suggestion) -> str:
+    """The rule; behind '#' if it is a mere guess."""
+    return _block(one) if one.guess.is_sure else _asleep(one, "not sure")
+
+
 def _proved(one: _Suggestion, blocks: Sequence[str], indexes: Sequence[StudyIndex]) -> str:
-    """The rule; behind '#' if it is a mere guess, or if this session cannot be planned with it."""
-    if not one.guess.is_sure:
-        return _asleep(one, "not sure")
+    """The rule; behind '#' if this session cannot be planned with it."""
     problem = _problem("rules:\n" + "\n".join([*blocks, _block(one)]), indexes)
     return _asleep(one, f"not as it stands: {problem}") if problem else _block(one)
 

@@ -162,6 +162,7 @@ FIXES: list[dict[Any, list[tuple[str, str]]]] = [
 def test_the_same_answers_for_names_that_follow_the_convention(
     theirs: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reproin, "KEEP_DICOM", True)
     draw = random.Random(5)
     named, dups = 0, 0
     for number in range(600):
@@ -343,6 +344,7 @@ DIFFERENCES: dict[str, tuple[list[tuple[str, dict[str, Any]]], object, object]] 
 
 @pytest.mark.parametrize("why", DIFFERENCES)
 def test_differences(theirs: ModuleType, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproin, "KEEP_DICOM", True)
     named, expected, ours = DIFFERENCES[why]
     infos = [series(number, name, **fields) for number, (name, fields) in enumerate(named, start=1)]
     fixes = {"": [("T1w$", "T1w_acq-"), ("acq-", "acq-x")]} if not infos[0].study_description else {}
@@ -447,6 +449,7 @@ def test_by_its_bare_name() -> None:
     assert said["003-1"] == "task-rest_run-01_bold"
     assert said["002-1"].startswith("its name is that of another series")
     assert said["002-1"].endswith(": func/sub-01_ses-a_task-rest_run-01_bold")
+    assert said["001-1"] == "a scout"
     assert said["004-1"] == "its name is not one of ReproIn"
     assert "'anat' alone does not tell which image it is" in said["005-1"]
     assert said["006-1"] == "BIDS has no name for tensors that the scanner computed"
@@ -472,6 +475,20 @@ def test_files_that_change_it_run_unchanged(tmp_path: Path) -> None:
         "003-1": "dwi",
         "004-1": "its name is not one of ReproIn",
     }
+
+
+def test_dicom_files_go_into_the_dataset_only_if_a_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    text = "from heudiconv.heuristics import reproin\nfrom heudiconv.heuristics.reproin import *\n"
+    names = ("anat-scout", "func_task-a")
+    index = a_session(*(a_series(number, name) for number, name in enumerate(names, start=1)))
+    for line, expected in (
+        ("", [""]),
+        ("reproin.KEEP_DICOM = True\n", ["anat/sub-1_scout", "func/sub-1_task-a_bold"]),
+    ):
+        path.write_text(text + line)
+        found = ask(path, [index], subject="1", session="").named
+        assert [one.sourcedata.removeprefix("sourcedata/sub-1/") for one in found] == expected
 
 
 def test_sessions_that_names_ask_for(theirs: ModuleType) -> None:

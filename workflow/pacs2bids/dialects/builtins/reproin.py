@@ -32,6 +32,10 @@ Key = tuple[str, tuple[str, ...], None]
 protocols2fix: dict[str | re.Pattern[str], list[tuple[str, str]]] = {}
 fix_accession2run: dict[str, list[str]] = {}  # expressions for ids of cancelled series by accession number
 
+# heudiconv's puts the DICOM files of every series, with all that they say of a person, into the dataset's
+# sourcedata/; here they go there if a user's file says so
+KEEP_DICOM = False
+
 series_spec_fields = ("protocol_name", "series_description")  # the first that holds a ReproIn name counts
 KNOWN_DATATYPES = {"anat", "dwi", "fmap", "func", "perf"}
 DEFAULT_FIELDS: dict[str, str] = {}
@@ -193,6 +197,8 @@ def _left_out(one: SeqInfo, spec: dict[str, str]) -> str:
     """Why a series with a ReproIn name gets none; else ""."""
     if one.series_description == REPORT:
         return "a report of the console, no image"
+    if _is_scout(one, spec) and not KEEP_DICOM:
+        return "a scout"
     if one.series_description.endswith("_SBRef") and spec["datatype"] not in ("func", "dwi"):
         return f"BIDS has no single-band references in {spec['datatype']}"
     if spec["datatype"] == "dwi" and any(word.startswith("TENSOR") for word in one.image_type):
@@ -215,7 +221,7 @@ def _key(one: SeqInfo, spec: dict[str, str], runs: _Runs) -> Key:
         kind = (suffix, labels.get("part"), labels.get("rec"))
         labels["run"] = runs.label(spec["run"], protocol, kind)
     entities = [f"{name}-{_checked(name, labels[name])}" for name in sorted(labels, key=vocabulary().rank)]
-    outtypes = ("dicom",) if _is_scout(one, spec["datatype"], suffix) else ("nii.gz", "dicom")
+    outtypes = ("dicom",) if _is_scout(one, spec) else None
     return create_key(spec["datatype"], "_".join([*entities, *odd, suffix]), outtypes)
 
 
@@ -266,10 +272,11 @@ def _labels_of_images(one: SeqInfo, labels: dict[str, str], suffix: str) -> dict
     return added
 
 
-def _is_scout(one: SeqInfo, datatype: str, suffix: str) -> bool:
+def _is_scout(one: SeqInfo, spec: dict[str, str]) -> bool:
     setter = f"{one.protocol_name}_setter".lower()  # of a navigator
     described = "_Scout" in one.series_description or one.series_description.lower() == setter
-    return described or (datatype == "anat" and suffix.startswith("scout"))
+    is_typed = spec["datatype"] == "anat" and spec.get("datatype_suffix", "").startswith("scout")
+    return is_typed or described
 
 
 def _checked(name: str, label: str) -> str:
@@ -316,15 +323,19 @@ class _Runs:
 def create_key(
     subdir: str | None,
     file_suffix: str,
-    outtype: tuple[str, ...] = ("nii.gz", "dicom"),
+    outtype: tuple[str, ...] | None = None,
     annotation_classes: None = None,
     prefix: str = "",
 ) -> Key:
-    """A key of ``infotodict``; ``file_suffix`` is what follows subject and session. Raises ValueError."""
+    """A key of ``infotodict``; ``file_suffix`` is what follows subject and session. Raises ValueError.
+
+    ``outtype``: None: volumes, and with ``KEEP_DICOM`` the DICOM files, too.
+    """
     if not subdir:
         raise ValueError("a key needs a folder, as in create_key('func', 'task-rest_bold')")
     parts = (prefix, "{bids_subject_session_dir}", subdir, "{bids_subject_session_prefix}_" + file_suffix)
-    return "/".join(filter(None, parts)), outtype, annotation_classes
+    usual = ("nii.gz", "dicom") if KEEP_DICOM else ("nii.gz",)
+    return "/".join(filter(None, parts)), outtype or usual, annotation_classes
 
 
 # ------------------------------------------------------------------------------------- what users correct

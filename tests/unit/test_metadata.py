@@ -197,6 +197,17 @@ def test_a_map_of_elsewhere_is_none() -> None:
     assert "it covers 0% of the image" in why
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("shifted", "is_map"), [(1 / 3, True), (2 / 3, False)])
+def test_half_of_the_image_must_be_covered(axis: int, shifted: float, is_map: bool) -> None:
+    """By a map turned about z by 90 degrees, so that its columns run along the image's rows."""
+    turned = [[0.0, 3.0, 0.0, -96.0], [3.0, 0.0, 0.0, -96.0], [0.0, 0.0, 3.0, -45.0], [0.0, 0.0, 0.0, 1.0]]
+    turned[axis][3] += shifted * (192, 192, 90)[axis]
+    maps, why = chosen(BOLD, volume("fmap/phasediff", affine=tuple(map(tuple, turned))))
+    assert bool(maps) is is_map
+    assert f"covers {1 - shifted:.0%} of the image" in why
+
+
 def test_a_slab_within_a_map_of_the_whole_head_is_covered() -> None:
     maps, why = chosen(BOLD, *GRADIENT_ECHO)
     assert maps == {"phasediff", "magnitude1", "magnitude2"}

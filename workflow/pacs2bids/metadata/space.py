@@ -9,7 +9,7 @@ from pacs2bids.model import Stack, Vector
 
 # of a header's rounding, at the corners of the grid
 GRID_TOLERANCE_MM = 0.5
-_POINTS = 7  # along each axis, at which two fields of view are compared
+_POINTS = 6  # along each axis, at which two fields of view are compared
 _AXES = {"i": 0, "j": 1, "k": 2}
 
 
@@ -34,9 +34,34 @@ def same_grid(one: Stack, other: Stack) -> bool:
 
 def covered(target: Stack, by: Stack) -> float:
     """Share of one stack's field of view that lies in another's, from 0 to 1."""
-    steps = [[(0.5 + step) / _POINTS * size - 0.5 for step in range(_POINTS)] for size in target.shape[:3]]
-    inside = [_is_inside(_position(target, voxel), by) for voxel in product(*steps)]
-    return sum(inside) / len(inside)
+    if same_grid(target, by):
+        return 1.0
+    if not _determinant(*(_column(by, number) for number in range(3))):
+        return 0.0  # slices on top of each other enclose nothing
+    i, j, k, origin = _voxels_of(target, by)
+    sizes = by.shape[:3]
+    steps = [[(step + 0.5) / _POINTS * size - 0.5 for step in range(_POINTS)] for size in target.shape[:3]]
+    inside = 0
+    for x, y, z in product(*steps):
+        at = [i[axis] * x + j[axis] * y + k[axis] * z + origin[axis] for axis in range(3)]
+        inside += all(-0.5 <= one <= size - 0.5 for one, size in zip(at, sizes, strict=True))
+    return float(inside) / _POINTS**3
+
+
+def _voxels_of(target: Stack, by: Stack) -> tuple[Vector, Vector, Vector, Vector]:
+    """The three axes of one grid, and its first voxel, in voxels of another.
+
+    By Cramer's rule, since the axes of a tilted stack are not at right angles.
+    """
+    a, b, c, first = (_column(by, number) for number in range(4))
+    i, j, k, origin = (_column(target, number) for number in range(4))
+    away = (origin[0] - first[0], origin[1] - first[1], origin[2] - first[2])
+    volume = _determinant(a, b, c)
+
+    def seen(v: Vector) -> Vector:
+        return _determinant(v, b, c) / volume, _determinant(a, v, c) / volume, _determinant(a, b, v) / volume
+
+    return seen(i), seen(j), seen(k), seen(away)
 
 
 def _column(stack: Stack, number: int) -> Vector:
@@ -47,21 +72,6 @@ def _column(stack: Stack, number: int) -> Vector:
 def _position(stack: Stack, voxel: tuple[float, ...]) -> Vector:
     x, y, z = (sum(a * b for a, b in zip(row, (*voxel, 1.0), strict=True)) for row in stack.affine_ras[:3])
     return (x, y, z)
-
-
-def _is_inside(point_ras: Vector, stack: Stack) -> bool:
-    """By Cramer's rule, since the axes of a tilted stack are not at right angles."""
-    axes = [_column(stack, number) for number in range(3)]
-    x, y, z = (a - b for a, b in zip(point_ras, _column(stack, 3), strict=True))
-    volume = _determinant(axes[0], axes[1], axes[2])
-    if not volume:
-        return False
-    voxel = (
-        _determinant((x, y, z), axes[1], axes[2]) / volume,
-        _determinant(axes[0], (x, y, z), axes[2]) / volume,
-        _determinant(axes[0], axes[1], (x, y, z)) / volume,
-    )
-    return all(-0.5 <= at <= size - 0.5 for at, size in zip(voxel, stack.shape[:3], strict=True))
 
 
 def _determinant(a: Vector, b: Vector, c: Vector) -> float:

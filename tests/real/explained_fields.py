@@ -368,6 +368,13 @@ EXPLAINED_FIELDS: tuple[Explained, ...] = (
         why="CT, of which dcm2niix writes little",
         sets=("ct",),
     ),
+    Explained(
+        how=ADDED,
+        fields=("Units",),
+        why="phase in radians: Philips's precise values (test_precise_phase_is_in_radians)",
+        holds=lambda _field, ours, _theirs: ours["Units"] == "rad" and "PHASE" in "_".join(ours["ImageType"]),
+        sets=("table",),
+    ),
     Explained(how=ADDED, fields=("AcquisitionNumber",), why="as stored; dcm2niix leaves 0 out", sets=("ct",)),
     Explained(
         how=ADDED,

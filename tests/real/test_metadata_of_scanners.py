@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from agreement import Corpus
 from pydicom import dcmread
@@ -104,3 +107,18 @@ def test_units_of_measured_fields(corpus: Corpus, tmp_path: Path, vendor: str, u
     said = json.loads((bids / "sub-01" / "fmap" / "sub-01_fieldmap.json").read_text())
     assert said["Units"] == units
     assert said["B0FieldIdentifier"] == "fieldmap"
+
+
+def test_precise_phase_is_in_radians(corpus: Corpus, tmp_path: Path) -> None:
+    """A full turn: the values themselves tell the unit."""
+    files = [*(corpus("table") / "Ph" / "1301_Dual-echo_iso").iterdir()]
+    bids = placed(tmp_path, files, {"": "anat/MEGRE"})
+    folder = bids / "sub-01" / "anat"
+    for echo in (1, 2):
+        image = nib.nifti1.load(folder / f"sub-01_echo-{echo}_part-phase_MEGRE.nii.gz")
+        largest = float(np.abs(image.get_fdata()).max())
+        assert largest == pytest.approx(math.pi, rel=1e-2)
+        said = json.loads((folder / f"sub-01_echo-{echo}_part-phase_MEGRE.json").read_text())
+        assert said["Units"] == "rad"
+        magnitude = json.loads((folder / f"sub-01_echo-{echo}_part-mag_MEGRE.json").read_text())
+        assert "Units" not in magnitude

@@ -247,6 +247,8 @@ def _shown(stack: Stack) -> Stack:
     if stack.display_rescale is None:
         return stack
     sidecar = {**stack.sidecar, "UsePhilipsFloatNotDisplayScaling": 0}
+    if sidecar.get("Units") == "rad":
+        sidecar["Units"] = "arbitrary"  # thousandths of a radian, which BIDS has no word for
     return replace(stack, rescale=stack.display_rescale, sidecar=sidecar)
 
 

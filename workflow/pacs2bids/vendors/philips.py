@@ -67,9 +67,10 @@ def facts(header: Header) -> Facts:
     if b_value is None:
         b_value = header.private_number(B_VALUE) if _is_diffusion(header) else None
     diffusion_map = base.is_diffusion_map or _is_isotropic(header, b_value)
+    component = base.component or standard.COMPONENTS.get(header.private_text(COMPONENT) or "")
     return replace(
         base,
-        component=base.component or standard.COMPONENTS.get(header.private_text(COMPONENT) or ""),
+        component=component,
         content="fieldmap" if field_map else None,
         b_value_s_per_mm2=b_value,
         b_vector_lps=None if diffusion_map else _gradient(header, base, b_value),
@@ -79,7 +80,7 @@ def facts(header: Header) -> Facts:
         partial_fourier=1.0 if told.text("PartialFourier") == "NO" else None,
         parallel_reduction_factor_in_plane=told.number("ParallelReductionFactorInPlane"),
         rescale=_precise(header),
-        extra=_extra(told, base, field_map=field_map),
+        extra=_extra(told, base, units=_units(header, component, field_map=field_map)),
     )
 
 
@@ -146,7 +147,14 @@ def _precise(header: Header) -> tuple[float, float] | None:
     return precise if all(map(math.isfinite, precise)) else None
 
 
-def _extra(header: Header, base: Facts, *, field_map: bool) -> dict[str, Json]:
+def _units(header: Header, component: str | None, *, field_map: bool) -> str | None:
+    """Of the precise values (``_precise``). What the console shows of phase is in thousandths."""
+    if field_map:
+        return "Hz"
+    return "rad" if component == "phase" and _precise(header) else None
+
+
+def _extra(header: Header, base: Facts, *, units: str | None) -> dict[str, Json]:
     """EchoTrainLength stays the standard's, which counts all lines of an excitation; dcm2niix writes the EPI
     factor of classic 3-D GraSE (corpus philips_asl/401).
     """
@@ -159,7 +167,7 @@ def _extra(header: Header, base: Facts, *, field_map: bool) -> dict[str, Json]:
         "PhilipsScaleSlope": header.private_number(SCALE_SLOPE),
         "UsePhilipsFloatNotDisplayScaling": 1 if _precise(header) else None,
         "WaterFatShift": header.private_number(WATER_FAT_SHIFT),
-        "Units": "Hz" if field_map else None,
+        "Units": units,
         "SequenceName": header.private_text(TECHNIQUE),
         "NumberOfKSpaceTrajectories": header.integer("NumberOfKSpaceTrajectories"),
         "TablePosition": _table_position(header),

@@ -321,6 +321,41 @@ return {(helper(s) + "{item}", "nii.gz"): [s.series_id] for s in seqinfo[:1]}
     assert not (tmp_path / "__pycache__").exists()
 
 
+def test_a_file_that_changes_reproin(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("""
+from heudiconv.heuristics import reproin
+from heudiconv.heuristics.reproin import *
+
+protocols2fix.update({"": [("^bold$", "func_task-rest_run+"), ("^T1w$", "anat-T1w")]})
+assert reproin.protocols2fix is protocols2fix
+""")
+    for _ in range(2):  # what one run changed the next does not see
+        answers = asked(path)
+        assert {one.path.rpartition("/")[2] for one in answers.named} == {
+            "sub-01_ses-a_T1w",
+            "sub-01_ses-a_task-rest_run-01_bold",
+            "sub-01_ses-a_task-rest_run-02_bold",
+        }
+
+
+def test_what_only_heudiconv_has_comes_from_it(tmp_path: Path) -> None:
+    pytest.importorskip("heudiconv")
+    head = """
+from heudiconv.utils import SeqInfo, get_typed_attr
+from heudiconv.bids import sanitize_label
+from heudiconv.heuristics.convertall import infotodict as theirs
+"""
+    body = """
+assert type(seqinfo[0]) is SeqInfo
+assert SeqInfo.__module__.startswith("pacs2bids")
+assert sanitize_label("a_b") == "ab"
+return theirs(seqinfo)
+"""
+    answers = asked(heuristic(tmp_path, body, head=head))
+    assert paths(answers)["1"] == "run001"
+
+
 def test_an_edit_within_the_same_second_is_seen(tmp_path: Path) -> None:
     for name in ("one", "two"):
         path = heuristic(tmp_path, f'return {{("{name}", "nii.gz"): ["1-T1w"]}}')

@@ -108,7 +108,7 @@ def set_readonly(path: str | Path, read_only: bool = True) -> int:
 
 HEURISTICS = "heudiconv.heuristics"
 MODULES: dict[str, dict[str, object]] = {
-    "heudiconv": {},
+    "heudiconv": {"__version__": "1.5"},  # whose contract this is
     "heudiconv.utils": {
         "SeqInfo": SeqInfo,
         "StudySessionInfo": StudySessionInfo,

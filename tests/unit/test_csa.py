@@ -119,6 +119,8 @@ def test_protocol_values() -> None:
         b"sKSpace.ucPhasePartialFourier = 0x4\nsPat.lAccelFactPE = 2\nsPat.ucPATMode = 2\n"
         b"sGRADSPEC.asGPAData[0].lOffsetX = -3717\nsGRADSPEC.alShimCurrent[1] = -312\n"
         b"sKSpace.lBaseResolution = 64 # comment\nlDelayTimeInTR = 500000\nno value here\n"
+        b'tProtocolName = ""func task-rest""\n'
+        b'tProtocolName = ""func task-rest""\n'
         b"### ASCCONV END ###\nsPat.lAccelFactPE = 9\n"
     )
     protocol = _protocol.read(text)
@@ -126,10 +128,12 @@ def test_protocol_values() -> None:
     assert protocol.parallel_reduction_factor_in_plane == 2
     assert protocol.extra == {
         "PulseSequenceDetails": "%SiemensSeq%\\ep2d_bold",
+        "ProtocolName": "functask-rest",  # as heudiconv, which takes spaces out of it
         "ShimSetting": [-3717, 0, 0, 0, -312, 0, 0, 0],
         "BaseResolution": 64,
         "ParallelAcquisitionTechnique": "GRAPPA",
         "DelayTime": 0.5,
+        "PartialFourierDirection": "PHASE",
     }
 
 

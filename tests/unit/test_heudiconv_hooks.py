@@ -1,4 +1,4 @@
-"""heudiconv's hooks on DICOM files, and files that would end, or outlast, our process."""
+"""heudiconv's hooks and dates on DICOM files, and files that would end, or outlast, our process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pacs2bids.dialects.heudiconv import ask
 from pacs2bids.model import HeuristicError, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import Answers, IntendedForOptions
-from synthetic import Series, indexed
+from synthetic import Series, indexed, save
 
 
 class Echoes(Series):
@@ -127,6 +127,36 @@ def test_hooks_need_the_files(asks: Asks, tmp_path: Path) -> None:
     asks.dicom = tmp_path / "gone"
     assert "Pull the study again" in asks.error("def filter_files(path):\n    return True\n" + ALL)
     assert len(asks(ALL).named) == 2
+
+
+# ---------------------------------------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize(
+    ("elements", "date_time"),
+    [
+        ({}, ("20260102", "103000.5")),  # as stored
+        (
+            {"AcquisitionTime": "", "AcquisitionDateTime": "20260203040506.12+0100"},
+            ("20260203", "040506.120000"),
+        ),
+        ({"AcquisitionDate": "", "SeriesDate": "20260304", "SeriesTime": "0506"}, (None, "103000.5")),
+        (
+            {"AcquisitionDate": "", "SeriesDate": "20260304", "SeriesTime": "050607"},
+            ("20260304", "050607.000000"),
+        ),
+        ({"AcquisitionDate": "", "AcquisitionTime": ""}, (None, None)),
+    ],
+)
+def test_date_and_time_are_of_one_source(
+    tmp_path: Path, elements: dict[str, str], date_time: tuple[str | None, str | None]
+) -> None:
+    data = Series(slices=1).dataset(0)
+    for keyword, value in elements.items():
+        setattr(data, keyword, value)
+    save(data, tmp_path / "one.dcm")
+    (info,) = indexed(tmp_path).series
+    assert (info.date, info.time) == date_time
 
 
 # ---------------------------------------------------------------------------------------------- dicom

@@ -171,3 +171,48 @@ def test_sessions_that_cannot_be_told(
 def test_without_a_table(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (work / "work/studies.tsv").unlink()
     assert "work/studies.tsv: is missing. Run snakemake first" in told(capsys, code=2)[1]
+
+
+RULES = """
+rules:
+  - match: {series_description: mprage, volumes: {above: 3}}
+    datatype: anat
+    suffix: T2w
+  - match: {series_description: "mpr*"}
+    datatype: anat
+    suffix: T1w
+  - match: {series_description: mprage2}
+    skip: a repeat
+"""
+
+
+def test_why_a_series_has_its_name(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = told(capsys, "--explain", "mprage", "--only", "sub-01")
+    assert lines[0] == "sub-01, series 005 (mprage)"
+    assert lines[1].startswith("  005-1: anat/sub-01_T1w")
+    assert lines[2:] == ["  taken by mine.py, line 4"]
+    (work / "mine.yaml").write_text(RULES)
+    lines, _ = told(capsys, "--explain", "5", "--only", "sub-01", "--heuristic", "mine.yaml")
+    assert lines[-1] == "  taken by mine.yaml, line 6"
+
+
+def test_why_a_series_has_none(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "mine.yaml").write_text(RULES.replace('"mpr*"', "mpr"))
+    lines, _ = told(capsys, "--explain", "005", "--heuristic", "mine.yaml", "--only", "sub-02")
+    assert lines[1].startswith("  005-1: no name: the heuristic does not name this series")
+    assert len(lines) == 3
+    assert lines[2].startswith("  nearest: mine.yaml, line 3, 1 condition met; then not: volumes")
+    (work / "mine.py").write_text(HEURISTIC.replace("    return", IFS + "    return"))
+    lines, _ = told(capsys, "--explain", "scout", "--only", "sub-02")
+    assert lines[-1] == "  mine.py, line 5 fits, and puts it under no name that stays"
+
+
+IFS = """    for s in seqinfo:
+        if s.series_description == "scout" and s.dim3 > 1:
+            continue
+"""
+
+
+@pytest.mark.usefixtures("work")
+def test_a_series_that_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no session has a series 'nothing'" in told(capsys, "--explain", "nothing", code=2)[1]

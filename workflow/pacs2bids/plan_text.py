@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pacs2bids.model import PlanRow, StackFacts, StudyIndex
+from pacs2bids.session import Tried
 from pacs2bids.text import aligned, counted, printable
 
 # StudyInstanceUID, and stack_id, or SeriesInstanceUID where there is no stack
@@ -105,3 +106,31 @@ def _label(row: PlanRow) -> str:
     number = "" if row.series_number is None else f"{row.series_number:03d}"
     stack = row.stack_id or number or row.series_instance_uid
     return f"{stack} {printable(row.series_description)}".strip()
+
+
+def fates(rows: Sequence[PlanRow]) -> list[str]:
+    """What becomes of each volume of a series, and why its metadata are as they are."""
+    lines = []
+    for row in rows:
+        fate = short(row.bids_name) or f"no name: {printable(row.reason)}"
+        notes = f" ({printable(row.notes)})" if row.notes else ""
+        lines.append(f"{row.stack_id or 'no volume'}: {fate}{notes}")
+    return lines
+
+
+def explained(tried: Sequence[Tried]) -> list[str]:
+    """What places of a heuristic made of one series: those that took it, or fit; else the nearest misses."""
+    taken = [f"taken by {one.origin}" for one in tried if one.took]
+    if taken:
+        return taken
+    if held := [one for one in tried if one.met and not one.failed]:
+        return [f"{one.origin} fits, and puts it under no name that stays" for one in held]
+    nearest = max((one.met for one in tried), default=0)
+    misses = [one for one in tried if one.met == nearest and one.failed]
+    if not misses:
+        return ["no place of the heuristic asks for it"]
+    return [f"nearest: {one.origin}, {_met(one.met)}; then not: {printable(one.failed)}" for one in misses]
+
+
+def _met(number: int) -> str:
+    return f"{counted(number, 'condition')} met" if number else "no condition met"

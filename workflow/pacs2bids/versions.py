@@ -36,6 +36,7 @@ NAMING = (
     "telling.py",
     "text.py",
     "verbs/_placed.py",
+    "verbs/_planning.py",
     "verbs/_sessions.py",
     "verbs/place.py",
     "verbs/plan.py",

@@ -1,0 +1,188 @@
+"""Planning sessions with the configuration, or with what the command line says instead of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pacs2bids.bids import label_problem
+from pacs2bids.dialects import ask, explain
+from pacs2bids.dialects.seqinfos import SEQINFOS
+from pacs2bids.metadata import Choices, Events, FieldMaps
+from pacs2bids.model import RUNS, ConfigError, NamingRules, Pacs2BidsError, PlanError, StudyIndex
+from pacs2bids.plan import SessionPlan, plan_session
+from pacs2bids.session import Tried
+from pacs2bids.text import counted
+from pacs2bids.verbs._sessions import Session, indexes_of, is_indexed, session_by_hand, sessions_of_table
+
+_OF_CONFIG = "default: the configuration's, where it is read"
+
+
+def add_planning(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say how names are found."""
+    parser.add_argument(
+        "--config", type=Path, default=Path("config.yaml"), metavar="FILE", help="default: config.yaml"
+    )
+    parser.add_argument(
+        "--heuristic", type=Path, metavar="FILE", help="a file, or a built-in; default: the configuration's"
+    )
+    parser.add_argument("--seqinfo", choices=SEQINFOS, help=f"how a Python file sees series; {_OF_CONFIG}")
+    parser.add_argument("--runs", choices=("as_written", "by_time"), help=f"naming.runs; {_OF_CONFIG}")
+    parser.add_argument(
+        "--short-runs", metavar="RULE", type=_short_rule, help=f"naming.short_runs; {_OF_CONFIG}"
+    )
+    parser.add_argument(
+        "--computed-maps", choices=("skip", "name"), help=f"naming.computed_maps; {_OF_CONFIG}"
+    )
+    parser.add_argument(
+        "--fieldmaps",
+        choices=[*FieldMaps],
+        help=f"how field maps and images name each other; {_OF_CONFIG}",
+    )
+    parser.add_argument("--events", choices=[*Events], help=f"begin events.tsv; {_OF_CONFIG}")
+
+
+def _short_rule(said: str) -> str:
+    key, _, label = said.partition("-")
+    if said in ("keep", "drop") or (label and label_problem(key, label) is None):
+        return said
+    raise argparse.ArgumentTypeError(f"{said!r} is neither keep, nor drop, nor an entity such as acq-short")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What names are asked of, and how what it leaves open is decided."""
+
+    heuristic: Path
+    seqinfo: str
+    rules: NamingRules
+    choices: Choices
+
+
+def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
+    """Which sessions, and how. Raises ConfigError for sessions or a configuration that are none."""
+    if arguments.studies and arguments.heuristic:  # as the workflow asks
+        asked = Asked(
+            heuristic=arguments.heuristic,
+            seqinfo=arguments.seqinfo or SEQINFOS[0],
+            rules=_rules(arguments, NamingRules()),
+            choices=_choices(arguments),
+        )
+        return [session_by_hand(arguments)], asked
+    # imported here: checking a configuration takes longer than planning a session
+    from pacs2bids.config import load_config  # noqa: PLC0415
+
+    if not arguments.studies and (arguments.out or arguments.subject):
+        what = "of which studies? This is for one session"
+        hint = "Name the folders that hold its index.json, as in work/studies/<UID>"
+        raise ConfigError(what, where="STUDY", hint=hint)
+    config = load_config(arguments.config)
+    asked = Asked(
+        heuristic=arguments.heuristic or config.heuristic,
+        seqinfo=arguments.seqinfo or config.seqinfo,
+        rules=_rules(arguments, config.naming),
+        choices=_choices(arguments, fieldmaps=config.fieldmaps, events=config.events),
+    )
+    if arguments.studies:
+        return [session_by_hand(arguments)], asked
+    return sessions_of_table(config.workdir, arguments.only), asked
+
+
+def _rules(arguments: argparse.Namespace, rules: NamingRules) -> NamingRules:
+    """Those of the configuration, but for what the command line says."""
+    return NamingRules(
+        runs=RUNS[arguments.runs] if arguments.runs else rules.runs,
+        short_runs=arguments.short_runs or rules.short_runs,
+        computed_maps=arguments.computed_maps or rules.computed_maps,
+    )
+
+
+def _choices(arguments: argparse.Namespace, *, fieldmaps: str = "both", events: str = "none") -> Choices:
+    """What the command line says, else the configuration."""
+    return Choices(
+        fieldmaps=FieldMaps(arguments.fieldmaps or fieldmaps), events=Events(arguments.events or events)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A session with its plan."""
+
+    session: Session
+    indexes: Sequence[StudyIndex]
+    plan: SessionPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllPlanned:
+    """What could be planned, and what is to be said of the others."""
+
+    done: Sequence[Planned]
+    waiting: Sequence[str]  # keys of sessions without an index
+    failed: Sequence[str]
+
+    def end(self, told: str) -> str:
+        """The last words. Raises PlanError if a session could not be planned, with the rest told."""
+        if self.waiting:
+            told += f"\n{counted(len(self.waiting), 'session')} not indexed yet: {', '.join(self.waiting)}"
+        if not self.failed:
+            return told
+        sys.stdout.write(f"{told}\n" if told else "")
+        sys.stdout.flush()  # before what is wrong
+        what = f"{counted(len(self.failed), 'session')} cannot be planned:\n  - " + "\n  - ".join(self.failed)
+        raise PlanError(what)
+
+
+def plan_of(session: Session, asked: Asked) -> Planned:
+    """The plan of one session. Raises HeuristicError and PlanError."""
+    indexes, labels = indexes_of(session), (session.subject, session.session)
+    answers = ask(
+        asked.heuristic,
+        indexes,
+        subject=labels[0],
+        session=labels[1],
+        folders=[study / "dicom" for study in session.studies],
+        seqinfo=asked.seqinfo,
+    )
+    plan = plan_session(
+        subject=labels[0],
+        session=labels[1],
+        indexes=indexes,
+        answers=answers,
+        rules=asked.rules,
+        choices=asked.choices,
+    )
+    return Planned(session=session, indexes=indexes, plan=plan)
+
+
+def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
+    """All that can be planned. Raises what goes wrong with a session that was named by hand."""
+    done, waiting, failed = list[Planned](), list[str](), list[str]()
+    for session in sessions:
+        if session.folder is not None and not is_indexed(session):
+            waiting.append(session.key)
+            continue
+        try:
+            done.append(plan_of(session, asked))
+        except Pacs2BidsError as error:
+            if session.folder is None:
+                raise
+            failed.append(f"{session.key}: {error}".replace("\n", "\n    "))
+    return AllPlanned(done=done, waiting=waiting, failed=failed)
+
+
+def tried_of(planned: Planned, asked: Asked, series: tuple[str, str]) -> tuple[Tried, ...]:
+    """What each place of the heuristic made of a series (StudyInstanceUID, SeriesInstanceUID)."""
+    session = planned.session
+    return explain(
+        asked.heuristic,
+        planned.indexes,
+        subject=session.subject,
+        session=session.session,
+        folders=[study / "dicom" for study in session.studies],
+        seqinfo=asked.seqinfo,
+        series=series,
+    )

@@ -41,6 +41,9 @@ def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):  # what heeds it in our process has nothing to say here
+                signal.signal(number, signal.SIG_DFL)
         os.close(reader)
         _work(work, writer, where)
     os.close(writer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,7 +22,7 @@ LIMIT_S = 10.0  # of loading a file, and of asking it about no series
 
 def lint(path: Path) -> list[Problem]:
     """All that is wrong with a heuristic, whatever its language, by line."""
-    found = check_rules(path)[1] if path.suffix in (".yaml", ".yml") else _python(path)
+    found: Iterable[Problem] = check_rules(path)[1] if path.suffix in (".yaml", ".yml") else _python(path)
     return sorted(dict.fromkeys(found), key=lambda problem: (problem.line, not problem.is_error))
 
 

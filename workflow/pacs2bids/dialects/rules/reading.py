@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -66,26 +67,29 @@ def read_rules(path: Path) -> RulesFile:
     return rules
 
 
-def check_rules(path: Path) -> tuple[RulesFile | None, list[Problem]]:
-    """A rules file, as far as it can be read, and all that is wrong with it."""
+def check_rules(path: Path) -> tuple[RulesFile | None, tuple[Problem, ...]]:
+    """A rules file, as far as it can be read, and all that is wrong with it, by line."""
     try:
         return check_text(read_text(path), path)
     except NoYamlError as error:
-        return None, [Problem(line=0, what=error.what)]
+        return None, (Problem(line=0, what=error.what),)
 
 
-def check_text(text: str, path: Path) -> tuple[RulesFile | None, list[Problem]]:
+@lru_cache(maxsize=4)  # the sessions of a study ask the same file
+def check_text(text: str, path: Path) -> tuple[RulesFile | None, tuple[Problem, ...]]:
     """The same of a text. ``path``: the file that messages tell."""
     try:
         node = compose(text)
     except NoYamlError as error:
-        return None, [Problem(line=error.line or 0, what=error.what, hint=error.hint)]
+        return None, (Problem(line=error.line or 0, what=error.what, hint=error.hint),)
     reader = _Reader()
-    rules = reader.file(node)
-    reader.problems.sort(key=lambda problem: problem.line)
-    return RulesFile(
-        path=path, rules=rules, is_exclusive=reader.is_exclusive, has_patterns=reader.has_patterns
-    ), reader.problems
+    file = RulesFile(
+        path=path,
+        rules=reader.file(node),
+        is_exclusive=reader.is_exclusive,
+        has_patterns=reader.has_patterns,
+    )
+    return file, tuple(sorted(reader.problems, key=lambda problem: problem.line))
 
 
 # --------------------------------------------------------------------------------------------- nodes

@@ -83,8 +83,12 @@ def _claimed(
 ) -> tuple[list[Claim], list[LeftOut], list[str]]:
     """A claim for each stack that an answer means, what of it is no volume of that kind, and problems."""
     by_key = {series.key: series for series in all_series}
+    place = {key: number for number, key in enumerate(by_key)}
     claims, left_out, problems = list[Claim](), list[LeftOut](), list[str]()
-    for said in answers:
+    # in the order of the series: nothing hangs on the order in which a heuristic speaks
+    for said in sorted(
+        answers, key=lambda one: (place[one.study_instance_uid, one.series_instance_uid], one.path)
+    ):
         answer = replace(said, run=said.run or rules.runs, short=said.short or rules.short_runs)
         series = by_key[answer.study_instance_uid, answer.series_instance_uid]
         try:

@@ -218,7 +218,7 @@ DIFFERENCES = (
 
 
 def _differences(row: Any, one: Shown, session: Session) -> Iterator[str]:
-    for name, theirs, ours in zip(row._fields, row, one.info, strict=True):
+    for name, theirs, ours in zip(row._fields, row, one.info[:28], strict=True):
         case = Case(theirs=theirs, ours=ours, one=one, session=session)
         known = (difference.seen(case) for difference in DIFFERENCES if name in difference.fields)
         if theirs != ours and not any(known):

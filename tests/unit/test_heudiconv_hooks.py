@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from pacs2bids.dialects.heudiconv import ask
+from pacs2bids.dialects.seqinfos import series_to_show
 from pacs2bids.model import HeuristicError, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import Answers, IntendedForOptions
@@ -130,6 +131,12 @@ def test_hooks_need_the_files(asks: Asks, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- fields
+
+
+def test_our_fields_stand_behind_heudiconvs(index: StudyIndex) -> None:
+    scout, fmap = (one.info for one in series_to_show([index]))
+    assert (scout.series_number, scout.modality, scout.stacks, scout.slices) == (1, "MR", 1, 3)
+    assert (fmap.stacks, fmap.volumes, fmap.echo_times_ms, fmap.TE) == (2, 1, (4.0, 7.0), 4.0)
 
 
 @pytest.mark.parametrize(

@@ -240,14 +240,12 @@ class _Reader:
             )
             return None, frozenset()
         said = {key[1]} if isinstance(key[1], str) else set(key[1] or NIFTI)
-        unknown = sorted(map(repr, said - OUTTYPES))
-        if unknown:
+        unknown = " and ".join(sorted(map(repr, said - OUTTYPES)))
+        if unknown:  # heudiconv makes nothing of them
             known = ", ".join(sorted(OUTTYPES))
-            self.problems.append(
-                f"{key[0]!r} asks for the unknown outtype {' and '.join(unknown)} (known: {known})"
-            )
-            return None, frozenset()
-        return key[0], frozenset(said)
+            told = f"{key[0]!r} asks for the unknown outtype {unknown} (known: {known})"
+            (self.warnings if said & OUTTYPES else self.problems).append(told)
+        return (key[0] if said & OUTTYPES else None), frozenset(said & OUTTYPES)
 
     def _is_list(self, items: object, template: str) -> bool:
         if isinstance(items, list | tuple):

@@ -59,8 +59,8 @@ def series_to_show(indexes: Sequence[StudyIndex], seqinfo: str = SEQINFOS[0]) ->
             if series.series_instance_uid not in pictures and series.series_description != PHOENIX:
                 continue
             files += series.series_files
-            info = _seqinfo(series, _unique_id(series, ids), files)
             stacks = [one for one in index.stacks if one.series_instance_uid == series.series_instance_uid]
+            info = _with_ours(_seqinfo(series, _unique_id(series, ids), files), series, stacks)
             info = _as_heudiconv(info, stacks) if seqinfo == "heudiconv" else info
             info = _as_header(info, series, stacks) if seqinfo == "header" else info
             shown.append(Shown(series, info))
@@ -117,6 +117,26 @@ def _seqinfo(series: SeriesInfo, series_id: str, files_till_now: int) -> SeqInfo
         date=series.date,
         series_uid=series.series_instance_uid,
         time=series.time,
+    )
+
+
+def _with_ours(info: SeqInfo, series: SeriesInfo, stacks: Sequence[Stack]) -> SeqInfo:
+    """With what stands behind heudiconv's fields."""
+    facts = [stack.facts for stack in stacks]
+    times_ms = {round(one.echo_time_s * 1000, 6) for one in facts if one.echo_time_s is not None}
+    return info._replace(
+        series_number=series.series_number,
+        modality=series.modality,
+        manufacturer=series.manufacturer,
+        model_name=series.model_name,
+        stacks=len(stacks),
+        slices=stacks[0].shape[2] if stacks else None,
+        volumes=stacks[0].shape[3] if stacks else None,
+        echo_times_ms=tuple(sorted(times_ms)),
+        components=tuple(dict.fromkeys(one.component for one in facts if one.component)),
+        phase_encoding_direction=facts[0].phase_encoding_direction if facts else None,
+        is_diffusion=any(one.is_diffusion for one in facts),
+        is_localizer=any(one.is_localizer for one in facts),
     )
 
 

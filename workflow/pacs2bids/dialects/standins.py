@@ -24,7 +24,9 @@ from pacs2bids.builtin import FOLDER, builtin_names, heudiconv_folders
 class SeqInfo(NamedTuple):
     """One series as ``infotodict`` gets it: names, order and units of heudiconv's contract.
 
-    ``TR`` in s, ``TE`` in ms, -1 where missing; ``date`` YYYYMMDD, ``time`` HHMMSS.FFFFFF.
+    ``TR`` in s, ``TE`` in ms, -1 where missing; ``date`` YYYYMMDD, ``time`` HHMMSS.FFFFFF. Behind its 28
+    fields stand ours, by the names that rules have for them; ``slices``, ``volumes`` and
+    ``phase_encoding_direction`` (BIDS letters) are of the first of ``stacks`` volume files.
     """
 
     total_files_till_now: int
@@ -55,6 +57,18 @@ class SeqInfo(NamedTuple):
     series_uid: str
     time: str | None
     custom: object = None
+    series_number: int | None = None
+    modality: str | None = None
+    manufacturer: str | None = None
+    model_name: str | None = None
+    stacks: int = 0
+    slices: int | None = None
+    volumes: int | None = None
+    echo_times_ms: tuple[float, ...] = ()
+    components: tuple[str, ...] = ()
+    phase_encoding_direction: str | None = None
+    is_diffusion: bool = False
+    is_localizer: bool = False
 
 
 class StudySessionInfo(NamedTuple):

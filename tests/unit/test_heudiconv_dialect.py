@@ -436,9 +436,14 @@ def test_several_odd_series_in_a_helper(tmp_path: Path) -> None:
 
 def test_an_odd_series_that_no_variable_holds(tmp_path: Path) -> None:
     body = 'return {("x{item}", "nii.gz"): [seqinfo[i][2] for i in range(len(seqinfo)) if seqinfo[i][20][2]]}'
-    answers = asked(heuristic(tmp_path, body))
+    path = heuristic(tmp_path, body)
+    answers = asked(path)
     assert list(paths(answers)) == ["1", "2", "3"]
     assert len(answers.unanswered) == 1
+    two = index(*SESSION.series, series(5, "odd", image_type=("DERIVED",)), series(6, "T1w"))
+    answers = asked(path, two)
+    assert list(paths(answers)) == ["1", "2", "3", "6"]
+    assert [one.series_instance_uid for one in answers.unanswered] == [f"{STUDY}.4", f"{STUDY}.5"]
 
 
 def test_state_of_a_failed_call_does_not_leak(tmp_path: Path) -> None:

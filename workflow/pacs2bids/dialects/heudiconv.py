@@ -182,14 +182,21 @@ def _culprit(code: UserCode, infos: Sequence[SeqInfo], failure: Failure) -> SeqI
     """The one series that the code trips over; None if it is none or cannot be told.
 
     A series that the failing lines were looking at, and on which they fail when it comes alone, too; or the
-    only one without which the whole list passes.
+    only one without which the whole list passes; or the first of some, not all, that fail alone, too.
     """
-    for info in dict.fromkeys(failure.shown):
+
+    def fails_alone(info: SeqInfo) -> bool:
         alone = _failure(code, [info])
-        if info in infos and alone is not None and alone.place == failure.place:
+        return alone is not None and alone.place == failure.place
+
+    for info in dict.fromkeys(failure.shown):
+        if info in infos and fails_alone(info):
             return info
     cures = [info for info in infos if _failure(code, [one for one in infos if one != info]) is None]
-    return cures[0] if len(cures) == 1 and len(infos) > 1 else None
+    if len(cures) == 1 and len(infos) > 1:
+        return cures[0]
+    odd = [info for info in infos if fails_alone(info)]
+    return odd[0] if 0 < len(odd) < len(infos) else None
 
 
 def _failure(code: UserCode, infos: Sequence[SeqInfo]) -> Failure | None:

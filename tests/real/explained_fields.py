@@ -370,6 +370,15 @@ EXPLAINED_FIELDS: tuple[Explained, ...] = (
     ),
     Explained(
         how=ADDED,
+        fields=("PartialFourierDirection",),
+        why="which of ucPhasePartialFourier and ucSlicePartialFourier of the protocol is less than all (16)",
+        holds=lambda _field, ours, _theirs: (
+            ours["PartialFourier"] < 1 and "Siemens" in ours["Manufacturer"].title()
+        ),
+        sets=("dcm_qa", "decubitus", "sag", "stc", "xa30i"),
+    ),
+    Explained(
+        how=ADDED,
         fields=("Units",),
         why="phase in radians: Philips's precise values (test_precise_phase_is_in_radians)",
         holds=lambda _field, ours, _theirs: ours["Units"] == "rad" and "PHASE" in "_".join(ours["ImageType"]),

@@ -267,6 +267,10 @@ def test_odd_names_do_no_harm(tmp_path: Path) -> None:
     assert all(name.endswith("_bold") for name in told.values())
 
 
+def test_nothing_to_suggest(tmp_path: Path) -> None:
+    assert names(written(tmp_path, session()), session()) == {}
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = session(series(1, "T1w", made(kind("GR\\IR", "3D"), inversion_time_s=0.9, echo_time_s=0.003)))
     write_record(tmp_path / "study" / "index.json", index)

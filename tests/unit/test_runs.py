@@ -195,7 +195,8 @@ def test_two_pictures_of_one_acquisition_are_no_runs() -> None:
         [stack(2, acquired=at(1), image_type=("ORIGINAL", "PRIMARY", "M", "ND", "NORM"))],
     )
     text = said(study, *all_called(study, "anat/T1w", run="several"))
-    assert "They differ in: ImageType ORIGINAL/PRIMARY/M/ND, ORIGINAL/PRIMARY/M/ND/NORM" in text
+    assert "They differ in: ImageType ORIGINAL/PRIMARY/M/ND, ORIGINAL/PRIMARY/M/ND/NORM." in text
+    assert "They are of one acquisition, no runs: tell them apart by 'rec-'" in text
 
 
 def test_without_times_nothing_is_numbered() -> None:

@@ -260,9 +260,23 @@ def _across(group: Sequence[Named]) -> str:
     return (
         f"{group[0].name.path} is the name of {len(group)} volumes: {listed} (template {templates}). "
         + (f"They differ in: {facts}. " if facts else "Their facts do not differ. ")
-        + "Give them a run, as in 'run-{item:02d}' (in rules: run: when_several), another entity, "
-        "or leave all but one out"
+        + (_OF_ONE if _is_of_one_acquisition(group) else _OF_SEVERAL)
     )
+
+
+_OF_ONE = (
+    "They are of one acquisition, no runs: tell them apart by 'rec-' (as corrected or filtered pictures) or "
+    "'acq-', or leave all but one out"
+)
+_OF_SEVERAL = (
+    "Give them a run, as in 'run-{item:02d}' (in rules: run: when_several), another entity, "
+    "or leave all but one out"
+)
+
+
+def _is_of_one_acquisition(group: Sequence[Named]) -> bool:
+    times = {one.stack.facts.acquired for one in group}
+    return len(times) == 1 and None not in times
 
 
 def _told_of(series: Sequence[Series], answers: Sequence[Answer], error: PlanError) -> str:

@@ -22,7 +22,7 @@ class Echoes(Series):
     def dataset(self, slice_: int, volume: int = 0) -> Dataset:
         data = super().dataset(slice_, volume)
         data.EchoTime, data.EchoNumbers = 4.0 + 3 * volume, volume + 1
-        data.PatientID = "P_0017"
+        data.PatientID, data.PatientName = "P_0017", "Phantom^One"
         return data
 
 
@@ -194,6 +194,17 @@ def custom_seqinfo(wrapper, series_files):
     return wrapper.dcm_data.SeriesDescription, len(series_files)
 """
     assert paths(asks(hook + ALL)) == [("x1_('scout', 3)_3", None), ("x2_('fmap', 6)_6", None)]
+
+
+def test_persons_of_a_header_are_not_shown(asks: Asks, capfd: pytest.CaptureFixture[str]) -> None:
+    hook = """
+def custom_seqinfo(wrapper, series_files):
+    print("of", wrapper.dcm_data.get("PatientName"))
+    return {}[str(wrapper.dcm_data.get("PatientName")).split("^")[0].upper()]
+"""
+    (_, (reason, _)) = reasons(asks(hook + ALL))
+    assert "KeyError: '<patient_name>' (mine.py, line 4)" in reason
+    assert "of <patient_name>" in capfd.readouterr().err
 
 
 def test_custom_must_be_a_part_of_seqinfo(asks: Asks) -> None:

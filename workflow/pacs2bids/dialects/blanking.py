@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 from pacs2bids.dialects.standins import SeqInfo
 
 IDENTITIES = ("patient_id", "accession_number", "referring_physician_name")
+# of a header that the file's hooks get, by DICOM keyword
+IN_HEADERS = {
+    "PatientName": "patient_name",
+    "PatientBirthDate": "patient_birth_date",
+    "OtherPatientIDs": "patient_id",
+    "PerformingPhysicianName": "performing_physician_name",
+    "OperatorsName": "operators_name",
+}
 ALONE = 4  # shorter values are blanked as whole words only: an ID "1" is in half of all words and numbers
 
 
@@ -23,10 +31,19 @@ class Blank:
 
     def __init__(self, infos: Iterable[SeqInfo]) -> None:
         self._fields: dict[str, str] = {}
-        for info in infos:
-            for field in IDENTITIES:
-                for spelling in _spellings(field, str(getattr(info, field) or "")):
-                    self._fields.setdefault(spelling.lower(), field)
+        self._learn((field, str(getattr(info, field) or "")) for info in infos for field in IDENTITIES)
+
+    def learn(self, header: Mapping[str, str]) -> None:
+        """Blank the persons of a header, too: ``IN_HEADERS`` of a DICOM file that the user's code gets."""
+        self._learn((field, header[keyword]) for keyword, field in IN_HEADERS.items())
+
+    def _learn(self, values: Iterable[tuple[str, str]]) -> None:
+        known = len(self._fields)
+        for field, value in values:
+            for spelling in _spellings(field, value):
+                self._fields.setdefault(spelling.lower(), field)
+        if known and known == len(self._fields):
+            return
         longest_first = sorted(self._fields, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(_found_as, longest_first)) or r"(?!)", re.IGNORECASE)
 
@@ -37,7 +54,7 @@ class Blank:
 
 def _spellings(field: str, value: str) -> Iterator[str]:
     """As it stands, as ``repr`` escapes it, as a number, and the parts of a name (PS3.5 6.2, PN)."""
-    parts = re.split(r"[\^=\s]+", value) if field == "referring_physician_name" else []
+    parts = re.split(r"[\^=\s]+", value) if field.endswith("_name") else []
     for spelling in (value, repr(value)[1:-1], value.lstrip("0"), *(one for one in parts if len(one) > 1)):
         if spelling.strip():
             yield spelling

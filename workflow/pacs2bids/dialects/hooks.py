@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from pacs2bids.dialects.blanking import IN_HEADERS
 from pacs2bids.dialects.seqinfos import Shown, with_files
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, UserCode
@@ -134,7 +135,7 @@ def _kept(code: UserCode, files: _Files) -> list[str]:
     if callable(code.value("filter_files")):
         kept = [name for name in kept if code.call("filter_files", str(files.path(name)))]
     if callable(code.value("filter_dicom")):
-        kept = [name for name in kept if not code.call("filter_dicom", _dataset(files.path(name)))]
+        kept = [name for name in kept if not code.call("filter_dicom", _dataset(code, files.path(name)))]
     return kept
 
 
@@ -156,13 +157,14 @@ def _partly(dropped: int, files: _Files) -> str:
     )
 
 
-def _dataset(path: Path) -> pydicom.Dataset:
-    """As heudiconv reads it, which makes sure that there is a ProtocolName."""
+def _dataset(code: UserCode, path: Path) -> pydicom.Dataset:
+    """As heudiconv reads it, with a ProtocolName in any case. Its persons are blanked from now on."""
     import pydicom  # noqa: PLC0415 (few heuristics have this hook)
 
     dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     if not str(dataset.get("ProtocolName") or "").strip():
         dataset.ProtocolName = ""
+    code.blank.learn({keyword: str(dataset.get(keyword) or "") for keyword in IN_HEADERS})
     return dataset
 
 
@@ -175,7 +177,7 @@ def _with_custom(code: UserCode, one: Shown, paths: Sequence[Path], result: Filt
     # of the series' first file, as the other fields
     first = next((path for path in paths if path.name == Path(one.series.example_path).name), paths[0])
     try:
-        wrapper = dw.wrapper_from_data(_dataset(first))
+        wrapper = dw.wrapper_from_data(_dataset(code, first))
     except Exception as error:  # noqa: BLE001 (nibabel raises many kinds on odd files)
         what = f"{one.info.series_id}: 'custom' is None, nibabel cannot read its first file: {error}"
         result.warnings.append(f"{code.where}: {code.blank(what)}")

@@ -150,7 +150,7 @@ def test_a_placed_session_is_valid(
     assert (kinds(result.findings, "error"), result.ok) == (set(), True)
     assert result.validator_version.startswith("3.")
     line = capsys.readouterr().out
-    assert line.startswith("dataset valid: 16 files, 0 errors, ")
+    assert line.startswith("dataset valid: 18 files, 0 errors, ")
     project.run("check", "--verdict", project.root / "work" / "check.json")
     # recommended fields are the sidecars' business; the tree itself must not be warned about
     warned = {code.partition("/")[0] for _, code in kinds(result.findings, "warning")}
@@ -171,17 +171,19 @@ def test_errors_of_both_kinds_are_told(project: Project, capsys: pytest.CaptureF
     assert ("pacs2bids", "STRAY_FILES") in kinds(result.findings, "warning")
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "dataset invalid: 17 files, 3 errors" in shown.err
+    assert "dataset invalid: 19 files, 3 errors" in shown.err
     assert f"{bold.relative_to(project.bids)}: DAMAGED_VOLUME" in shown.err
     assert "Traceback" not in shown.err
     assert not project.check("--no-fail").ok
-    assert capsys.readouterr().out.startswith("dataset invalid: 17 files, 3 errors")
+    assert capsys.readouterr().out.startswith("dataset invalid: 19 files, 3 errors")
     project.run("check", "--verdict", project.root / "work" / "check.json", expected=1)
     assert "the dataset has 3 errors" in capsys.readouterr().err
 
 
 def test_many_errors_are_counted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(project.bids / "sub-01")
+    for number in range(5):
+        (project.bids / f"stray{number}.txt").write_text("of nobody")
     capsys.readouterr()
     result = project.check(expected=1)
     errors = [finding for finding in result.findings if finding.severity == "error"]

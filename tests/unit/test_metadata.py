@@ -449,6 +449,16 @@ def test_a_calibration_goes_with_the_series_on_its_voxels() -> None:
     assert added["acq-near_m0scan"].fields["IntendedFor"] == [uri("perf/asl")]
 
 
+def test_slices_of_perfusion_need_their_times() -> None:
+    for name in ("asl", "m0scan"):
+        planar = volume(f"perf/{name}", RepetitionTime=4.0, MRAcquisitionType="2D", EchoTime=0.012)
+        told = " ".join(completed([planar])[name].warnings)
+        assert "SliceTiming" in told
+        assert "EchoTime" not in told
+        timed = volume(f"perf/{name}", RepetitionTime=4.0, MRAcquisitionType="2D", SliceTiming=[0.0, 0.1])
+        assert "SliceTiming" not in " ".join(completed([timed])[name].warnings)
+
+
 def test_shots_are_prepared_not_volumes() -> None:
     added = completed([asl("control", "label", RepetitionTimeExcitation=0.5)])["asl"]
     assert added.fields["RepetitionTimePreparation"] == 0.5

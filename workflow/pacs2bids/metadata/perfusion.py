@@ -7,7 +7,7 @@ says what is missing. Source: BIDS, "Arterial Spin Labeling perfusion data"; sch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 
 from pacs2bids.metadata import space
@@ -18,13 +18,15 @@ from pacs2bids.session import VOLUME_TYPES, Named
 
 _FLOW = {"CBF", "RCBF", "RELCBF"}  # words of ImageType: Siemens (corpus xa30i/20001)
 
+_OF_BOTH = ("EchoTime", "RepetitionTimePreparation")
 REQUIRED = (
     "ArterialSpinLabelingType",
     "PostLabelingDelay",
     "BackgroundSuppression",
     "M0Type",
     "TotalAcquiredPairs",
-    "RepetitionTimePreparation",
+    "MagneticFieldStrength",
+    "MRAcquisitionType",
 )
 REQUIRED_OF = {"PASL": ("BolusCutOffFlag",), "CASL": ("LabelingDuration",), "PCASL": ("LabelingDuration",)}
 
@@ -59,10 +61,13 @@ def _nearest(one: Named, others: Sequence[Named]) -> list[Named]:
 
 def _of_calibration(one: Named, targets: Sequence[Named]) -> Added:
     fields = _preparation(one)
+    warnings = [*_missing((), one.stack.sidecar | one.answer.metadata | fields)]
     if not targets:
-        return Added(fields=fields, warnings=("it is for no perfusion series of the session",))
+        warnings.append("it is for no perfusion series of the session")
+        return Added(fields=fields, warnings=tuple(warnings))
     fields["IntendedFor"] = [f"bids::{path}.nii.gz" for path in sorted(one.name.path for one in targets)]
-    return Added(fields=fields, notes=("for " + ", ".join(short(target.name) for target in targets),))
+    note = "for " + ", ".join(short(target.name) for target in targets)
+    return Added(fields=fields, notes=(note,), warnings=tuple(warnings))
 
 
 def _of_labelled(one: Named, calibration: Named | None) -> Added:
@@ -131,7 +136,12 @@ def _warnings(one: Named, types: Sequence[str], said: dict[str, Json]) -> Iterat
             f"BIDS needs aslcontext.tsv, and the header does not say which of its {volumes} volumes are "
             "control or label: let the heuristic say it (docs/heuristics.md, Perfusion)"
         )
-    needed = (*REQUIRED, *REQUIRED_OF.get(str(said.get("ArterialSpinLabelingType")), ()))
-    missing = [name for name in needed if name not in said]
+    yield from _missing((*REQUIRED, *REQUIRED_OF.get(str(said.get("ArterialSpinLabelingType")), ())), said)
+
+
+def _missing(needed: Sequence[str], said: Mapping[str, Json]) -> Iterator[str]:
+    """A warning if something that BIDS needs is not said."""
+    timed = ("SliceTiming",) if said.get("MRAcquisitionType") == "2D" else ()
+    missing = [name for name in (*needed, *_OF_BOTH, *timed) if name not in said]
     if missing:
-        yield f"BIDS needs {', '.join(missing)}, which the header does not say: let the heuristic add them"
+        yield f"BIDS needs {', '.join(missing)}, which the header does not say: let the heuristic add it"

@@ -125,15 +125,13 @@ def forget_default_limit():
     """
     limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduling_settings.max_jobs_per_timespan = None
-
-
-forget_default_limit()
+        workflow.scheduler.job_rate_limiter = None
 
 
 onstart:
     lock_workdir()
     stop_gracefully()
+    forget_default_limit()
     if not workflow.remote_exec and not logger.isEnabledFor(logging.DEBUG):
         logger.addFilter(is_news)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -60,6 +60,17 @@ def infotodict(seqinfo):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """``cpu_s``: user and system time of the process and its children."""
+
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.1f} ({self.cpu_s:.1f})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where the workflow runs."""
 
@@ -71,12 +82,12 @@ class Place:
         heuristic = HEURISTIC.format(folders=SERIES, task=task)
         (self.folder / "heuristic.py").write_text(heuristic, encoding="utf-8")
 
-    def snakemake(self, *options: str) -> float:
-        """Run it; its seconds. Raises RuntimeError if it fails."""
+    def snakemake(self, *options: str) -> Cost:
+        """Run it. Raises RuntimeError if it fails."""
         return timed([*SNAKEMAKE, *options], self.folder)
 
-    def verb(self, *words: str | Path) -> float:
-        """Run one stage by itself; its seconds. Raises RuntimeError if it fails."""
+    def verb(self, *words: str | Path) -> Cost:
+        """Run one stage by itself. Raises RuntimeError if it fails."""
         return timed([sys.executable, "-m", "pacs2bids", *map(str, words)], self.folder)
 
     def is_named(self, task: str) -> bool:
@@ -86,13 +97,15 @@ class Place:
         return len(images) == len(TASKS) * self.sessions and fresh == 8 * self.sessions
 
 
-def timed(command: Sequence[str], folder: Path) -> float:
-    """Seconds of a whole process. Raises RuntimeError with its last words if it fails."""
-    begun = time.perf_counter()
+def timed(command: Sequence[str], folder: Path) -> Cost:
+    """What a whole process costs. Raises RuntimeError with its last words if it fails."""
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {(done.stderr or done.stdout)[-2000:]}")
-    return time.perf_counter() - begun
+    after, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begun
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall_s=wall_s, cpu_s=cpu_s)
 
 
 def prepared(data: Path, sessions: int) -> Place:
@@ -104,7 +117,7 @@ def prepared(data: Path, sessions: int) -> Place:
     write_studies(place.folder, sessions)
     place.name("rest")
     print(f"{sessions} sessions of {len(SERIES)} series are converted once ...", flush=True)
-    print(f"... in {place.snakemake():.0f} s\n", flush=True)
+    print(f"... in {place.snakemake().wall_s:.0f} s\n", flush=True)
     return place
 
 
@@ -132,37 +145,20 @@ def write_studies(folder: Path, sessions: int) -> None:
 def measured(place: Place, task: str) -> tuple[str, ...]:
     """A row of the table: one edit."""
     place.name(task)
-    graph_s = place.snakemake("--dry-run", "--quiet", "all", "--until", "place")
-    edit_s = place.snakemake("--until", "place")
+    graph = place.snakemake("--dry-run", "--quiet", "all", "--until", "place")
+    edit = place.snakemake("--until", "place")
     if not place.is_named(task):
         raise RuntimeError(f"{place.folder}/bids is not what the edited heuristic says")
-    rest_s = place.snakemake()
-    again_s = place.snakemake()
+    rest = place.snakemake()
+    again = place.snakemake()
     session, study = one_session(place)
-    labels = re.fullmatch(r"sub-(\w+)_ses-(\w+)", session.name)
-    assert labels is not None
-    plan_s = place.verb(
-        "plan",
-        "--heuristic",
-        "heuristic.py",
-        "--subject",
-        labels[1],
-        "--session",
-        labels[2],
-        "--out",
-        session,
-        study,
-    )
-    place_s = place.verb("place", "--session-dir", session, "--studies-dir", study.parent, "--bids", "bids")
-    seconds = (edit_s, graph_s, plan_s, place_s, rest_s, again_s)
-    return (
-        str(place.sessions),
-        str(len(SERIES)),
-        *(f"{s:.1f}" for s in seconds[:2]),
-        f"{place.sessions / edit_s:.1f}",
-        *(f"{s:.2f}" for s in seconds[2:4]),
-        *(f"{s:.1f}" for s in seconds[4:]),
-    )
+    subject, _, label = session.name.removeprefix("sub-").partition("_ses-")
+    names = ["--heuristic", "heuristic.py", "--subject", subject, "--session", label]
+    plan = place.verb("plan", *names, "--out", session, study)
+    placed = place.verb("place", "--session-dir", session, "--studies-dir", study.parent, "--bids", "bids")
+    rate = f"{place.sessions / edit.wall_s:.1f}"
+    costs = [str(cost) for cost in (edit, graph, plan, placed, rest, again)]
+    return (str(place.sessions), str(len(SERIES)), costs[0], rate, *costs[1:])
 
 
 def one_session(place: Place) -> tuple[Path, Path]:
@@ -172,7 +168,7 @@ def one_session(place: Place) -> tuple[Path, Path]:
     return work / "sessions" / f"sub-{subject}_ses-{session}", work / "studies" / study
 
 
-HEAD = ("sessions", "series", "edit s", "graph s", "sessions/s", "plan s", "place s", "rest s", "again s")
+HEAD = ("sessions", "series", "edit", "sessions/s", "graph", "plan one", "place one", "rest", "again")
 
 
 def main() -> int:
@@ -190,6 +186,7 @@ def main() -> int:
     place.name("rest")
     place.snakemake()
     rows = [measured(place, f"rest{round_}") for round_ in range(1, arguments.rounds + 1)]
+    print("Seconds; in brackets, CPU seconds with all children: on a busy machine those to trust.\n")
     print(*table([HEAD, *rows]), sep="\n")
     return 0
 

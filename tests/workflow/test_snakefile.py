@@ -394,6 +394,69 @@ def test_corrected_label_is_told_and_pruned(copied: Path) -> None:
     assert [row["participant_id"] for row in people] == ["sub-01", "sub-03"]
 
 
+def jobs_due(folder: Path) -> dict[str, set[str]]:
+    """Rule -> sessions that a dry run would do, of the rules that work on sessions and studies."""
+    said = snakemake(folder, "-n", "--workflow-profile", "none").stdout
+    rules = re.findall(
+        r"^rule (\w+):\n(?:    .*\n)*?    wildcards: (?:session|study)=(\S+)$", said, re.MULTILINE
+    )
+    return {rule: {key for other, key in rules if other == rule} for rule, _ in rules}
+
+
+def pruned(folder: Path) -> str:
+    """Remove what the table does not have any more; what a look at it said before."""
+    prune = [sys.executable, "-m", "pacs2bids", "prune", "--workdir", "work", "--bids", "bids"]
+    look, _ = (
+        subprocess.run([*prune, *more], cwd=folder, text=True, capture_output=True, check=True)
+        for more in ((), ("--yes",))
+    )
+    return look.stdout
+
+
+def images(folder: Path) -> dict[str, int]:
+    """Path in the dataset -> inode."""
+    bids = folder / "bids"
+    return {str(path.relative_to(bids)): path.stat().st_ino for path in bids.rglob("*.nii.gz")}
+
+
+def test_studies_move_to_one_session_and_to_sessions_of_one_subject(copied: Path, made: Made) -> None:
+    before = images(copied)
+    one, two = (study.uid for study in made)
+    listed = copied / "studies.tsv"
+    # two studies are one session: a break of the scanner
+    listed.write_text(f"StudyInstanceUID\tsubject\n{one}\t01\n{two}\t01\n")
+    snakemake(copied, "--until", "query")
+    assert jobs_due(copied) == {"plan": {"sub-01"}, "place": {"sub-01"}}
+    assert any("`pacs2bids prune" in error or "errors" in error for error in failed(copied))
+    assert set(before) < set(images(copied)), "what left the table is there until it is pruned"
+    look = pruned(copied)
+    assert "work/sessions/sub-02/" in look
+    assert (
+        sum("sub-02/" in line and line.endswith(".nii.gz") for line in look.splitlines()) == len(before) / 2
+    )
+    assert ran(copied) == ENDING
+    merged = images(copied)
+    assert sorted(merged.values()) == sorted(before.values()), "the very same files, under new names"
+    assert {"sub-01/anat/sub-01_run-1_T1w.nii.gz", "sub-01/anat/sub-01_run-2_T1w.nii.gz"} < set(merged)
+    scans = read_tsv(copied / "bids/sub-01/sub-01_scans.tsv")
+    assert {f"sub-01/{row['filename']}" for row in scans} == set(merged)
+    assert [row["acq_time"] for row in scans] == sorted(row["acq_time"] for row in scans)
+    assert [row["participant_id"] for row in read_tsv(copied / "bids/participants.tsv")] == ["sub-01"]
+
+    # two sessions of one subject
+    listed.write_text(f"StudyInstanceUID\tsubject\tsession\n{one}\t01\ta\n{two}\t01\tb\n")
+    snakemake(copied, "--until", "query")
+    sessions = {"sub-01_ses-a", "sub-01_ses-b"}
+    assert jobs_due(copied) == {"plan": sessions, "place": sessions}
+    failed(copied)
+    assert "ses-" not in pruned(copied)
+    assert ran(copied) == ENDING
+    assert sorted(images(copied).values()) == sorted(before.values())
+    rows = read_tsv(copied / "bids/sub-01/sub-01_sessions.tsv")
+    assert [row["session_id"] for row in rows] == ["ses-a", "ses-b"]
+    assert read_record(copied / "work/check.json", CheckResult).ok
+
+
 def test_dataset_that_cannot_be_written_is_tried_and_told_once(copied: Path) -> None:
     heuristic = copied / "heuristic.py"
     heuristic.write_text(heuristic.read_text() + "\n")  # so that the sessions are placed anew

@@ -122,9 +122,11 @@ def place_session(
         acq_time=dates.hidden(begun) or "",
         dates=hide.name,
     )
-    write_record(session_dir / SCANS_BASE, before.until(base))
+    if base != before:
+        write_record(session_dir / SCANS_BASE, before.until(base))
     make_it_so(session_dir, bids, items)
-    write_record(session_dir / SCANS_BASE, base)
+    if base != before:
+        write_record(session_dir / SCANS_BASE, base)
     write_record(session_dir / "placed.json", placed)
     return placed
 

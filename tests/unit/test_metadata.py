@@ -239,6 +239,17 @@ def test_an_acquisition_label_that_names_a_modality_counts(label: str, image: st
     assert f"its name says {label}" in why
 
 
+def test_opposed_m0_scans_are_for_perfusion_and_nothing_else() -> None:
+    calibrations = [
+        volume(f"fmap/dir-{to}_m0scan", 4, along=along) for to, along in (("AP", "j-"), ("PA", "j"))
+    ]
+    labelled = volume("perf/asl", 5)
+    found = fields([*EPI_PAIR, *calibrations, labelled, BOLD])
+    assert found["dir-AP_m0scan"]["IntendedFor"] == [uri("perf/asl")]
+    assert found["dir-AP_epi"]["IntendedFor"] == [uri("func/task-rest_bold")]
+    assert found["dir-AP_m0scan"]["B0FieldIdentifier"] != found["dir-AP_epi"]["B0FieldIdentifier"]
+
+
 # ------------------------------------------------------------------------------------------- phase encoding
 
 

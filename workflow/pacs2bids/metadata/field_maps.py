@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from pacs2bids.metadata import space
 from pacs2bids.metadata.added import Added, FieldMaps, merged
-from pacs2bids.metadata.groups import PEPOLAR, FieldMap, field_maps, moment, opposed, short
+from pacs2bids.metadata.groups import FieldMap, field_maps, moment, opposed, short
 from pacs2bids.metadata.matching import Match, is_target, match
 from pacs2bids.model import Json
 from pacs2bids.session import IntendedForOptions, Named
@@ -73,7 +73,7 @@ def _partner(one: FieldMap, chosen_by: Sequence[Match]) -> Named | None:
     Source: BIDS, "Expressing the MR protocol intent for fieldmaps": images of other datatypes that the
     estimation needs carry its B0FieldIdentifier, too.
     """
-    if one.kind != PEPOLAR or one.has_both_polarities:
+    if not one.is_planar or one.has_both_polarities:
         return None
     images = [found.target for found in chosen_by if _is_against(one, found.target)]
     images.sort(key=lambda image: (image.name.suffix != "sbref", _seconds_apart(one, image), image.name.path))

@@ -19,13 +19,14 @@ from pacs2bids.model import Vector
 from pacs2bids.session import Named
 
 PEPOLAR = "pepolar"
+PEPOLAR_M0 = "pepolarM0"  # of perfusion
 KINDS = {
     "phasediff": "phasediff",
     "phase1": "twophase",
     "phase2": "twophase",
     "fieldmap": "fieldmap",
     "epi": PEPOLAR,
-    "m0scan": PEPOLAR,
+    "m0scan": PEPOLAR_M0,
 }
 _MAGNITUDES = ("magnitude", "magnitude1", "magnitude2")
 _OPPOSED = -0.9  # cosine of the angle between two directions along the same axis
@@ -36,6 +37,11 @@ class FieldMap(Struct, frozen=True, kw_only=True):
 
     kind: str
     members: tuple[Named, ...]
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether it is made of echo-planar images of opposed polarity."""
+        return self.kind in (PEPOLAR, PEPOLAR_M0)
 
     @property
     def label(self) -> str:
@@ -62,7 +68,7 @@ class FieldMap(Struct, frozen=True, kw_only=True):
     @property
     def directions_ras(self) -> tuple[Vector, ...]:
         """Phase-encoding directions of its echo-planar images in RAS, where they are told."""
-        if self.kind != PEPOLAR:
+        if not self.is_planar:
             return ()
         return tuple(to for one in self.members if (to := space.phase_encoding(one.stack)) is not None)
 
@@ -103,7 +109,9 @@ def field_maps(session: Sequence[Named]) -> list[FieldMap]:
     for one in sorted(session, key=_order):
         if one.name.datatype == "fmap" and one.name.suffix in _MAGNITUDES:
             stem = _stem(one.name)
-            kind = next((kind for kind, other in members if other == stem and kind != PEPOLAR), None)
+            kind = next(
+                (kind for kind, other in members if other == stem and kind not in (PEPOLAR, PEPOLAR_M0)), None
+            )
             if kind is not None:
                 members[kind, stem].append(one)
     groups = [FieldMap(kind=kind, members=tuple(group)) for (kind, _), group in members.items()]
@@ -124,7 +132,7 @@ def _paired(groups: Iterable[FieldMap]) -> Iterator[FieldMap]:
     """Groups with one polarity and the next that has the opposed one, if only their runs differ."""
     left: list[FieldMap] = []
     for group in groups:
-        if group.kind != PEPOLAR or group.has_both_polarities or not group.directions_ras:
+        if not group.is_planar or group.has_both_polarities or not group.directions_ras:
             yield group
             continue
         pair = next((other for other in left if _make_a_pair(other, group)), None)
@@ -132,14 +140,19 @@ def _paired(groups: Iterable[FieldMap]) -> Iterator[FieldMap]:
             left.append(group)
             continue
         left.remove(pair)
-        yield FieldMap(kind=PEPOLAR, members=(*pair.members, *group.members))
+        yield FieldMap(kind=group.kind, members=(*pair.members, *group.members))
     yield from left
 
 
 def _make_a_pair(one: FieldMap, other: FieldMap) -> bool:
     stems = {replace(_stem(each.members[0].name), entities=_without_run(each)) for each in (one, other)}
     opposite = opposed(one.directions_ras[0], other.directions_ras[0])
-    return len(stems) == 1 and opposite and space.same_grid(one.members[0].stack, other.members[0].stack)
+    return (
+        one.kind == other.kind
+        and len(stems) == 1
+        and opposite
+        and space.same_grid(one.members[0].stack, other.members[0].stack)
+    )
 
 
 def _without_run(group: FieldMap) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from math import isclose
 from msgspec import Struct
 
 from pacs2bids.metadata import space
-from pacs2bids.metadata.groups import PEPOLAR, FieldMap, moment, opposed
+from pacs2bids.metadata.groups import PEPOLAR_M0, FieldMap, moment, opposed
 from pacs2bids.model import Json, Stack
 from pacs2bids.session import IntendedForOptions, Named
 
@@ -64,7 +64,10 @@ def _choose(
         ranked = left if options.criterion == "First" else sorted(left, key=lambda one: _apart_s(one, target))
         order = f", {options.criterion} of {len(left)}" if len(left) > 1 else ""
         return ranked[0], f"{held} as the heuristic asks{order}"
-    ranked = sorted(left, key=lambda one: (not _is_made_alike(one, target), _apart_s(one, target)))
+    ranked = sorted(
+        left,
+        key=lambda one: (not _is_made_alike(one, target), one.kind != PEPOLAR_M0, _apart_s(one, target)),
+    )
     chosen = ranked[0]
     reason = [_shims_said(chosen, target), _place_said(chosen, target)]
     if len(left) > 1:
@@ -86,7 +89,7 @@ def _apart_s(one: FieldMap, target: Named) -> float:
 
 def _is_made_alike(one: FieldMap, target: Named) -> bool:
     """Echo-planar images on the image's own grid: somebody took them for it."""
-    return one.kind == PEPOLAR and space.same_grid(one.members[0].stack, target.stack)
+    return one.is_planar and space.same_grid(one.members[0].stack, target.stack)
 
 
 # ------------------------------------------------------------------------------------------------ our tests
@@ -120,7 +123,7 @@ def _lies_elsewhere(one: FieldMap, target: Named) -> str:
 
 def _encodes_otherwise(one: FieldMap, target: Named) -> str:
     """Two polarities along the image's axis, or one against its own."""
-    if one.kind != PEPOLAR:
+    if not one.is_planar:
         return ""
     direction = space.phase_encoding(target.stack)
     if not one.directions_ras:
@@ -135,7 +138,7 @@ def _encodes_otherwise(one: FieldMap, target: Named) -> str:
 
 
 def _names_another_modality(one: FieldMap, target: Named) -> str:
-    meant = _modality(one)
+    meant = "perf" if one.kind == PEPOLAR_M0 else _modality(one)
     return f"its name says {meant}" if meant not in (None, target.name.datatype) else ""
 
 

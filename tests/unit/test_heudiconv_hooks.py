@@ -17,7 +17,7 @@ from synthetic import Series, indexed, save
 
 
 class Echoes(Series):
-    """Its volumes are echoes, of 4 and 7 ms."""
+    """Its volumes are echoes, of 4, 7, ... ms."""
 
     def dataset(self, slice_: int, volume: int = 0) -> Dataset:
         data = super().dataset(slice_, volume)
@@ -73,8 +73,8 @@ def asks(tmp_path: Path, dicom: Path, index: StudyIndex) -> Asks:
     return Asks(tmp_path, dicom, index)
 
 
-def paths(answers: Answers) -> list[tuple[str, int | None]]:
-    return [(one.path, one.stack) for one in answers.named]
+def paths(answers: Answers) -> list[tuple[str, tuple[int, ...]]]:
+    return [(one.path, one.stacks) for one in answers.named]
 
 
 def reasons(answers: Answers) -> list[tuple[str, bool]]:
@@ -92,23 +92,30 @@ def filter_files(path):
 def filter_dicom(ds):
     return ds.SeriesDescription == "other"
 """
-    assert paths(asks(hooks + ALL)) == [("x1_None_3", None), ("x2_None_6", None)]
+    assert paths(asks(hooks + ALL)) == [("x1_None_3", ()), ("x2_None_6", ())]
 
 
 def test_a_series_without_files_is_not_shown(asks: Asks) -> None:
     answers = asks('def filter_dicom(ds):\n    return ds.SeriesDescription == "scout"\n' + ALL)
-    assert paths(answers) == [("x2_None_6", None)]
+    assert paths(answers) == [("x2_None_6", ())]
     assert reasons(answers) == [("the heuristic's filter_dicom drops all its files", True)]
 
 
 def test_one_of_two_volumes_is_left(asks: Asks) -> None:
     answers = asks("def filter_dicom(ds):\n    return ds.EchoTime == 7\n" + ALL)
-    assert paths(answers) == [("x1_None_3", None), ("x2_None_3", 1)]
+    assert paths(answers) == [("x1_None_3", ()), ("x2_None_3", (1,))]
+
+
+def test_two_of_three_volumes_are_left(tmp_path: Path) -> None:
+    Echoes(name="gre", number=3, volumes=3).write(tmp_path / "dicom")
+    asks = Asks(tmp_path, tmp_path / "dicom", indexed(tmp_path / "dicom"))
+    answers = asks("def filter_dicom(ds):\n    return ds.EchoNumbers == 2\n" + ALL)
+    assert paths(answers) == [("x3_None_6", (1, 3))]
 
 
 def test_a_part_of_a_volume_is_never_dropped_silently(asks: Asks) -> None:
     answers = asks("def filter_dicom(ds):\n    return ds.EchoTime == 7 and ds.InstanceNumber % 2\n" + ALL)
-    assert paths(answers) == [("x1_None_3", None)]
+    assert paths(answers) == [("x1_None_3", ())]
     ((reason, is_meant),) = reasons(answers)
     assert "filters drop" in reason
     assert "of its 6 files" in reason
@@ -118,7 +125,7 @@ def test_a_part_of_a_volume_is_never_dropped_silently(asks: Asks) -> None:
 def test_a_filter_that_fails_on_one_series(asks: Asks) -> None:
     hook = 'def filter_dicom(ds):\n    return ds.SeriesDescription == "fmap" and ds.NoSuchThing\n'
     answers = asks(hook + ALL)
-    assert paths(answers) == [("x1_None_3", None)]
+    assert paths(answers) == [("x1_None_3", ())]
     ((reason, _),) = reasons(answers)
     assert reason.startswith("the heuristic fails on this series: AttributeError: ")
     assert "(mine.py, line 2)" in reason
@@ -193,7 +200,7 @@ def custom_seqinfo(wrapper, series_files):
     assert wrapper.image_shape[0] > 1
     return wrapper.dcm_data.SeriesDescription, len(series_files)
 """
-    assert paths(asks(hook + ALL)) == [("x1_('scout', 3)_3", None), ("x2_('fmap', 6)_6", None)]
+    assert paths(asks(hook + ALL)) == [("x1_('scout', 3)_3", ()), ("x2_('fmap', 6)_6", ())]
 
 
 def test_persons_of_a_header_are_not_shown(asks: Asks, capfd: pytest.CaptureFixture[str]) -> None:

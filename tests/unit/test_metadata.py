@@ -538,3 +538,10 @@ def test_each_quantitative_image_has_the_closest_b1_map_of_each_kind() -> None:
     assert found["run-1_flip-1_TB1DAM"] == found["run-1_flip-2_TB1DAM"] == [first]
     assert found["run-2_flip-1_TB1DAM"] == [second]
     assert found["acq-head_RB1COR"] == [first, second]
+
+
+def test_maps_that_the_scanner_computed_have_no_field_map() -> None:
+    session = (*EPI_PAIR, volume("dwi/dwi", 5, along="j-"), volume("dwi/ADC", 5, along="j-"))
+    found = completed(session)
+    assert found["dir-PA_epi"].fields["IntendedFor"] == [uri("dwi/dwi")]
+    assert "ADC" not in found or found["ADC"] == Added()

@@ -276,7 +276,7 @@ class _Reader:
             self.problems.append(f"{template!r} holds the unknown series id {series_id!r} (known: {known})")
             return
         where = f"{template!r}, series {series_id!r}"
-        stack = extra.get("stack", self.only.get(series.series_instance_uid))
+        stack = extra.get("stack")
         if stack is not None and not isinstance(stack, int):
             self.problems.append(f"{where}: 'stack' is a whole number, not {stack!r}")
             return
@@ -295,6 +295,7 @@ class _Reader:
                     template=template,
                     path=path if outtypes & NIFTI else "",
                     stack=stack,
+                    stacks=self.only.get(series.series_instance_uid, ()),
                     origin=origin,
                     metadata=self._sidecar(extra, where),
                     volume_types=self._volume_types(extra, where),

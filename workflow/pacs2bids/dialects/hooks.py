@@ -39,15 +39,16 @@ NOT_CALLED = {
     "placed; run it on the finished dataset",
     "grouping": "it is not used: a session is what the studies table says",
     "DEFAULT_FIELDS": "it is not used: write these fields under 'dataset:' in config.yaml",
+    "scaninfo_suffix": "it is not used: BIDS wants '.json'",
 }
 
 
 class Filtered(Struct, kw_only=True):
-    """What the hooks leave. ``only``: SeriesInstanceUID -> the one stack of which files are left."""
+    """What the hooks leave. ``only``: SeriesInstanceUID -> the stacks of which files are left."""
 
     shown: list[Shown] = field(default_factory=list)
     left_out: list[Unanswered] = field(default_factory=list)
-    only: dict[str, int] = field(default_factory=dict)
+    only: dict[str, tuple[int, ...]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -122,10 +123,10 @@ def _ask(code: UserCode, one: Shown, files: _Files, result: Filtered) -> None:
         return
     if len(kept) < len(files.paths):
         whole, cut = _left(files.stacks, set(kept))
-        if cut or len(whole) != 1:
+        if cut or not whole:
             result.left_out.append(unanswered(one.series, _partly(len(files.paths) - len(kept), files)))
             return
-        result.only[one.series.series_instance_uid] = whole[0]
+        result.only[one.series.series_instance_uid] = tuple(whole)
         one = with_files(one, len(kept))
     result.shown.append(_with_custom(code, one, [files.path(name) for name in kept], result))
 
@@ -153,7 +154,7 @@ def _left(stacks: Sequence[Stack], kept: set[str]) -> tuple[list[int], bool]:
 def _partly(dropped: int, files: _Files) -> str:
     return (
         f"the heuristic's filters drop {dropped} of its {len(files.paths)} files, but its volumes are made "
-        "of all of them: drop all, or none, or all but one whole volume"
+        "of all of them: drop whole volumes, or none"
     )
 
 

@@ -219,8 +219,12 @@ _HEUDICONV: Mapping[str, Test] = {
 }
 
 
+# maps that the scanner computed: it had no field map (BIDS schema, rules.files.raw.dwi.ScannerDerivatives)
+_COMPUTED = ("ADC", "FA", "S0map", "colFA", "expADC", "trace")
+
+
 def is_target(one: Named, options: IntendedForOptions | None) -> bool:
     """Whether an image wants a field map; heudiconv means all of a session but its references."""
     if options is not None:
         return one.name.datatype != "fmap" and one.name.suffix != "sbref"
-    return one.name.datatype in ("func", "dwi", "perf")
+    return one.name.datatype in ("func", "dwi", "perf") and one.name.suffix not in _COMPUTED

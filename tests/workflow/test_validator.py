@@ -23,8 +23,10 @@ CONFIG = """\
 sources: {files: {kind: folder, path: dicom}}
 studies: {table: studies.tsv}
 heuristic: heuristics/demo.py
-dataset: {name: Phantoms, authors: [Author One, Author Two], license: CC0}
+dataset:
+  {name: Phantoms, authors: [Author One, Author Two], license: CC0, source_datasets: [{url: "https://x.org"}]}
 """
+PEOPLE = "participant_id\tgroup\nsub-01\tpilot\nsub-77\tnobody\n"
 
 
 class Project:
@@ -35,7 +37,8 @@ class Project:
         self.session_dir = root / "work" / "sessions" / "sub-01_ses-a"
         self.volumes: list[VolumeFile] = []
         self.rows: list[PlanRow] = []
-        (root / "config.yaml").write_text(CONFIG)
+        (root / "config.yaml").write_text(f"{CONFIG}participants: {root}/people.tsv\n")
+        (root / "people.tsv").write_text(PEOPLE)
         self.add("002-1", "anat/sub-01_ses-a_T1w", (4, 5, 6), {"EchoTime": 0.003})
         timing: Json = [0.0, 0.3, 0.6, 0.9, 1.2, 1.5]
         sidecar: dict[str, Json] = {"RepetitionTime": 2.0, "SliceTiming": timing}
@@ -155,7 +158,8 @@ def test_a_placed_session_is_valid(
     # recommended fields are the sidecars' business; the tree itself must not be warned about
     warned = {code.partition("/")[0] for _, code in kinds(result.findings, "warning")}
     assert warned <= {"JSON_KEY_RECOMMENDED", "SIDECAR_KEY_RECOMMENDED"}
-    assert (project.bids / "participants.tsv").read_text() == "participant_id\tage\tsex\nsub-01\t89\tF\n"
+    people = (project.bids / "participants.tsv").read_text()
+    assert people == "participant_id\tage\tsex\tgroup\nsub-01\t89\tF\tpilot\n"
 
 
 def test_errors_of_both_kinds_are_told(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

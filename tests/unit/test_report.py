@@ -163,7 +163,7 @@ class Work:
             Manifest(engine_version="0.1.0+abc", study_instance_uid="1.2", volumes=(files,), failed=failed),
         )
 
-    def plan(self, name: str = NAME, reason: str = "") -> None:
+    def plan(self, name: str = NAME, reason: str = "", notes: str = "") -> None:
         row = PlanRow(
             study_instance_uid="1.2",
             series_instance_uid="1.2.2",
@@ -175,6 +175,7 @@ class Work:
             instances=2,
             bids_name=name,
             reason=reason,
+            notes=notes,
         )
         write_plan(self.session / "plan.tsv", [row])
 
@@ -423,6 +424,13 @@ def test_skipped_series_says_why(work: Work) -> None:
     (shown,) = work.only_session().series[0].stacks
     assert (shown.badge.text, shown.reason) == ("skipped", "the heuristic does not name this series")
     assert shown.volume is not None
+
+
+def test_what_the_plan_notes_of_a_named_volume(work: Work) -> None:
+    work.everything()
+    work.plan(notes="field map dir-PA_epi: the same shims")
+    (shown,) = work.only_session().series[0].stacks
+    assert (shown.badge.text, shown.reason) == ("placed", "field map dir-PA_epi: the same shims")
 
 
 def test_volume_that_failed_says_why_and_counts_as_missing(work: Work) -> None:

@@ -69,7 +69,7 @@ def _stack(stack: Stack, study: StudyEvidence, session: SessionEvidence, error: 
     return StackView(
         badge=badge,
         names=tuple(_folder_and_file(row.bids_name) for row in rows if row.bids_name),
-        reason=reason,
+        reason=reason or "; ".join(dict.fromkeys(row.notes for row in rows if row.notes)),
         tags=_tags(stack),
         facts=tuple(_stack_facts(stack)),
         warnings=stack.warnings,

@@ -49,7 +49,7 @@ class VolumeRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackView:
-    """One volume: its names (folder and file), or why it has none."""
+    """One volume: its names (folder and file). ``reason``: why it has none, or what its plan notes of it."""
 
     badge: Badge
     names: tuple[tuple[str, str], ...]

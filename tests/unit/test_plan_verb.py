@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,33 @@ IFS = """    for s in seqinfo:
 @pytest.mark.usefixtures("work")
 def test_a_series_that_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no session has a series 'nothing'" in told(capsys, "--explain", "nothing", code=2)[1]
+
+
+def test_all_sessions_of_a_subject(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        StudyRow(study_instance_uid=f"1.2.{number}", subject="01", session=f"v{number}", source="disk")
+        for number in (1, 2)
+    ]
+    write_tsv(work / "work/studies.tsv", StudyRow.__struct_fields__, map(asdict, rows))
+    lines, _ = told(capsys, "--only", "sub-01")
+    keys = [line.split(":")[0] for line in lines if line.startswith("sub-")]
+    assert keys == ["sub-01_ses-v1", "sub-01_ses-v2"]
+
+
+def test_a_table_that_was_edited_since_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "studies.tsv").write_text("StudyInstanceUID\tsubject\n1.2.1\t09\n")
+    assert "studies.tsv was edited since the last run" in told(capsys)[1]
+    os.utime(work / "studies.tsv", (0, 0))
+    assert "edited" not in told(capsys)[1]
+
+
+def test_a_configuration_of_dcm2bids_is_no_heuristic(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "d2b.json").write_text("{}")
+    error = told(capsys, "--heuristic", "d2b.json", code=1)[1]
+    assert "pacs2bids import-heuristic d2b.json" in error
+
+
+@pytest.mark.usefixtures("work")
+def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    error = told(capsys, "work/studies/9", "--subject", "01", code=1)[1]
+    assert "work/studies/9: there is no such folder" in error

@@ -37,9 +37,13 @@ def is_builtin(heuristic: Path) -> bool:
 def heuristic_file(heuristic: Path, *, where: str = "heuristic") -> Path:
     """The file of a heuristic: itself, or that of the built-in, ours or heudiconv's, with this name.
 
-    Raises ConfigError, which lists the built-ins, for a bare word that is none.
+    Raises ConfigError, which lists the built-ins, for a bare word that is none, and for a file of JSON.
     """
     if not is_builtin(heuristic):
+        if heuristic.suffix == ".json":
+            what = "is JSON; heuristics are Python files (.py) or rules (.yaml)"
+            hint = f"If dcm2bids reads it: `pacs2bids import-heuristic {heuristic}` makes rules of it"
+            raise ConfigError(what, where=str(heuristic), hint=hint)
         return heuristic
     names = builtin_names()
     others = {} if heuristic.name in names else _of_heudiconv()

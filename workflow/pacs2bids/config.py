@@ -217,7 +217,8 @@ def require_files(config: Config, path: Path) -> None:
         hint = "Write this table: participant_id and columns of your choice, separated by tabs"
         raise ConfigError(what, where=f"{path}: participants", hint=hint)
     if config.table is not None:
-        read_table(config.table)
+        for row in read_table(config.table):
+            _source_name(row.source or None, config.sources, f"{config.table}, line {row.line}: source")
     for rule in label_rules(config):
         if rule.table is not None:
             read_labels(rule.table, rule.attribute, rule.group)

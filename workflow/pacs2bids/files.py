@@ -106,6 +106,9 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            hint = "Name a folder that the workflow made, as work/studies/<StudyInstanceUID>"
+            raise HeaderError("there is no such folder", where=str(path.parent), hint=hint) from None
         raise HeaderError("is missing", where=str(path), hint="Run the stage that writes it first") from None
     except msgspec.DecodeError as error:
         hint = "It was written by another version; delete it and run its stage again"

@@ -60,6 +60,7 @@ TOP_LEVEL = {
     "bids_uri": "IntendedFor and its kin are written by pacs2bids itself, as BIDS URIs",
 }
 FILE_NAME = re.compile(r"0*(\d{1,4})_?\*")  # of dcm2niix, which begins with the number of the series
+ECHO_NAME = re.compile(r"\*_?(?:echo-|e)(\d)_?\*?(?:\.json)?")
 PATHS = ("IntendedFor", "Sources")
 BY_ITSELF = "pacs2bids finds by itself what a field map is for"
 KNOWN_FIELDS = {one.bids for one in FIELDS} | {"PhaseEncodingDirection", "EchoNumber", "SliceTiming"}
@@ -208,12 +209,14 @@ class _Description:
 
     def _file_name(self, match: dict[str, Json], wanted: Any) -> None:
         number = FILE_NAME.fullmatch(wanted) if isinstance(wanted, str) and not self.uses_regex else None
-        echo = re.fullmatch(r"\*_?(?:echo-|e)(\d)_?\*?", wanted) if isinstance(wanted, str) else None
+        echo = (
+            re.fullmatch(r"\*_?(?:echo-|e)(\d)_?\*?(?:\.json)?", wanted) if isinstance(wanted, str) else None
+        )
         if number:
             match["series_number"] = int(number[1])
         elif echo and not self.uses_regex:
             match["echo_number"] = int(echo[1])
-        elif wanted in ("*_ph*", "*ph*", "*_ph"):
+        elif wanted in ("*_ph*", "*ph*", "*_ph", "*_ph.json", "*_ph*.json"):
             match["component"] = "phase"
         else:
             why = "there are no files of dcm2niix; write a fact instead, as series_number or echo_number"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pacs2bids.plan import SessionPlan, plan_session
 from pacs2bids.session import Tried
 from pacs2bids.text import counted
 from pacs2bids.verbs._sessions import Session, indexes_of, is_indexed, session_by_hand, sessions_of_table
+
+log = logging.getLogger("pacs2bids.plan")
 
 _OF_CONFIG = "default: the configuration's, where it is read"
 
@@ -88,7 +91,17 @@ def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
     )
     if arguments.studies:
         return [session_by_hand(arguments)], asked
-    return sessions_of_table(config.workdir, arguments.only), asked
+    sessions = sessions_of_table(config.workdir, arguments.only)
+    if config.table is not None and _is_newer(config.table, config.workdir / "studies.tsv"):
+        what = (
+            "%s was edited since the last run: these are the sessions that it had then; snakemake takes it up"
+        )
+        log.warning(what, config.table)
+    return sessions, asked
+
+
+def _is_newer(table: Path, resolved: Path) -> bool:
+    return table.is_file() and table.stat().st_mtime_ns > resolved.stat().st_mtime_ns
 
 
 def _rules(arguments: argparse.Namespace, rules: NamingRules) -> NamingRules:

@@ -59,18 +59,22 @@ def session_by_hand(arguments: argparse.Namespace) -> Session:
 def sessions_of_table(workdir: Path, only: Iterable[str] | None) -> list[Session]:
     """The sessions of the resolved studies table, by key.
 
-    Raises ConfigError if the table is missing, or has none of ``only``.
+    ``only``: keys, or subjects ("sub-01") for all their sessions. Raises ConfigError if the table is missing,
+    or has none of one of ``only``.
     """
     table = workdir / "studies.tsv"
     rows = rows_of_table(table)
     found: dict[str, list[StudyRow]] = {}
     for row in rows:
         found.setdefault(row.session_key, []).append(row)
-    unknown = [key for key in only or () if key not in found]
-    if unknown:
-        hint = f"It has {', '.join(sorted(found)[:5])}" + (", ..." if len(found) > 5 else "")
-        raise ConfigError(f"has no session {unknown[0]}", where=str(table), hint=hint)
-    return [_session(workdir, key, found[key]) for key in sorted(only or found)]
+    wanted = set(found) if only is None else set[str]()
+    for one in only or ():
+        keys = {key for key in found if key == one or key.startswith(f"{one}_ses-")}
+        if not keys:
+            hint = f"It has {', '.join(sorted(found)[:5])}" + (", ..." if len(found) > 5 else "")
+            raise ConfigError(f"has no session {one}", where=str(table), hint=hint)
+        wanted |= keys
+    return [_session(workdir, key, found[key]) for key in sorted(wanted)]
 
 
 def _session(workdir: Path, key: str, rows: list[StudyRow]) -> Session:

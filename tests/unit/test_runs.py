@@ -282,6 +282,27 @@ def test_the_phase_of_a_short_run_goes_with_it() -> None:
     assert list(names(plan).values()) == ["", "", "task-rest_part-mag_bold"]
 
 
+def test_a_short_run_takes_nothing_with_it_that_is_whole() -> None:
+    """De-identified data have one time for all; a scan of a long TR may be started anew within it."""
+    kinds = [("anat/T1w", 1), (BOLD, 12), (BOLD, 300), ("dwi/dwi", 64), ("func/task-go_bold", 1)]
+    study = index(*([stack(n, acquired=at(0), volumes=v)] for n, (_, v) in enumerate(kinds, start=1)))
+    answers = [answer(n, name, short="drop") for n, (name, _) in enumerate(kinds, start=1)]
+    assert list(names(planned(study, *answers)).values()) == [
+        "T1w",
+        "",
+        "task-rest_bold",
+        "dwi",
+        "task-go_bold",
+    ]
+    begun = ("2026-01-02T11:00:00", "2026-01-02T11:00:10")
+    study = index(
+        *([stack(n, acquired=begun[n - 1], volumes=v, repetition_time_s=10.0)] for n, v in ((1, 1), (2, 64)))
+    )
+    for rule in (NamingRules(runs="several", short_runs="drop"), NamingRules(short_runs="drop")):
+        plan = planned(study, *all_called(study, "dwi/dwi"), rules=rule)
+        assert names(plan) == {"001-1": "", "002-1": "dwi"}
+
+
 def test_short_runs_are_marked_under_names_as_written_too() -> None:
     study = index([stack(1, volumes=12)], [stack(2, volumes=300)])
     written = [answer(n, f"func/task-rest_run-{n}_bold") for n in (1, 2)]

@@ -24,6 +24,7 @@ from pacs2bids.runs import (
     numbered,
     out_of_order,
     references,
+    with_mates,
     with_notes,
     without_run,
 )
@@ -163,14 +164,12 @@ def _shared(claim: Claim) -> BidsName:
 def _without_short(claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
     """Claims to go on with, short ones under another name where that is asked for; and those to drop."""
     kept, dropped = list[Claim](), list[Claim]()
-    for acquisition in acquisitions(claims):
-        note = next((claim.note for claim in acquisition if claim.is_short), "")
-        for claim in acquisition:
-            rule = claim.answer.short if note else "keep"
-            if rule == "drop":
-                dropped.append(replace(claim, note=claim.note or note))
-            else:
-                kept.append(claim if rule == "keep" else _marked(claim, rule))
+    for claim, note in with_mates(claims):
+        rule = claim.answer.short if note else "keep"
+        if rule == "drop":
+            dropped.append(replace(claim, note=claim.note or note))
+        else:
+            kept.append(claim if rule == "keep" else _marked(claim, rule))
     return kept, dropped
 
 

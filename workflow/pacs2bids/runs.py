@@ -139,6 +139,27 @@ def _short(claim: Claim, longest: int) -> str:
     return f"short: {whole} of the {promised} volumes that its header promises" if whole < promised else ""
 
 
+def with_mates(claims: Sequence[Claim]) -> Iterable[tuple[Claim, str]]:
+    """Each claim, and why it is of an acquisition that was cut short; "" if it is of none.
+
+    What was measured together is short together: the phase of a short magnitude has no longer one of its own
+    name beside it. Only within a family: de-identified data may give one time to all that a session holds.
+    """
+    for family in grouped(claims, _family):
+        longest = max(_volumes(claim) for claim in family)
+        for acquisition in acquisitions(family):
+            short = [claim for claim in acquisition if claim.is_short]
+            for claim in acquisition:
+                yield claim, short[0].note if claim.is_short or _is_mate(claim, short, longest) else ""
+
+
+def _is_mate(claim: Claim, short: Sequence[Claim], longest: int) -> bool:
+    """Whether it was cut with the short ones: it has no more volumes than they, or less than its family."""
+    if not short or claim.answer.volumes is not None:
+        return False  # with so many volumes asked for, it is whole
+    return _volumes(claim) < longest or _volumes(claim) <= max(map(_volumes, short))
+
+
 def _incomplete(claim: Claim) -> str:
     """No measure of how short it is: whoever stops each run by hand loses a part of a volume each time."""
     lost = sum(leftover.reason is Reason.INCOMPLETE for leftover in claim.series.leftovers)

@@ -269,7 +269,8 @@ def test_a_table_that_was_there_before_us_is_completed(write: Write, bids: Path)
 
 def test_a_table_from_a_spreadsheet_is_understood(write: Write, bids: Path) -> None:
     bids.mkdir()
-    (bids / "participants.tsv").write_bytes(b"\xef\xbb\xbfparticipant_id\tgroup\r\nsub-01\tpilot\r\n")
+    spreadsheet = b"\xef\xbb\xbfparticipant_id\tgroup\t\t\r\nsub-01\tpilot\t\t\t\r\n\r\n"
+    (bids / "participants.tsv").write_bytes(spreadsheet)
     write(a_session("01", age=30))
     assert read_tsv(bids / "participants.tsv") == [
         {"participant_id": "sub-01", "group": "pilot", "age": "30", "sex": "n/a"}
@@ -313,6 +314,16 @@ def test_texts_of_people_are_left_alone(write: Write, bids: Path) -> None:
         ("participants.tsv", b"participant_id\nsub-01\nsub-01\n", "sub-01 stands there twice"),
         ("participants.tsv", b"id\tage\n01\t30\n", "line 2 names no participant"),
         ("participants.tsv", "participant_id\tsite\nsub-01\tK\xf6ln\n".encode("latin-1"), "not UTF-8"),
+        (
+            "participants.tsv",
+            b"participant_id\tgroup\tgroup\nsub-01\tA\tB\n",
+            "line 1 names the column group",
+        ),
+        (
+            "participants.tsv",
+            b"participant_id\tage\nsub-01\t30\tcalled\n",
+            "line 2 has a cell without a head",
+        ),
         ("participants.json", b"{", "no JSON object"),
         ("dataset_description.json", b"[]", "no JSON object"),
     ],

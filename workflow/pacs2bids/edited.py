@@ -7,12 +7,13 @@ that a person wrote, changed or deleted stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
 
-from pacs2bids.files import read_tsv
+from pacs2bids.files import read_cells
 from pacs2bids.model import DatasetError, Json
 
 Cells = Mapping[str, str]  # column -> cell, without the key
@@ -25,17 +26,22 @@ _HINT = "Repair it, or delete it to have it written anew"
 def read_rows(path: Path, key: str, what: str, *, prefix: str = "") -> dict[str, dict[str, str]] | None:
     """Read a table by the column ``key``; None if there is none, or it has no row.
 
-    Raises DatasetError for a table that is no UTF-8 text, or a row whose key is missing, repeats, or does not
-    begin with ``prefix``; ``what`` the key names.
+    Raises DatasetError for a table that is no UTF-8 text, repeats a column or has a cell without one, or for
+    a row whose key is missing, repeats, or does not begin with ``prefix``; ``what`` the key names.
     """
     try:
-        table = read_tsv(path)
+        heading, *lines = read_cells(path) or [[]]
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
         raise DatasetError("is not UTF-8 text", where=str(path), hint=_HINT) from None
     rows: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(table, start=2):
+    _refuse_repeated(heading, path)
+    for number, cells in enumerate(lines, start=2):
+        row = dict(zip_longest(heading, cells, fillvalue=""))
+        if any(cell for column, cell in zip_longest(heading, cells, fillvalue="") if not column):
+            raise DatasetError(f"line {number} has a cell without a heading", where=str(path), hint=_HINT)
+        row.pop("", None)
         name = row.pop(key, "")
         if not name or not name.startswith(prefix):
             raise DatasetError(f"line {number} names no {what}", where=str(path), hint=_HINT)
@@ -43,6 +49,13 @@ def read_rows(path: Path, key: str, what: str, *, prefix: str = "") -> dict[str,
             raise DatasetError(f"{name} stands there twice", where=str(path), hint=_HINT)
         rows[name] = row
     return rows or None
+
+
+def _refuse_repeated(heading: Sequence[str], path: Path) -> None:
+    """Of two columns of one name only one would be written back. Raises DatasetError."""
+    for column in heading:
+        if column and heading.count(column) > 1:
+            raise DatasetError(f"line 1 names the column {column} twice", where=str(path), hint=_HINT)
 
 
 def merged_table(

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -138,9 +139,14 @@ def _cell(value: object) -> str:
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
     """Read a tab-separated table into one dict a row; missing cells are ""."""
+    heading, *lines = read_cells(path) or [[]]
+    return [dict(zip_longest(heading, cells[: len(heading)], fillvalue="")) for cells in lines]
+
+
+def read_cells(path: Path) -> list[list[str]]:
+    """The lines of a tab-separated table that are not empty, its heading first."""
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-        return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+        return [cells for cells in csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if cells]
 
 
 PREAMBLE_BYTES = 132  # of a DICOM file: 128 bytes, mostly zeros, and "DICM" (PS3.10 section 7.1)

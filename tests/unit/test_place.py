@@ -284,9 +284,9 @@ def test_notes_of_people_stay_with_volumes_that_swap_names(session: Session) -> 
 
 
 def test_dates_of_a_subject_are_shifted_alike(session: Session, tmp_path: Path) -> None:
-    hide = Hide(policy="shift", key=read_key(tmp_path / "dates.key"))
+    hide = Hide(policy="shift", key=read_key(tmp_path / "dates.key", tmp_path))
     assert stat.S_IMODE((tmp_path / "dates.key").stat().st_mode) == 0o600
-    assert read_key(tmp_path / "dates.key") == hide.key
+    assert read_key(tmp_path / "dates.key", tmp_path) == hide.key
     placed = session.place(*ROWS, hide=hide)
     told = [datetime.fromisoformat(row[1]) for row in scans_of(session)[1:]]
     real = sorted(datetime.fromisoformat(row.acquired) for row in ROWS if row.bids_name)
@@ -383,7 +383,44 @@ def test_dicom_files_that_cannot_go_into_sourcedata(session: Session) -> None:
 def test_a_spoilt_key_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dates.key").write_text("no key\n")
     with pytest.raises(ConfigError, match="is no key for shifting dates"):
-        read_key(tmp_path / "dates.key")
+        read_key(tmp_path / "dates.key", tmp_path)
+
+
+def test_a_lost_key_is_not_silently_made_anew(session: Session, tmp_path: Path) -> None:
+    path, sessions = tmp_path / "dates.key", session.session_dir.parent
+    session.place(*ROWS)  # by another policy: no key is lost
+    hide = Hide(policy="shift", key=read_key(path, sessions))
+    session.place(*ROWS, hide=hide)
+    path.rename(tmp_path / "lost.key")
+    with pytest.raises(ConfigError, match=r"is gone, by which the dates of sub-01_ses-a were shifted"):
+        read_key(path, sessions)
+    assert not path.exists()
+    (session.session_dir / "placed.json").unlink()  # as the hint says
+    assert read_key(path, sessions) != hide.key
+
+
+def test_a_key_that_others_may_read_is_told_and_its_folder_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pacs2bids.dates.log", logging.getLogger("test_place"))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o750)
+    key = read_key(shared / "dates.key", tmp_path)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o750
+    assert not caplog.messages
+    (shared / "dates.key").chmod(0o644)
+    assert read_key(shared / "dates.key", tmp_path) == key
+    assert "others may read it" in caplog.text
+
+
+def test_times_of_a_year_that_cannot_be_shifted_are_not_told(session: Session) -> None:
+    rows = [a_row("002-1", T1W, "0001-01-01T10:00:00"), a_row("003-1", BOLD, "2026-03-04T09:30:00")]
+    placed = session.place(*rows, hide=Hide(policy="shift", key=b"phantom"))
+    times = [row[1] for row in scans_of(session)[1:]]
+    assert times[0][-8:] == "09:30:00"
+    assert times[1] == "n/a"
+    assert placed.acq_time == "", "when it began is as unknown"
 
 
 def test_tables_go_beside_their_volume_and_with_it(session: Session) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import tempfile
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from pacs2bids.files import private_folder
-from pacs2bids.model import ConfigError
+from pacs2bids.files import private_folder, read_record
+from pacs2bids.model import ConfigError, PlacedSession
+
+log = logging.getLogger("pacs2bids.dates")
 
 SHIFT, DAY_ONE, KEEP = "shift", "day_one", "keep"
 POLICIES = (SHIFT, DAY_ONE, KEEP)
@@ -49,8 +52,14 @@ class Dates:
     days: int
 
     def hidden(self, moment: datetime | None) -> str | None:
-        """A moment as the dataset tells it, ISO 8601; None if there is none."""
-        return None if moment is None else (moment - timedelta(days=self.days)).isoformat()
+        """A moment as the dataset tells it, ISO 8601; None if there is none.
+
+        None, too, of the years that de-identification invents (0001): what lies before it no calendar tells.
+        """
+        try:
+            return None if moment is None else (moment - timedelta(days=self.days)).isoformat()
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +100,25 @@ def shift_days(key: bytes, subject: str) -> int:
     return _AT_LEAST_DAYS + int.from_bytes(digest[:8], "big") % _SPREAD_DAYS
 
 
-def read_key(path: Path) -> bytes:
+def read_key(path: Path, sessions: Path) -> bytes:
     """The key of a workdir, readable by its owner alone; made by the first job that wants it.
 
-    Raises ConfigError if the file holds something else.
+    ``sessions``: the folder of the sessions that were placed with it. Raises ConfigError if the file holds
+    something else, or is gone though the dates of a session were shifted by it: a new key would change them.
     """
     if not path.exists():
+        shifted = _shifted(sessions)
+        if shifted and not path.exists():  # another job may have made it, and placed its session by it
+            hint = (
+                f"Restore it from a backup. If there is none, delete {sessions}/*/placed.json and run again: "
+            )
+            hint += "all dates in the dataset change then"
+            raise ConfigError(
+                f"is gone, by which the dates of {shifted} were shifted", where=str(path), hint=hint
+            )
         _make_key(path)
+    if path.stat().st_mode & 0o077:
+        log.warning("%s: others may read it, and with it undo the shift of dates: chmod 600 it", path)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:
@@ -108,9 +129,18 @@ def read_key(path: Path) -> bytes:
     return key
 
 
+def _shifted(sessions: Path) -> str:
+    """A session whose dates were shifted, "" if there is none."""
+    for record in sorted(sessions.glob("*/placed.json")):
+        if read_record(record, PlacedSession).dates.startswith(SHIFT):
+            return record.parent.name
+    return ""
+
+
 def _make_key(path: Path) -> None:
     """Whole or not at all, and never over the one that another job has just made."""
-    private_folder(path.parent)
+    if not path.parent.exists():
+        private_folder(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "w") as stream:

@@ -63,5 +63,5 @@ def run(arguments: argparse.Namespace) -> str:
 def _hide(arguments: argparse.Namespace) -> Hide:
     if arguments.dates != SHIFT:
         return Hide(policy=arguments.dates)
-    workdir = arguments.session_dir.resolve().parent.parent
-    return Hide(policy=SHIFT, key=read_key(arguments.dates_key or workdir / "dates.key"))
+    sessions = arguments.session_dir.resolve().parent
+    return Hide(policy=SHIFT, key=read_key(arguments.dates_key or sessions.parent / "dates.key", sessions))

@@ -213,6 +213,163 @@ def test_a_lone_field_map_of_opposed_phase_is_named_as_the_heuristic_says() -> N
     assert names(plan) == {"001-1": "epi"}
 
 
+# ------------------------------------------------------------------------------------- of one protocol
+
+# a T1w and the magnitudes of a field map, which a rule that takes too much brings together
+MPRAGE = ((128, 128, 96), {"component": "magnitude", "echo_time_s": 0.003, "repetition_time_s": 1.8})
+ECHO_1 = ((64, 64, 33), {"component": "magnitude", "echo_time_s": 0.01, "repetition_time_s": 0.6})
+ECHO_2 = ((64, 64, 33), {"component": "magnitude", "echo_time_s": 0.01246, "repetition_time_s": 0.6})
+PHASE = ((64, 64, 33), {"component": "phase", "echo_time_s": 0.01246, "repetition_time_s": 0.6})
+GRE, EPSE = {"ScanningSequence": ["GR"]}, {"ScanningSequence": ["EP", "SE"]}
+AP = {"phase_encoding_direction": "j-"}
+PA = {"phase_encoding_direction": "j"}
+
+Volume = tuple[tuple[int, int, int], dict[str, object]]
+# name; volumes of each series; names where runs are numbered by time
+UNLIKE: dict[str, tuple[str, list[list[Volume]], list[str]]] = {
+    "echoes of something else": (
+        "anat/T1w",
+        [[MPRAGE], [ECHO_1, ECHO_2]],
+        ["run-1_echo-1_T1w", "run-2_echo-1_T1w", "run-2_echo-2_T1w"],
+    ),
+    "a phase of something else": ("anat/T1w", [[MPRAGE], [PHASE]], ["run-1_T1w", "run-2_T1w"]),
+    "magnitude and phase of something else": (
+        "anat/T1w",
+        [[MPRAGE], [ECHO_2], [PHASE]],
+        ["run-1_part-mag_T1w", "run-2_part-mag_T1w", "run-2_part-phase_T1w"],
+    ),
+    "the same matrix, another repetition time": (
+        "anat/T2starw",
+        [[((64, 64, 33), {"echo_time_s": 0.02, "repetition_time_s": 1.8})], [ECHO_1, ECHO_2]],
+        ["run-1_echo-1_T2starw", "run-2_echo-1_T2starw", "run-2_echo-2_T2starw"],
+    ),
+    "the same matrix and repetition time, another sequence": (
+        "anat/T2starw",
+        [
+            [((64, 64, 33), {"echo_time_s": 0.02, "sidecar": EPSE})],
+            [((64, 64, 33), {"echo_time_s": time, "sidecar": GRE}) for time in (0.01, 0.03)],
+        ],
+        ["run-1_echo-1_T2starw", "run-2_echo-1_T2starw", "run-2_echo-2_T2starw"],
+    ),
+    "directions of a time series and of diffusion": (
+        "func/task-x_bold",
+        [[((64, 64, 33), AP)], [((72, 72, 39), PA)]],
+        ["task-x_run-1_bold", "task-x_run-2_bold"],
+    ),
+}
+
+
+def protocols_of(series: list[list[Volume]], order: list[int]) -> list[list[Stack]]:
+    """These series, acquired in this order; magnitude and phase of series of their own at the same moment."""
+    number_of = {place: number for number, place in enumerate(order, start=1)}
+    found = []
+    for place in order:
+        number = number_of[place]
+        is_phase_of_last = len(series) > 2 and place > 0
+        minute = min(number_of[1], number_of[2]) if is_phase_of_last else number
+        found.append(
+            [
+                replace(
+                    stack(number, n, acquired=f"2026-01-02T10:{minute:02d}:00", **facts),  # type: ignore[arg-type]
+                    shape=(*shape, 1),
+                )
+                for n, (shape, facts) in enumerate(series[place], start=1)
+            ]
+        )
+    return found
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize("case", UNLIKE)
+def test_volumes_of_another_protocol_are_no_echoes_parts_or_directions(case: str, is_turned: bool) -> None:
+    name, series, by_time = UNLIKE[case]
+    order = sorted(range(len(series)), reverse=is_turned)
+    groups = protocols_of(series, order)
+    study, numbers = index(*groups), range(1, len(groups) + 1)
+    assert "is the name of 2 volumes" in said(study, *(answer(n, name) for n in numbers))
+
+    plan = planned(study, *(answer(n, name, run="several") for n in numbers))
+    found = names(plan)
+    called = [found[one.stack_id] for place in range(len(series)) for one in groups[order.index(place)]]
+    if is_turned:
+        swap = {"run-1": "run-2", "run-2": "run-1"}
+        by_time = ["_".join(swap.get(word, word) for word in one.split("_")) for one in by_time]
+    assert called == by_time
+    if "the same matrix" not in case:
+        assert any("runs that are no repeats" in one and "matrix" in one for one in plan.warnings)
+
+
+MOVED = ((1.0, 0, 0, 8.0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
+SHAKEN = ((1.0001, 0, 0, 0.0004), (0, 1.0, 0, -0.0003), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
+
+
+def test_echoes_share_their_place_in_space() -> None:
+    one, other = (stack(n, acquired=TOGETHER, echo_time_s=n / 100) for n in (1, 2))
+    both = [answer(n, "func/task-rest_bold") for n in (1, 2)]
+    text = said(index([one], [replace(other, affine_ras=MOVED)]), *both)  # type: ignore[arg-type]
+    assert "first voxel at (mm) 0.0 0.0 0.0, 8.0 0.0 0.0" in text
+    noisy = index([one], [replace(other, affine_ras=SHAKEN)])  # type: ignore[arg-type]
+    assert list(names(planned(noisy, *both)).values()) == ["task-rest_echo-1_bold", "task-rest_echo-2_bold"]
+
+
+def test_echoes_of_a_run_after_the_patient_moved_are_the_same_echoes() -> None:
+    groups = [
+        [replace(stack(n, e, echo_time_s=e / 100), affine_ras=MOVED if n > 1 else SHAKEN) for e in (1, 2)]  # type: ignore[arg-type]
+        for n in (1, 2)
+    ]
+    plan = planned(index(*groups), *(answer(n, "func/task-rest_bold", run="several") for n in (1, 2)))
+    assert list(names(plan).values()) == [
+        f"task-rest_run-{run}_echo-{echo}_bold" for run in (1, 2) for echo in (1, 2)
+    ]
+    assert not any("no repeats" in one for one in plan.warnings)
+
+
+def test_protocols_of_multi_parametric_mapping_have_repetition_times_of_their_own() -> None:
+    groups = [
+        [
+            stack(
+                n,
+                e,
+                flip_angle_deg=angle,
+                repetition_time_s=time,
+                echo_time_s=e / 400,
+                sidecar={"MTState": state},
+            )
+            for e in (1, 2)
+        ]
+        for n, angle, time, state in ((1, 6.0, 0.037, True), (2, 6.0, 0.025, False), (3, 21.0, 0.0187, False))
+    ]
+    plan = planned(index(*groups), *(answer(n, "anat/MPM") for n in (1, 2, 3)))
+    assert list(names(plan).values()) == [
+        f"echo-{echo}_flip-{flip}_mt-{mt}_MPM"
+        for flip, mt in ((1, "on"), (1, "off"), (2, "off"))
+        for echo in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("name", ["anat/VFA", "anat/MP2RAGE", "anat/MTR", "fmap/epi", "fmap/magnitude"])
+def test_other_matrices_are_never_one_set(name: str) -> None:
+    facts: list[dict[str, object]] = [
+        {
+            "flip_angle_deg": 5.0 * n,
+            "inversion_time_s": 0.8 * n,
+            "echo_time_s": 0.005 * n,
+            "phase_encoding_direction": letters,
+            "sidecar": {"MTState": n == 1},
+        }
+        for n, letters in ((1, "j"), (2, "j-"))
+    ]
+    first, second = (stack(n, **one) for n, one in enumerate(facts, start=1))  # type: ignore[arg-type]
+    both = [answer(n, name) for n in (1, 2)]
+    planned(index([first], [second]), *both)  # a set, were it not for the matrix
+    assert "matrix 64x64x30, 72x72x30" in said(
+        index([first], [replace(second, shape=(72, 72, 30, 1))]), *both
+    )
+
+
+# ------------------------------------------------------------------------------------------- directions
+
+
 @pytest.mark.parametrize(
     ("letters", "affine", "expected"),
     [

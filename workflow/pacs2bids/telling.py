@@ -4,8 +4,9 @@ Theory of operation. A heuristic names series, and several volumes may come unde
 and phase, inversions, flip angles, directions of phase encoding, be they stacks of one series or series of
 their own. Each entity of ``_LABELS`` has a function that reads its label off the facts of all of them. An
 entity is written only if BIDS allows it for that suffix (the schema says so), the name does not say it yet,
-the facts differ in it and all of them are known: nothing is guessed. What then still shares a name is an
-error that ``naming`` words.
+the facts differ in it and all of them are known: nothing is guessed. Only volumes of one protocol (``alike``)
+are told apart; those of another one count for themselves, so that the echoes of both are "echo-1" and so on.
+What then still shares a name is an error that ``naming`` words, or runs, where those are numbered by time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from itertools import chain
 
 from msgspec.structs import replace
 
+from pacs2bids.alike import protocols
 from pacs2bids.model import PlanError, Stack, StackFacts
 from pacs2bids.session import Claim
 
@@ -43,11 +45,28 @@ def tell_apart(acquisitions: Sequence[Sequence[Claim]]) -> list[Claim]:
     if named:
         return named
     for key, labels_of in _LABELS.items():
-        labels = labels_of(claims)
+        labels = _within_protocols(key, labels_of, claims)
         if None in labels or len(set(labels)) < 2 or not _helps(key, labels, claims, acquisitions):
             continue
         claims = [_labelled(claim, key, str(label)) for claim, label in zip(claims, labels, strict=True)]
     return claims
+
+
+def _within_protocols(
+    key: str, labels_of: Callable[[Sequence[Claim]], Labels], claims: Sequence[Claim]
+) -> Labels:
+    """The labels of each protocol by itself; none where they would tell protocols apart, and nothing else."""
+    numbers = protocols(claims, key)
+    if len(set(numbers)) == 1:
+        return labels_of(claims)
+    found = {
+        number: labels_of([claim for claim, its in zip(claims, numbers, strict=True) if its == number])
+        for number in set(numbers)
+    }
+    if not set.intersection(*(set(labels) for labels in found.values())):
+        return [None for _ in claims]
+    rest = {number: iter(labels) for number, labels in found.items()}
+    return [next(rest[number]) for number in numbers]
 
 
 def _helps(
@@ -88,9 +107,10 @@ def _parts(claims: Sequence[Claim]) -> Labels:
 def _echoes(claims: Sequence[Claim]) -> Labels:
     """By echo time, 1 for the shortest; by number where times are unknown or all the same."""
     ranks = _ranks(claim.facts.echo_time_s for claim in claims)
-    if None in ranks or len(set(ranks)) < 2:
-        ranks = _ranks(claim.facts.echo_number for claim in claims)
-    return ranks
+    if None not in ranks and len(set(ranks)) > 1:
+        return ranks
+    numbers = _ranks(claim.facts.echo_number for claim in claims)
+    return ranks if None in numbers else numbers
 
 
 def _inversions(claims: Sequence[Claim]) -> Labels:
@@ -188,7 +208,10 @@ def _field_map_echoes(claims: Sequence[Claim]) -> list[Claim]:
     stem = name.suffix.removesuffix("1")
     if name.datatype != "fmap" or stem not in ("magnitude", "phase"):
         return []
-    ranks, components = _echoes(claims), {claim.facts.component for claim in claims}
+    ranks, components = (
+        _within_protocols("echo", _echoes, claims),
+        {claim.facts.component for claim in claims},
+    )
     if set(ranks) != {"1", "2"}:
         return []
     stems = [stem for _ in claims]
@@ -207,11 +230,16 @@ def _measured_maps(claims: Sequence[Claim]) -> list[Claim]:
     Source: BIDS, "Fieldmap data", case 3.
     """
     name = claims[0].name
-    maps = [claim.facts.content == "fieldmap" for claim in claims]
-    if name.datatype != "fmap" or name.suffix not in ("fieldmap", "magnitude") or len(set(maps)) < 2:
+    if name.datatype != "fmap" or name.suffix not in ("fieldmap", "magnitude"):
         return []
-    suffixes = ["fieldmap" if is_map else "magnitude" for is_map in maps]
-    return [_with_suffix(claim, suffix) for claim, suffix in zip(claims, suffixes, strict=True)]
+    suffixes = _within_protocols("suffix", _maps, claims)
+    if len(set(suffixes)) < 2:
+        return []
+    return [_with_suffix(claim, str(suffix)) for claim, suffix in zip(claims, suffixes, strict=True)]
+
+
+def _maps(claims: Sequence[Claim]) -> Labels:
+    return ["fieldmap" if claim.facts.content == "fieldmap" else "magnitude" for claim in claims]
 
 
 def _with_suffix(claim: Claim, suffix: str) -> Claim:
@@ -243,6 +271,7 @@ def described(stack: Stack) -> str:
 _FACTS: dict[str, Callable[[Stack], str | float | None]] = {
     "matrix": lambda stack: "x".join(map(str, stack.shape[:3])),
     "volumes": lambda stack: str(stack.shape[3]),
+    "first voxel at (mm)": lambda stack: " ".join(f"{row[3]:.1f}" for row in stack.affine_ras[:3]),
     "acquired": lambda stack: (stack.facts.acquired or "").partition("T")[2].partition(".")[0],
     "orientation": lambda stack: stack.facts.orientation,
     "component": lambda stack: stack.facts.component,
@@ -255,7 +284,14 @@ _FACTS: dict[str, Callable[[Stack], str | float | None]] = {
     "ImageType": lambda stack: "/".join(stack.facts.image_type),
 }
 # those that are the same in all runs of one protocol
-PROTOCOL = frozenset(_FACTS) - {"volumes", "acquired", "orientation", "repetition time", "ImageType"}
+PROTOCOL = frozenset(_FACTS) - {
+    "volumes",
+    "first voxel at (mm)",
+    "acquired",
+    "orientation",
+    "repetition time",
+    "ImageType",
+}
 
 
 def differing(stacks: Sequence[Stack], among: Collection[str] = frozenset(_FACTS)) -> str:

@@ -8,6 +8,7 @@ from pacs2bids.engine import digest_of
 
 # what decides a plan and where its volumes go
 NAMING = (
+    "alike.py",
     "archive.py",
     "bids.py",
     "builtin.py",

@@ -301,6 +301,92 @@ def test_runs_counted_over_both_polarities_make_one_map() -> None:
     assert chosen(volume("func/task-rest_bold", 40), *epis)[0] == {"dir-AP_run-3_epi", "dir-PA_run-4_epi"}
 
 
+def epi(to: str, minute: int, run: int = 0, **kwargs: Any) -> Named:
+    name = f"fmap/dir-{to}_run-{run}_epi" if run else f"fmap/dir-{to}_epi"
+    return volume(name, minute, along={"AP": "j-", "PA": "j"}[to], **kwargs)
+
+
+def maps_of(session: Sequence[Named]) -> dict[str, set[str]]:
+    """Names of the volumes of each map, by its identifier."""
+    found: dict[str, set[str]] = {}
+    for name, said in fields(session).items():
+        if name.endswith("epi"):
+            found.setdefault(said["B0FieldIdentifier"], set()).add(name.removesuffix("_epi"))
+    return found
+
+
+def test_a_polarity_that_was_repeated_leaves_the_pairs_to_those_next_to_each_other() -> None:
+    """Numbered each polarity for itself, AP run-2 and PA run-1 follow each other."""
+    later = volume("func/task-rest_run-2_bold", 12, along="j-")
+    epis = [epi("AP", 2, 1), epi("AP", 3, 2), epi("PA", 4, 1), epi("AP", 10, 3), epi("PA", 11, 2)]
+    assert list(maps_of([*epis, BOLD, later]).values()) == [
+        {"dir-AP_run-1"},
+        {"dir-AP_run-2", "dir-PA_run-1"},
+        {"dir-AP_run-3", "dir-PA_run-2"},
+    ]
+    assert chosen(BOLD, *epis, later)[0] == {"dir-AP_run-2_epi", "dir-PA_run-1_epi"}
+    assert chosen(later, *epis, BOLD)[0] == {"dir-AP_run-3_epi", "dir-PA_run-2_epi"}
+
+
+@pytest.mark.parametrize(
+    ("epis", "pairs"),
+    [
+        # the first AP was of no use; a lone PA after the image changes nothing
+        ([("AP", 2), ("AP", 3), ("PA", 4), ("PA", 40)], {(3, 4), (2, 40)}),
+        # closer to the next map than to each other
+        ([("AP", 0), ("PA", 2), ("AP", 3), ("PA", 5)], {(0, 2), (3, 5)}),
+        ([("PA", 0), ("AP", 1), ("AP", 20), ("PA", 21)], {(0, 1), (20, 21)}),
+    ],
+)
+def test_runs_over_both_polarities_pair_by_time(
+    epis: Sequence[tuple[str, int]], pairs: set[tuple[int, ...]]
+) -> None:
+    session = [epi(to, minute, number) for number, (to, minute) in enumerate(epis, start=1)]
+    found = complete([*session, volume("func/task-rest_bold", 6)], Choices(), None)
+    minutes: dict[str, tuple[int, ...]] = {}
+    for (_, minute), one in zip(epis, session, strict=True):
+        label = found[one.name.path].fields["B0FieldIdentifier"]
+        minutes[label] = (*minutes.get(label, ()), minute)
+    assert set(minutes.values()) == pairs
+
+
+def test_polarities_of_other_shims_are_no_pair() -> None:
+    """Repeated after the person moved: each block of its own shims, whatever the runs are called."""
+    first = [epi("AP", 2, 1), epi("AP", 3, 2), epi("PA", 4, 1)]
+    second = [epi("AP", 10, 3, shims=OTHER_SHIMS), epi("PA", 11, 2, shims=OTHER_SHIMS)]
+    later = volume("func/task-rest_run-2_bold", 12, along="j-", shims=OTHER_SHIMS)
+    maps, why = chosen(later, *first, *second, BOLD)
+    assert maps == {"dir-AP_run-3_epi", "dir-PA_run-2_epi"}
+    assert "the same shims" in why
+
+
+def test_polarities_of_one_name_and_other_shims_are_two_maps() -> None:
+    session = [epi("AP", 2), epi("PA", 4, shims=OTHER_SHIMS), BOLD]
+    assert sorted(maps_of(session).values(), key=min) == [{"dir-AP"}, {"dir-PA"}]
+    assert chosen(BOLD, *session[:2])[0] == set()
+
+
+def test_one_volume_of_other_shims_spoils_a_map() -> None:
+    """The magnitude is from before the person moved."""
+    mixed = (volume("fmap/magnitude1", 1, shims=OTHER_SHIMS), volume("fmap/phasediff", 2))
+    maps, why = chosen(BOLD, *mixed)
+    assert not maps
+    assert "its shim settings differ" in why
+
+
+def test_axes_of_one_name_stay_one_map() -> None:
+    sideways = [volume(f"fmap/dir-{to}_epi", 3, along=along) for to, along in (("LR", "i"), ("RL", "i-"))]
+    (label,) = maps_of([*EPI_PAIR, *sideways, BOLD]).values()
+    assert label == {"dir-AP", "dir-PA", "dir-LR", "dir-RL"}
+
+
+def test_labels_of_names_that_read_alike_differ() -> None:
+    found = fields([volume("fmap/acq-a+b_fieldmap"), volume("fmap/acq-apb_fieldmap"), BOLD])
+    labels = {said["B0FieldIdentifier"] for said in found.values() if "B0FieldIdentifier" in said}
+    assert len(labels) == 2
+    assert all(label.replace("_", "").isalnum() for label in labels)
+
+
 def test_a_time_that_is_unknown_is_the_last_choice() -> None:
     maps, _ = chosen(BOLD, volume("fmap/run-1_phasediff", None), volume("fmap/run-2_phasediff", 50))
     assert maps == {"run-2_phasediff"}

@@ -6,16 +6,21 @@ measured field with its magnitude (case 3), echo-planar images of opposed polari
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import dataclasses
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import combinations, pairwise
+from math import isclose
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
 from pacs2bids.metadata import space
-from pacs2bids.model import Vector
+from pacs2bids.model import Json, Stack, Vector
 from pacs2bids.session import Named
 
 PEPOLAR = "pepolar"
@@ -30,13 +35,19 @@ KINDS = {
 }
 _MAGNITUDES = ("magnitude", "magnitude1", "magnitude2")
 _OPPOSED = -0.9  # cosine of the angle between two directions along the same axis
+_ROUNDED = 1e-3  # relative: the same current in two headers
+_CORRECTED = ("func", "dwi", "perf")
 
 
 class FieldMap(Struct, frozen=True, kw_only=True):
-    """One map to be. ``members``: the volumes that it is made of, the earliest first."""
+    """One map to be. ``members``: the volumes that it is made of, the earliest first, magnitudes last.
+
+    ``shares_stem``: another map would be called the same, but for the direction.
+    """
 
     kind: str
     members: tuple[Named, ...]
+    shares_stem: bool = False
 
     @property
     def is_planar(self) -> bool:
@@ -49,11 +60,11 @@ class FieldMap(Struct, frozen=True, kw_only=True):
 
         Source: BIDS, "B0FieldIdentifier": unique within the participant's tree.
         """
-        name = _stem(self.members[0].name)
+        first = self.members[0].name
+        name = first if self.shares_stem else _stem(first)
         words = [("ses", name.session)] if name.session else []
-        return "_".join([self.kind, *(key + label for key, label in (*words, *name.entities))]).replace(
-            "+", "p"
-        )
+        said = "_".join([self.kind, *(key + label for key, label in (*words, *name.entities))])
+        return said.replace("+", "_plus_")  # no entity begins so, as "acq-aplusb" might
 
     @property
     def title(self) -> str:
@@ -96,11 +107,26 @@ def opposed(one: Vector, other: Vector) -> bool:
     return sum(a * b for a, b in zip(one, other, strict=True)) < _OPPOSED
 
 
+def same_shims(one: Stack, other: Stack, *, tolerance: float = _ROUNDED) -> bool | None:
+    """Whether both were made under the same shims; None: unknown. ``tolerance``: relative."""
+    mine, others = (stack.sidecar.get("ShimSetting") for stack in (one, other))
+    if not isinstance(mine, list) or not isinstance(others, list):
+        return None
+    same = (_is_close(a, b, tolerance) for a, b in zip(mine, others, strict=False))
+    return len(mine) == len(others) and all(same)
+
+
+def _is_close(one: Json, other: Json, tolerance: float) -> bool:
+    if not (isinstance(one, int | float) and isinstance(other, int | float)):
+        return False
+    return isclose(one, other, rel_tol=tolerance)
+
+
 def field_maps(session: Sequence[Named]) -> list[FieldMap]:
     """All groups of the session, the earliest first.
 
-    Echo-planar images go together that differ in ``dir-`` alone. Where runs were counted over both polarities
-    (dir-AP_run-1, dir-PA_run-2), those that follow each other go together.
+    Volumes go together whose names differ in what tells the files of one map apart (``dir-``, suffix). For
+    echo-planar images "run-" is not taken at its word: see ``_paired``.
     """
     members = defaultdict(list)
     for one in sorted(session, key=_order):
@@ -115,45 +141,135 @@ def field_maps(session: Sequence[Named]) -> list[FieldMap]:
             if kind is not None:
                 members[kind, stem].append(one)
     groups = [FieldMap(kind=kind, members=tuple(group)) for (kind, _), group in members.items()]
-    return sorted(_paired(groups), key=lambda group: _order(group.members[0]))
+    begun = sorted(when for one in session if one.name.datatype in _CORRECTED and (when := moment(one)))
+    paired = sorted(_paired(groups, begun), key=lambda group: _order(group.members[0]))
+    named = Counter(group.label for group in paired)
+    return [replace(group, shares_stem=named[group.label] > 1) for group in paired]
 
 
 def _stem(name: BidsName) -> BidsName:
     """What the volumes of one map share of their names."""
-    kept = tuple((key, label) for key, label in name.entities if key not in ("dir", "part", "echo"))
-    return replace(name, entities=kept, suffix="")
+    return _without(name, "dir", "part", "echo")
+
+
+def _without(name: BidsName, *keys: str) -> BidsName:
+    kept = tuple((key, label) for key, label in name.entities if key not in keys)
+    return dataclasses.replace(name, entities=kept, suffix="")
 
 
 def _order(one: Named) -> tuple[datetime, str]:
     return moment(one) or datetime.max, one.name.path  # all are local times of one scanner
 
 
-def _paired(groups: Iterable[FieldMap]) -> Iterator[FieldMap]:
-    """Groups with one polarity and the next that has the opposed one, if only their runs differ."""
-    left: list[FieldMap] = []
+# ------------------------------------------------------------------------------------------- both polarities
+
+
+def _paired(groups: Iterable[FieldMap], begun: Sequence[datetime]) -> Iterator[FieldMap]:
+    """Groups whose echo-planar images were made for each other.
+
+    Who counts runs counts each polarity for itself, or both together: after an AP that was repeated,
+    dir-AP_run-2 and dir-PA_run-1 are a map. So within all runs of a name it is shims, grid and time that make
+    pairs, unless the runs themselves make maps, one after the other. ``begun``: when the images began that
+    want maps, in order.
+    """
+    families: dict[tuple[str, BidsName], list[FieldMap]] = defaultdict(list)
     for group in groups:
-        if not group.is_planar or group.has_both_polarities or not group.directions_ras:
+        if group.is_planar and len(group.directions_ras) == len(group.members):
+            families[group.kind, _without(_stem(group.members[0].name), "run")].append(group)
+        else:
             yield group
-            continue
-        pair = next((other for other in left if _make_a_pair(other, group)), None)
-        if pair is None:
-            left.append(group)
-            continue
-        left.remove(pair)
-        yield FieldMap(kind=group.kind, members=(*pair.members, *group.members))
-    yield from left
+    for family in families.values():
+        yield from family if _stands(family) else _by_time(family, begun)
 
 
-def _make_a_pair(one: FieldMap, other: FieldMap) -> bool:
-    stems = {replace(_stem(each.members[0].name), entities=_without_run(each)) for each in (one, other)}
-    opposite = opposed(one.directions_ras[0], other.directions_ras[0])
-    return (
-        one.kind == other.kind
-        and len(stems) == 1
-        and opposite
-        and space.same_grid(one.members[0].stack, other.members[0].stack)
-    )
+def _stands(family: Sequence[FieldMap]) -> bool:
+    """Whether the runs of a name make maps as they are numbered."""
+    if not all(_share_shims(group) for group in family):
+        return False
+    spans = sorted((_order(group.members[0])[0], _order(group.members[-1])[0]) for group in family)
+    follow = all(one[1] <= other[0] for one, other in pairwise(spans))
+    return len(family) == 1 or (follow and all(group.has_both_polarities for group in family))
 
 
-def _without_run(group: FieldMap) -> tuple[tuple[str, str], ...]:
-    return tuple((key, label) for key, label in _stem(group.members[0].name).entities if key != "run")
+def _share_shims(group: FieldMap) -> bool:
+    pairs = combinations((one.stack for one in group.members), 2)
+    return all(same_shims(one, other) is not False for one, other in pairs)
+
+
+def _by_time(family: Sequence[FieldMap], begun: Sequence[datetime]) -> Iterator[FieldMap]:
+    """Pairs of a name: those first between which no image was taken that wants a map."""
+    rest: list[FieldMap] = []
+    for alike in _alike(_single(family)):
+        blocks: dict[int, list[FieldMap]] = defaultdict(list)
+        for one in alike:
+            blocks[bisect(begun, one.started or datetime.max)].append(one)
+        alone: list[FieldMap] = []
+        for block in blocks.values():
+            alone += yield from _closest(block)
+        rest += yield from _closest(sorted(alone, key=lambda one: _order(one.members[0])))
+    by_name: dict[BidsName, list[FieldMap]] = defaultdict(list)
+    for one in rest:
+        by_name[_stem(one.members[0].name)].append(one)
+    for several in by_name.values():
+        together = _together(*several)  # on other voxels, and nothing else fits either
+        yield from [together] if _share_shims(together) else several
+
+
+def _single(family: Sequence[FieldMap]) -> list[FieldMap]:
+    """Each image by itself, with its echoes and parts, the earliest first."""
+    images: dict[BidsName, list[Named]] = defaultdict(list)
+    for one in sorted((one for group in family for one in group.members), key=_order):
+        images[_without(one.name, "part", "echo")].append(one)
+    return [FieldMap(kind=family[0].kind, members=tuple(each)) for each in images.values()]
+
+
+def _alike(images: Sequence[FieldMap]) -> list[list[FieldMap]]:
+    """Those together that have shims, voxels and the axis of phase encoding in common."""
+    kinds: list[list[FieldMap]] = []
+    for image in images:
+        kind = next((kind for kind in kinds if _is_like(image, kind[0])), None)
+        if kind is None:
+            kinds.append([image])
+        else:
+            kind.append(image)
+    return kinds
+
+
+def _is_like(one: FieldMap, other: FieldMap) -> bool:
+    mine, others = one.members[0].stack, other.members[0].stack
+    cosine = sum(a * b for a, b in zip(one.directions_ras[0], other.directions_ras[0], strict=True))
+    return abs(cosine) > -_OPPOSED and same_shims(mine, others) is not False and space.same_grid(mine, others)
+
+
+def _together(*images: FieldMap) -> FieldMap:
+    members = sorted((one for image in images for one in image.members), key=_order)
+    return FieldMap(kind=images[0].kind, members=tuple(members))
+
+
+_Pairing = tuple[int, float, int, tuple[tuple[FieldMap, FieldMap], ...]]
+"""Pairs made (negative), seconds between them, how many are of two runs; and the pairs."""
+
+
+def _closest(images: Sequence[FieldMap]) -> Generator[FieldMap, None, list[FieldMap]]:
+    """As many pairs as there can be, in the order of time, and of those the closest; returns who has none."""
+    ones = [one for one in images if not opposed(one.directions_ras[0], images[0].directions_ras[0])]
+    others = [one for one in images if one not in ones]
+
+    @cache
+    def best(i: int, j: int) -> _Pairing:
+        """Of all from these two on."""
+        if i == len(ones) or j == len(others):
+            return 0, 0.0, 0, ()
+        one, other = ones[i], others[j]
+        made, apart_s, of_two, pairs = best(i + 1, j + 1)
+        is_of_two = _stem(one.members[0].name) != _stem(other.members[0].name)
+        both = (made - 1, apart_s + _apart_s(one, other), of_two + is_of_two, ((one, other), *pairs))
+        return min(both, best(i + 1, j), best(i, j + 1), key=lambda found: found[:3])
+
+    pairs = best(0, 0)[3]
+    yield from (_together(*pair) for pair in pairs)
+    return [image for image in images if not any(image in pair for pair in pairs)]
+
+
+def _apart_s(one: FieldMap, other: FieldMap) -> float:
+    return abs((one.started - other.started).total_seconds()) if one.started and other.started else 0.0

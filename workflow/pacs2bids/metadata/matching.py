@@ -13,13 +13,11 @@ from math import isclose
 from msgspec import Struct
 
 from pacs2bids.metadata import space
-from pacs2bids.metadata.groups import PEPOLAR_M0, FieldMap, moment, opposed
-from pacs2bids.model import Json, Stack
+from pacs2bids.metadata.groups import PEPOLAR_M0, FieldMap, moment, opposed, same_shims
 from pacs2bids.session import IntendedForOptions, Named
 
 COVERED = 0.5  # of an image's field of view: less is no map of it
 _ALONG = 0.9  # cosine of the angle between two directions that count as one
-_ROUNDED = 1e-3  # relative: the same current in two headers
 _HEUDICONV_TOLERANCE = 0.05  # relative, as find_compatible_fmaps_for_run compares
 
 # What an acquisition label says of the images a field map is for; heudiconv's words
@@ -89,7 +87,11 @@ def _apart_s(one: FieldMap, target: Named) -> float:
 
 def _is_made_alike(one: FieldMap, target: Named) -> bool:
     """Echo-planar images on the image's own grid: somebody took them for it."""
-    return one.is_planar and space.same_grid(one.members[0].stack, target.stack)
+    return one.is_planar and _has_its_voxels(one, target)
+
+
+def _has_its_voxels(one: FieldMap, target: Named) -> bool:
+    return all(space.same_grid(member.stack, target.stack) for member in one.members)
 
 
 # ------------------------------------------------------------------------------------------------ our tests
@@ -97,27 +99,22 @@ def _is_made_alike(one: FieldMap, target: Named) -> bool:
 
 def _shims_differ(one: FieldMap, target: Named) -> str:
     """The field is that of the shims under which it was mapped; an unknown setting is no objection."""
-    same = _same_shims(one.members[0].stack, target.stack)
-    return "its shim settings differ" if same is False else ""
+    return "its shim settings differ" if _same_shims(one, target) is False else ""
 
 
-def _same_shims(one: Stack, other: Stack, *, tolerance: float = _ROUNDED) -> bool | None:
-    """None: unknown. ``tolerance``: relative."""
-    mine, others = (stack.sidecar.get("ShimSetting") for stack in (one, other))
-    if not isinstance(mine, list) or not isinstance(others, list):
-        return None
-    same = (_is_close(a, b, tolerance) for a, b in zip(mine, others, strict=False))
-    return len(mine) == len(others) and all(same)
+def _same_shims(one: FieldMap, target: Named) -> bool | None:
+    """Of all that the map is made of; None: unknown."""
+    same = [same_shims(member.stack, target.stack) for member in one.members]
+    return False if False in same else None if None in same else True
 
 
-def _is_close(one: Json, other: Json, tolerance: float) -> bool:
-    if not (isinstance(one, int | float) and isinstance(other, int | float)):
-        return False
-    return isclose(one, other, rel_tol=tolerance)
+def _covered(one: FieldMap, target: Named) -> float:
+    """Share of the image that all of the map cover."""
+    return min(space.covered(target.stack, member.stack) for member in one.members)
 
 
 def _lies_elsewhere(one: FieldMap, target: Named) -> str:
-    share = space.covered(target.stack, one.members[0].stack)
+    share = _covered(one, target)
     return f"it covers {share:.0%} of the image" if share < COVERED else ""
 
 
@@ -152,13 +149,13 @@ _OUR_TESTS: Sequence[Test] = (_shims_differ, _lies_elsewhere, _encodes_otherwise
 
 
 def _shims_said(one: FieldMap, target: Named) -> str:
-    return "the same shims" if _same_shims(one.members[0].stack, target.stack) else "shims unknown"
+    return "the same shims" if _same_shims(one, target) else "shims unknown"
 
 
 def _place_said(one: FieldMap, target: Named) -> str:
-    if space.same_grid(one.members[0].stack, target.stack):
+    if _has_its_voxels(one, target):
         return "the same voxels"
-    return f"it covers {space.covered(target.stack, one.members[0].stack):.0%} of the image"
+    return f"it covers {_covered(one, target):.0%} of the image"
 
 
 # ------------------------------------------------------------------------------------------ heudiconv's tests
@@ -170,7 +167,7 @@ def _first(one: FieldMap) -> Named:
 
 
 def _same_known_shims(one: FieldMap, target: Named) -> str:
-    same = _same_shims(_first(one).stack, target.stack, tolerance=_HEUDICONV_TOLERANCE)
+    same = same_shims(_first(one).stack, target.stack, tolerance=_HEUDICONV_TOLERANCE)
     if same is None:
         return "shim settings are unknown"
     return "" if same else "its shim settings differ"

@@ -182,6 +182,54 @@ def test_other_echo_times_of_another_acquisition_are_no_echoes() -> None:
     assert "Give them a run" in text
 
 
+# name; by acquisition, what tells its volumes apart; what they are called as runs
+REPEATS: dict[str, tuple[str, str, list[tuple[float, ...]], list[str]]] = {
+    "three echoes, and three others": (
+        "func/task-rest_bold",
+        "echo_time_s",
+        [(0.012, 0.028, 0.044), (0.0125, 0.029, 0.0455)],
+        [f"task-rest_run-{run}_echo-{echo}_bold" for run in (1, 2) for echo in (1, 2, 3)],
+    ),
+    "one echo, and three": (
+        "func/task-rest_bold",
+        "echo_time_s",
+        [(0.03,), (0.012, 0.028, 0.044)],
+        ["task-rest_run-1_echo-1_bold", *(f"task-rest_run-2_echo-{echo}_bold" for echo in (1, 2, 3))],
+    ),
+    "two inversions, and two others": (
+        "anat/MP2RAGE",
+        "inversion_time_s",
+        [(0.7, 2.5), (0.75, 2.6)],
+        [f"run-{run}_inv-{inv}_MP2RAGE" for run in (1, 2) for inv in (1, 2)],
+    ),
+    "magnitudes of two field maps": (
+        "fmap/magnitude",
+        "echo_time_s",
+        [(0.00492, 0.00738), (0.005, 0.0075)],
+        [f"run-{run}_magnitude{echo}" for run in (1, 2) for echo in (1, 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REPEATS)
+def test_a_repeat_with_other_times_is_no_part_of_the_first(case: str) -> None:
+    name, fact, values, expected = REPEATS[case]
+    groups = [
+        [stack(number, place, **{fact: value}) for place, value in enumerate(times, start=1)]  # type: ignore[arg-type]
+        for number, times in enumerate(values, start=1)
+    ]
+    plan = planned(index(*groups), *(answer(n, name, run="several") for n in (1, 2)))
+    assert list(names(plan).values()) == expected
+    assert any("no repeats" in warning for warning in plan.warnings)
+    assert "Give them a run" in said(index(*groups), *(answer(n, name) for n in (1, 2)))
+
+
+def test_echoes_that_were_measured_in_turns_are_of_one_image() -> None:
+    groups = [[stack(n, e, echo_time_s=(2 * e + n) / 1000) for e in (1, 2)] for n in (1, 2)]
+    plan = planned(index(*groups), *(answer(n, "anat/MEGRE") for n in (1, 2)))
+    assert list(names(plan).values()) == [f"echo-{echo}_MEGRE" for echo in (1, 3, 2, 4)]
+
+
 def test_nothing_is_put_in_that_bids_does_not_allow_there() -> None:
     study = index([stack(1, component="magnitude"), stack(1, 2, component="phase")])
     text = said(study, answer(1, "anat/T1map"))

@@ -6,7 +6,9 @@ their own. Each entity of ``_LABELS`` has a function that reads its label off th
 entity is written only if BIDS allows it for that suffix (the schema says so), the name does not say it yet,
 the facts differ in it and all of them are known: nothing is guessed. Only volumes of one protocol (``alike``)
 are told apart; those of another one count for themselves, so that the echoes of both are "echo-1" and so on.
-What then still shares a name is an error that ``naming`` words, or runs, where those are numbered by time.
+So do, of one protocol, acquisitions that hold several echoes, inversions or angles each, but for echoes that
+BIDS requires (MEGRE). What then still shares a name is an error that ``naming`` words, or runs, where those
+are numbered by time.
 """
 
 from __future__ import annotations
@@ -41,11 +43,11 @@ def tell_apart(acquisitions: Sequence[Sequence[Claim]]) -> list[Claim]:
     claims = list(chain.from_iterable(acquisitions))
     if len(claims) < 2:
         return claims
-    named = _measured_maps(claims) or _field_map_echoes(claims)
+    named = _measured_maps(claims, acquisitions) or _field_map_echoes(claims, acquisitions)
     if named:
         return named
     for key, labels_of in _LABELS.items():
-        labels = _within_protocols(key, labels_of, claims)
+        labels = _within_protocols(key, labels_of, acquisitions)
         if None in labels or len(set(labels)) < 2 or not _helps(key, labels, claims, acquisitions):
             continue
         claims = [_labelled(claim, key, str(label)) for claim, label in zip(claims, labels, strict=True)]
@@ -53,20 +55,36 @@ def tell_apart(acquisitions: Sequence[Sequence[Claim]]) -> list[Claim]:
 
 
 def _within_protocols(
-    key: str, labels_of: Callable[[Sequence[Claim]], Labels], claims: Sequence[Claim]
+    key: str, labels_of: Callable[[Sequence[Claim]], Labels], acquisitions: Sequence[Sequence[Claim]]
 ) -> Labels:
     """The labels of each protocol by itself; none where they would tell protocols apart, and nothing else."""
-    numbers = protocols(claims, key)
-    if len(set(numbers)) == 1:
-        return labels_of(claims)
+    numbers = protocols(list(chain.from_iterable(acquisitions)), key)
+    rest = iter(numbers)
+    numbered = [[(next(rest), claim) for claim in one] for one in acquisitions]
     found = {
-        number: labels_of([claim for claim, its in zip(claims, numbers, strict=True) if its == number])
+        number: _counted(key, labels_of, [[claim for its, claim in one if its == number] for one in numbered])
         for number in set(numbers)
     }
     if not set.intersection(*(set(labels) for labels in found.values())):
-        return [None for _ in claims]
-    rest = {number: iter(labels) for number, labels in found.items()}
-    return [next(rest[number]) for number in numbers]
+        return [None for _ in numbers]
+    labels = {number: iter(its) for number, its in found.items()}
+    return [next(labels[number]) for number in numbers]
+
+
+def _counted(
+    key: str, labels_of: Callable[[Sequence[Claim]], Labels], acquisitions: Sequence[Sequence[Claim]]
+) -> Labels:
+    """The labels of one protocol: by acquisition, if one of them holds several; else among all.
+
+    A repeat with other echo times has echoes 1 to 3 of its own, not 4 to 6 of the first. Not so the echoes of
+    MEGRE and the like, which BIDS requires, and which may be measured in turns.
+    """
+    claims = list(chain.from_iterable(acquisitions))
+    found = [labels_of(one) for one in acquisitions if one]
+    is_apart = all(len(set(labels)) < 2 for labels in found)
+    if is_apart or (key == "echo" and claims[0].name.level(key) == "required"):
+        return labels_of(claims)
+    return list(chain.from_iterable(found))
 
 
 def _helps(
@@ -198,7 +216,7 @@ def direction(stack: Stack) -> str | None:
 # --------------------------------------------------------------------------- field maps: suffixes from facts
 
 
-def _field_map_echoes(claims: Sequence[Claim]) -> list[Claim]:
+def _field_map_echoes(claims: Sequence[Claim], acquisitions: Sequence[Sequence[Claim]]) -> list[Claim]:
     """Two echoes of a field map are magnitude1 and magnitude2, or phase1 and phase2; else nothing.
 
     One name may hold both (Philips: four stacks in one series). Source: BIDS, "Fieldmap data", cases 1 and
@@ -208,10 +226,8 @@ def _field_map_echoes(claims: Sequence[Claim]) -> list[Claim]:
     stem = name.suffix.removesuffix("1")
     if name.datatype != "fmap" or stem not in ("magnitude", "phase"):
         return []
-    ranks, components = (
-        _within_protocols("echo", _echoes, claims),
-        {claim.facts.component for claim in claims},
-    )
+    ranks = _within_protocols("echo", _echoes, acquisitions)
+    components = {claim.facts.component for claim in claims}
     if set(ranks) != {"1", "2"}:
         return []
     stems = [stem for _ in claims]
@@ -224,7 +240,7 @@ def _field_map_echoes(claims: Sequence[Claim]) -> list[Claim]:
     ]
 
 
-def _measured_maps(claims: Sequence[Claim]) -> list[Claim]:
+def _measured_maps(claims: Sequence[Claim], acquisitions: Sequence[Sequence[Claim]]) -> list[Claim]:
     """A field map in Hz and its magnitude in one series (GE, Philips) are fieldmap and magnitude; else none.
 
     Source: BIDS, "Fieldmap data", case 3.
@@ -232,7 +248,7 @@ def _measured_maps(claims: Sequence[Claim]) -> list[Claim]:
     name = claims[0].name
     if name.datatype != "fmap" or name.suffix not in ("fieldmap", "magnitude"):
         return []
-    suffixes = _within_protocols("suffix", _maps, claims)
+    suffixes = _within_protocols("suffix", _maps, acquisitions)
     if len(set(suffixes)) < 2:
         return []
     return [_with_suffix(claim, str(suffix)) for claim, suffix in zip(claims, suffixes, strict=True)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -337,6 +339,86 @@ def test_an_unreadable_file_is_an_error_and_kept(
         write(a_session("01"))
     assert str(bids / name) in str(error.value)
     assert (bids / name).read_bytes() == content
+
+
+def test_a_description_of_sessions_that_a_person_edited_stays(
+    write: Write, bids: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pacs2bids.dataset.log", logging.getLogger("test_dataset"))
+    write(a_session("01", "a"), a_session("02", "a"), a_session("03", "a"))
+    about = bids / "sub-01/sub-01_sessions.json"
+    edit(about, "Age at this session", "Age, checked by hand")
+    text = about.read_text()
+    write(a_session("03", "a"))
+    assert about.read_text() == text
+    assert not about.with_suffix(".tsv").exists()
+    assert "sub-01_sessions.json: kept" in caplog.text
+    assert not (bids / "sub-02").exists()
+    write(a_session("01", "a", age=30), a_session("03", "a"))
+    assert about.read_text() == text
+    assert sessions_of(bids)[1] == ["ses-a", "n/a", "30"]
+
+
+# ---------------------------------------------------------------------------------------------- kills
+
+
+def _killed_at(step: int, write: Callable[[], object]) -> bool:
+    """Write in a child process that dies right before its ``step``-th change of the file system."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def hook(event: str, _: tuple[object, ...]) -> None:
+            nonlocal left
+            if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir"):
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+
+        sys.addaudithook(hook)
+        write()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_kill_at_any_step_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed: no power cut here
+
+    def at(root: Path, columns: dict[str, Json], *placed: PlacedSession) -> None:
+        told = Told(description={"Name": "Phantoms", **columns}, columns=columns)
+        write_dataset(bids=root / "bids", out=root / "work/dataset.json", placed=placed, told=told)
+
+    def begun(root: Path) -> None:
+        at(root, {"hand": {}}, a_session("01", "a", age=30), a_session("02", "a", age=50))
+        edit(root / "bids/participants.tsv", "age\tsex\thand\n", "age\tsex\thand\tmine\n")
+        edit(root / "bids/participants.tsv", "sub-01\t30\tn/a\tn/a\n", "sub-01\t30\tX\tn/a\tm\n")
+
+    def second(root: Path) -> None:
+        at(
+            root,
+            {"hand": {}, "group": {}},
+            a_session("01", "a", age=31),
+            a_session("03", "a", age=40, sex="F"),
+        )
+
+    def third(root: Path) -> None:
+        at(root, {"hand": {}, "more": {}}, a_session("01", "a", age=32), a_session("02", "b"))
+
+    calm = tmp_path / "calm"
+    begun(calm)
+    third(calm)
+    step, killed = 0, True
+    while killed:
+        root = tmp_path / f"{step}"
+        begun(root)
+        killed = _killed_at(step, lambda root=root: second(root))
+        _killed_at(8 - step % 8, lambda root=root: third(root))
+        third(root)
+        assert contents(root / "bids") == contents(calm / "bids"), f"killed at step {step}"
+        ours = [each / "work/dataset.base.json" for each in (root, calm)]
+        assert ours[0].read_bytes() == ours[1].read_bytes()
+        step += 1
+    assert step > 10, "the kills must have hit work in progress"
 
 
 # ---------------------------------------------------------------------------------------------- the verb

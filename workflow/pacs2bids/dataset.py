@@ -15,12 +15,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pacs2bids import __version__
 from pacs2bids.dates import ABOUT, DAY_ONE
-from pacs2bids.edited import Rows, is_untouched, merged_descriptions, merged_table, read_object, read_rows
+from pacs2bids.edited import (
+    Rows,
+    distance,
+    distance_of_objects,
+    is_untouched,
+    merged_descriptions,
+    merged_table,
+    read_object,
+    read_rows,
+)
 from pacs2bids.files import (
     read_record,
     remove_unfinished,
@@ -98,7 +107,8 @@ class Told:
 class Base:
     """``<out>.base.json``: what we ourselves wrote the last time, without anybody's edits.
 
-    ``sessions``: participant_id -> rows of its table. ``session_columns``: of all these tables.
+    ``sessions``: participant_id -> rows of its table. ``session_columns``: of all these tables. ``others``:
+    what else may stand there instead, file by file, because a run was killed while it wrote.
     """
 
     description: dict[str, Json] = field(default_factory=dict)
@@ -106,6 +116,24 @@ class Base:
     columns: dict[str, Json] = field(default_factory=dict)
     sessions: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     session_columns: dict[str, Json] = field(default_factory=dict)
+    others: tuple[Base, ...] = ()
+
+    @property
+    def each(self) -> tuple[Base, ...]:
+        """All that may stand there, without others of their own."""
+        return (replace(self, others=()), *self.others)
+
+    def until(self, after: Base) -> Base:
+        """What may stand there while ``after`` replaces it."""
+        return self if after in self.each else replace(self, others=(*self.others, after))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """What we write into a table, or wrote into it: rows, and columns with their descriptions."""
+
+    rows: Rows
+    columns: Mapping[str, Json]
 
 
 def write_dataset(*, bids: Path, out: Path, placed: Sequence[PlacedSession], told: Told) -> DatasetRecord:
@@ -122,9 +150,10 @@ def write_dataset(*, bids: Path, out: Path, placed: Sequence[PlacedSession], tol
     base_path = out.with_suffix(".base.json")
     base = read_record(base_path, Base) if base_path.exists() else Base()
     wanted = _wanted(sessions, told)
-    _write_description(bids / "dataset_description.json", wanted, base)
-    _write_participants(bids, wanted, base)
-    tables = _write_sessions(bids, wanted, base)
+    write_record(base_path, base.until(wanted))
+    _write_description(bids / "dataset_description.json", wanted, base.each)
+    _write_participants(bids, wanted, base.each)
+    tables = _write_sessions(bids, wanted, base.each)
     readme = _write_once(bids, README_NAMES, "README.md", README.format(name=told.description["Name"]))
     changes = _write_once(bids, ("CHANGES",), "CHANGES", CHANGES)
     ignore = _write_once(bids, (".bidsignore",), ".bidsignore", BIDSIGNORE)
@@ -168,11 +197,12 @@ def _description(told: Told) -> dict[str, Json]:
     return fixed | dict(told.description) | {"GeneratedBy": [generated]}
 
 
-def _write_description(path: Path, wanted: Base, base: Base) -> None:
+def _write_description(path: Path, wanted: Base, bases: Sequence[Base]) -> None:
     found = read_object(path)
+    before = _nearest(found, [base.description for base in bases])
     merged = dict(wanted.description)
     for key, value in found.items():
-        ours_before = base.description.get(key)
+        ours_before = before.get(key)
         if key == "GeneratedBy":
             merged[key] = [*_list(merged[key]), *(entry for entry in _list(value) if not _is_ours(entry))]
         elif key not in merged and value != ours_before:
@@ -214,27 +244,28 @@ def _age(facts: Mapping[str, Json]) -> str:
     return str(min(age, OLDEST_AGE_YEARS)) if isinstance(age, int | float) else "n/a"
 
 
-def _write_participants(bids: Path, wanted: Base, base: Base) -> None:
+def _write_participants(bids: Path, wanted: Base, bases: Sequence[Base]) -> None:
     path = bids / "participants.tsv"
     found = read_rows(path, PARTICIPANT, "participant", prefix="sub-")
-    rows, columns = (wanted.participants, base.participants), (wanted.columns, base.columns)
-    _write_table(path, PARTICIPANT, found, rows, columns)
+    ours, *before = (_Table(rows=base.participants, columns=base.columns) for base in (wanted, *bases))
+    _write_table(path, PARTICIPANT, found, ours, before)
 
 
-def _write_table(
-    path: Path,
-    key: str,
-    found: Rows | None,
-    rows: tuple[Rows, Rows],
-    columns: tuple[Mapping[str, Json], Mapping[str, Json]],
-) -> None:
-    """Merge a table and its description with what people made of them. Ours: of now, and of the last time."""
-    names, merged = merged_table(found, *rows, ours=columns[0], ours_before=columns[1])
-    _write_changed(path, tsv_text([key, *names], ({key: name} | merged[name] for name in sorted(merged))))
+def _write_table(path: Path, key: str, found: Rows | None, ours: _Table, before: Sequence[_Table]) -> None:
+    """Merge a table and its description with what people made of ours, which was one of ``before``."""
+    last = min(before, key=lambda table: distance(found, table.rows))
+    names, merged = merged_table(found, ours.rows, last.rows, ours=ours.columns, ours_before=last.columns)
     about = path.with_suffix(".json")
     described = read_object(about)
-    ours = {name: text for name, text in columns[0].items() if name in names}
-    _write_object(about, described, merged_descriptions(described, ours, columns[1]))
+    columns = {name: text for name, text in ours.columns.items() if name in names}
+    columns_before = _nearest(described, [table.columns for table in before])
+    _write_changed(path, tsv_text([key, *names], ({key: name} | merged[name] for name in sorted(merged))))
+    _write_object(about, described, merged_descriptions(described, columns, columns_before))
+
+
+def _nearest(found: Mapping[str, Json], written: Iterable[Mapping[str, Json]]) -> Mapping[str, Json]:
+    """From which of the objects that we wrote a person's was made."""
+    return min(written, key=lambda one: distance_of_objects(found, one))
 
 
 # ---------------------------------------------------------------------------------------------- sessions.tsv
@@ -266,27 +297,42 @@ def _warn_of_mixed_dates(name: str, sessions: Sequence[PlacedSession]) -> None:
         log.warning("%s: %s; run `snakemake --forcerun place`", name, what)
 
 
-def _write_sessions(bids: Path, wanted: Base, base: Base) -> list[str]:
+def _write_sessions(bids: Path, wanted: Base, bases: Sequence[Base]) -> list[str]:
     """The table of each subject with sessions; returns paths in the dataset. Those of subjects gone go."""
     written = []
-    for name in sorted({*wanted.sessions, *base.sessions}):
+    for name in sorted({name for base in (wanted, *bases) for name in base.sessions}):
         path = bids / name / f"{name}_sessions.tsv"
-        ours, before = wanted.sessions.get(name, {}), base.sessions.get(name, {})
+        for killed in (path, path.with_suffix(".json")):
+            remove_unfinished(killed)
+        tables = (
+            _Table(rows=base.sessions.get(name, {}), columns=base.session_columns)
+            for base in (wanted, *bases)
+        )
+        ours, *before = tables
         found = read_rows(path, SESSION, "session", prefix="ses-")
-        if not ours and _is_gone(path, found, before):
+        if not ours.rows and _is_gone(path, found, before):
             continue
-        columns = (wanted.session_columns, base.session_columns)
-        _write_table(path, SESSION, found, (ours, before), columns)
+        _write_table(path, SESSION, found, ours, before)
         written += [path.relative_to(bids).as_posix()]
     return [name for path in written for name in (path, path.removesuffix(".tsv") + ".json")]
 
 
-def _is_gone(path: Path, found: Rows | None, before: Rows) -> bool:
-    """Whether the table of a subject without sessions is not there, or was ours alone and is removed now."""
-    if found and not all(is_untouched(cells, before.get(name, {})) for name, cells in found.items()):
+def _is_gone(path: Path, found: Rows | None, before: Sequence[_Table]) -> bool:
+    """Whether the table of a subject without sessions is not there, or was ours alone and is removed now.
+
+    A description that a person edited stays.
+    """
+    rows = min((table.rows for table in before), key=lambda one: distance(found, one))
+    if found and not all(is_untouched(cells, rows.get(name, {})) for name, cells in found.items()):
         return False
     path.unlink(missing_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
+    about = path.with_suffix(".json")
+    described = read_object(about)
+    columns = _nearest(described, [table.columns for table in before])
+    if all(text == columns.get(name) for name, text in described.items()):
+        about.unlink(missing_ok=True)
+    else:
+        log.warning("%s: kept, for it was edited; its subject has no sessions any more", about)
     _remove_if_empty(path.parent)
     return True
 

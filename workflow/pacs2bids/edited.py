@@ -58,6 +58,20 @@ def _refuse_repeated(heading: Sequence[str], path: Path) -> None:
             raise DatasetError(f"line 1 names the column {column} twice", where=str(path), hint=_HINT)
 
 
+def distance(found: Rows | None, written: Rows) -> int:
+    """In how many cells a table differs from one that we wrote: of several, it was made from the nearest."""
+    return len(_each_cell(found or {}) ^ _each_cell(written))
+
+
+def _each_cell(rows: Rows) -> set[tuple[str, str, str]]:
+    return {(name, column, cell or "n/a") for name, cells in rows.items() for column, cell in cells.items()}
+
+
+def distance_of_objects(found: Mapping[str, Json], written: Mapping[str, Json]) -> int:
+    """The same of JSON objects, in keys."""
+    return sum(found.get(key) != written.get(key) for key in {*found, *written})
+
+
 def merged_table(
     found: Rows | None, wanted: Rows, before: Rows, *, ours: Iterable[str], ours_before: Iterable[str]
 ) -> tuple[list[str], dict[str, dict[str, str]]]:

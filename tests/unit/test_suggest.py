@@ -244,6 +244,50 @@ def test_a_rule_that_would_fail_here_is_left_to_a_person(tmp_path: Path) -> None
     assert "(not as it stands: series 001 (x)" in path.read_text()
 
 
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_phase_and_magnitude_of_one_field_map_have_one_name(tmp_path: Path, is_turned: bool) -> None:
+    """Beside another field map, so that names must be told apart (corpus fmap, Siemens)."""
+    both = [made(kind("GR"), echo_time_s=time) for time in (0.00519, 0.00765)]
+    phase = made(kind("GR"), component="phase", echo_time_s=0.00765)
+    names_of_last = ("gre_field_ph", "gre_field_mag")
+    last = [(names_of_last[0], [phase]), (names_of_last[1], both)]
+    said = [("gre_field_magph", both), ("gre_field_magph", [phase]), *(last[::-1] if is_turned else last)]
+    index = session(
+        *(series(n, name, *stacks, sequence_name="*fm2d2r") for n, (name, stacks) in enumerate(said, start=2))
+    )
+    found = names(written(tmp_path, index), index)
+    assert sorted(found.values()) == [
+        f"acq-{acq}_{suffix}"
+        for acq in ("grefield", "grefieldmagph")
+        for suffix in ("magnitude1", "magnitude2", "phasediff")
+    ]
+    assert {found["002-1"], found["003-1"]} == {
+        "acq-grefieldmagph_magnitude1",
+        "acq-grefieldmagph_phasediff",
+    }
+
+
+def test_studies_of_several_patients_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, patients in enumerate((("A", "A"), ("A", "B"))):
+        studies = []
+        for n, patient in enumerate(patients):
+            studies.append(tmp_path / f"{number}-{n}")
+            index = session(series(n + 1, "x", made(EPI_GE, 200), patient_id=patient))
+            write_record(studies[-1] / "index.json", index)
+        assert main(["suggest", *map(str, studies)]) == 0
+        told = capsys.readouterr()
+        assert "out of 2 studies: 2 series" in told.out
+        assert ("these studies are of 2 patients" in told.err + caplog.text) == (len(set(patients)) > 1)
+
+
+def test_one_rule_is_no_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_record(tmp_path / "index.json", session())
+    assert main(["suggest", str(tmp_path), "--out", str(tmp_path / "mine.yaml")]) == 0
+    assert ": 1 rule to start from" in capsys.readouterr().out
+
+
 def test_odd_names_do_no_harm(tmp_path: Path) -> None:
     odd = [
         'a: "b" # c',

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from importlib.resources import files
 from pathlib import Path
 
 from pacs2bids.dialects.rules.starter import starter
 from pacs2bids.files import read_record, write_bytes
 from pacs2bids.model import ConfigError, StudyIndex
+from pacs2bids.text import counted
+
+log = logging.getLogger(__name__)
+
+_SEVERAL = (
+    "these studies are of %d patients, and the rules are made as if they were one session: the same protocol "
+    "of another patient looks like a run. Give the studies of one session, and try the rules on the others"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +39,13 @@ def run(arguments: argparse.Namespace) -> str:
     if out is not None and out.suffix not in (".yaml", ".yml"):
         raise ConfigError("must end in .yaml", where=str(out), hint="By its ending it is known to hold rules")
     indexes = [read_record(folder / "index.json", StudyIndex) for folder in arguments.studies]
+    patients = {series.patient_id for index in indexes for series in index.series}
+    if len(patients) > 1:
+        log.warning(_SEVERAL, len(patients))
     schema = Path(str(files("pacs2bids").joinpath("schemas/rules.schema.json")))
     text = starter(indexes, schema=schema)
     if out is None:
         return text.rstrip("\n")
     write_bytes(out, text.encode())
-    rules = text.count("\n  - name: ")
-    return (
-        f"{out}: {rules} rules to start from, {text.count(chr(10) + '  # - name: ')} more that wait for you"
-    )
+    rules = counted(text.count("\n  - name: "), "rule")
+    return f"{out}: {rules} to start from, {text.count(chr(10) + '  # - name: ')} more that wait for you"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from pacs2bids.dialects.rules import answers
@@ -40,13 +41,14 @@ TELLING = (
     "volumes",
     "rows",
 )
+WORD = 3  # letters from which on a beginning is a word
 LONG = 300  # letters of what is wrong
 WIDTH = 100  # of a line; longer ones are broken up
 
 HEAD = """\
 # yaml-language-server: $schema={schema}
 #
-# Rules to start from, made by `pacs2bids suggest` out of one session: {count}.
+# Rules to start from, made by `pacs2bids suggest` out of {studies}: {count}.
 # The comment above each rule says which series it takes here, and what in their headers speaks for it.
 # Read each, correct it, and give it to other sessions: a protocol that is called "rest_1" here may be
 # "rest_2" there, and '*' stands for any letters. What a rule can say: docs/rules.md.
@@ -92,7 +94,8 @@ def starter(indexes: Sequence[StudyIndex], *, schema: Path) -> str:
     for one in suggestions:
         blocks.append(_proved(one, blocks, indexes) if one.guess.is_sure and not is_proved else _told(one))
     count = counted(len(all_series), "series", "series")
-    return HEAD.format(schema=schema, count=count) + "\n".join([*blocks, LAST])
+    studies = "one session" if len(indexes) == 1 else counted(len(indexes), "study", "studies")
+    return HEAD.format(schema=schema, studies=studies, count=count) + "\n".join([*blocks, LAST])
 
 
 # --------------------------------------------------------------------------------------------- suggestions
@@ -142,7 +145,7 @@ def _told_apart(left: Sequence[Series], title: str) -> list[_Suggestion]:
         own = tuple(series for series, _ in group)
         others = [series for series in left if series not in own]
         suggestions.append(_Suggestion(series=own, guess=group[0][1], match=_match(own, others, title)))
-    return [_named_apart(one, suggestions, title) for one in suggestions]
+    return _of_one_field_map([_named_apart(one, suggestions, title) for one in suggestions])
 
 
 def _match(own: Sequence[Series], others: Sequence[Series], title: str) -> dict[str, Json]:
@@ -170,6 +173,51 @@ def _named_apart(one: _Suggestion, suggestions: Sequence[_Suggestion], title: st
     label = re.sub(r"[^A-Za-z0-9]", "", str(_fact(one.series[0], name) or ""))
     label = label or f"series{one.series[0].info.series_number}"
     return replace(one, guess=replace(one.guess, entities={"acq": label, **one.guess.entities}))
+
+
+def _of_one_field_map(suggestions: Sequence[_Suggestion]) -> list[_Suggestion]:
+    """Phase and magnitude that have only each other, under one ``acq``.
+
+    A phase difference takes its echo times from the magnitudes of its name, and consoles call them apart
+    ("gre_field_ph", "gre_field_mag"; corpus fmap).
+    """
+    found = list(suggestions)
+    for phase in [one for one in suggestions if one.guess.suffix in ("phase", "phasediff")]:
+        lone = [one for one in found if one.guess.suffix == "magnitude" and not _is_paired(one, found)]
+        fitting = [one for one in lone if _shape(one) == _shape(phase)]
+        if _is_paired(phase, found) or not fitting:
+            continue
+        magnitude = min(fitting, key=lambda one: abs(_place(one) - _place(phase)))
+        label = _label_of_both(magnitude, phase, {one.guess.entities.get("acq", "") for one in found})
+        if not label:
+            continue
+        for one in (phase, magnitude):
+            entities = {**one.guess.entities, "acq": label}
+            found[found.index(one)] = replace(one, guess=replace(one.guess, entities=entities))
+    return found
+
+
+def _label_of_both(magnitude: _Suggestion, phase: _Suggestion, taken: Collection[str]) -> str:
+    """What their labels begin with, if that is a word of its own; else that of one of them."""
+    labels = [one.guess.entities.get("acq", "") for one in (magnitude, phase)]
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(*labels, strict=False))
+    shared = "".join(letter for letter, _ in pairs)
+    is_word = len(shared) >= WORD and shared not in taken
+    return shared if is_word else labels[0] or labels[1]
+
+
+def _is_paired(one: _Suggestion, among: Sequence[_Suggestion]) -> bool:
+    """Whether a phase has a magnitude of its name, or a magnitude a phase."""
+    wanted = ("phase", "phasediff") if one.guess.suffix == "magnitude" else ("magnitude",)
+    return any(other.guess.suffix in wanted and other.guess.entities == one.guess.entities for other in among)
+
+
+def _shape(one: _Suggestion) -> tuple[int, ...]:
+    return one.series[0].stacks[0].shape[:3]
+
+
+def _place(one: _Suggestion) -> int:
+    return one.series[0].info.series_number or 0
 
 
 # --------------------------------------------------------------------------------------------- proof

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from pacs2bids.check import _absent, _empty, _stray_files, _unexpected, check_files, validate
+from pacs2bids.check import (
+    _absent,
+    _empty,
+    _rows_without_session,
+    _stray_files,
+    _unexpected,
+    check_files,
+    validate,
+)
 from pacs2bids.model import Finding, Json, PlacedSession
 
 STEM = "sub-01/dwi/sub-01_dwi"
@@ -308,11 +316,31 @@ def test_folders_of_no_session_of_the_table_are_errors(
         "derivatives/sub-09",
     ):
         (tmp_path / name).mkdir(parents=True)
-    found = list(_unexpected(tmp_path, expected, "pacs2bids prune --workdir w --bids b"))
+    (tmp_path / "sub-02/func/mine.nii.gz").touch()
+    prune, sessions = (
+        "pacs2bids prune --workdir w --bids b",
+        ["sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03"],
+    )
+    found = list(_unexpected(tmp_path, expected, prune, sessions))
     assert [one.location for one in found] == folders
     for one in found:
         assert (one.severity, one.code) == ("error", "SESSION_NOT_IN_TABLE")
-        assert "`pacs2bids prune --workdir w --bids b`" in one.message
+        # sub-02 is in the work folder: as "sub-02" it is what a table with "sub-02_ses-a" has no more
+        assert f"`{prune}`" in one.message
+    # all was pruned, but for what people made
+    for one in _unexpected(tmp_path, expected, prune, expected):
+        assert "prune" not in one.message
+        assert ("sub-02/func/mine.nii.gz. Move" in one.message) == one.location.startswith("sub-02")
+
+
+def test_rows_of_sessions_that_are_gone_are_told(tmp_path: Path) -> None:
+    for name, rows in (("sub-01", "ses-a\t70\nses-b\tn/a\nses-c\t1\n"), ("sub-02", "ses-a\t70\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}_sessions.tsv").write_text(f"session_id\tweight\n{rows}")
+    (tmp_path / "sub-01/ses-c/beh").mkdir(parents=True)  # made by others
+    (found,) = _rows_without_session(tmp_path, ["sub-01_ses-b", "sub-02_ses-a"])
+    assert (found.severity, found.location) == ("warning", "sub-01/sub-01_sessions.tsv")
+    assert "no session ses-a;" in found.message
 
 
 def test_an_absent_volume_is_told_with_its_reason() -> None:

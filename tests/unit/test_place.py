@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.dates import Hide, read_key
-from pacs2bids.files import read_record, write_record
+from pacs2bids.files import read_record, read_tsv, write_record
 from pacs2bids.model import (
     ConfigError,
     DatasetError,
@@ -35,6 +36,7 @@ from pacs2bids.model import (
     StudyIndex,
     VolumeFile,
 )
+from pacs2bids.notes import noted_in
 from pacs2bids.owned import changes, session_labels
 from pacs2bids.place import GRADIENT_NAMES, StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import write_plan
@@ -68,6 +70,7 @@ class Session:
     """A work folder with one reconstructed study, and a dataset to place it into."""
 
     root: Path
+    key: str = "sub-01_ses-a"
     failed: tuple[FailedStack, ...] = ()
     volumes: dict[str, VolumeFile] = field(default_factory=dict)
 
@@ -77,7 +80,7 @@ class Session:
 
     @property
     def session_dir(self) -> Path:
-        return self.root / "work" / "sessions" / "sub-01_ses-a"
+        return self.root / "work" / "sessions" / self.key
 
     @property
     def folder(self) -> Path:
@@ -827,12 +830,134 @@ def test_prune_keeps_what_others_made(session: Session, capsys: pytest.CaptureFi
     beside.write_text("mine")
     assert prune(session) == 0
     listed = capsys.readouterr().out
-    assert f"(stays, pacs2bids did not place it as it is: {T1W}.json)" in listed
-    assert "_events.tsv)" in listed
+    assert f"({T1W}.json stays: pacs2bids did not place it as it is. Move" in listed
+    assert "_events.tsv stays: people filled it in. Move" in listed
     assert prune(session, "--yes") == 0
     left = {path for path, content in session.tree().items() if content is not None}
     assert left == {path.relative_to(session.bids).as_posix() for path in (events, edited, beside)}
-    assert f"{T1W}.json: kept" in capsys.readouterr().err
+    assert f"{T1W}.json stays: pacs2bids" in capsys.readouterr().err
+
+
+def moved(session: Session, key: str = "sub-01_ses-b") -> tuple[Session, tuple[PlanRow, ...]]:
+    """The same study, as another session has it."""
+    rows = (replace(row, bids_name=row.bids_name.replace("ses-a", key[-5:])) for row in ROWS)
+    return dataclasses.replace(session, key=key), tuple(rows)
+
+
+def noted_and_merged(session: Session) -> None:
+    """A person's notes, of which a run has made our own table."""
+    session.place(*ROWS)
+    noted(session, T1w="moved", dwi="good")
+    about = session.bids / f"{SCANS}.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"quality": "by eye"}))
+    session.place(*ROWS)
+
+
+def qualities(path: Path) -> dict[str, str]:
+    return {row["filename"].rpartition("_")[2]: row.get("quality", "") for row in read_tsv(path)}
+
+
+@pytest.mark.parametrize("merged", [True, False], ids=["a run between", "no run between"])
+def test_notes_follow_a_study_into_another_session(
+    session: Session, capsys: pytest.CaptureFixture[str], merged: bool
+) -> None:
+    if merged:
+        noted_and_merged(session)
+    else:
+        session.place(*ROWS)
+        noted(session, T1w="moved", dwi="good")
+    other, rows = moved(session)
+    table_of(session, "b")
+    new = session.bids / "sub-01/ses-b/sub-01_ses-b_scans.tsv"
+    other.place(*(replace(row, bids_name="") if row.stack_id == "002-1" else row for row in rows))
+    assert qualities(new) == {"bold.nii.gz": "n/a", "dwi.nii.gz": "good"}
+    other.place(*rows)  # the T1w has a name now: what was noted of it was kept
+    assert qualities(new) == {"bold.nii.gz": "n/a", "T1w.nii.gz": "moved", "dwi.nii.gz": "good"}
+    assert read_tsv(new)[0].keys() == {"filename", "acq_time", "quality"}
+    about = json.loads(new.with_suffix(".json").read_text())
+    assert about.get("quality") == ("by eye" if merged else None)
+    assert prune(session, "--yes") == 0
+    assert "stays" not in capsys.readouterr().err
+    assert not (session.bids / "sub-01/ses-a").exists()
+    assert not session.session_dir.exists()
+    # and back, with what was noted meanwhile
+    new.write_text(new.read_text().replace("good", "fair"))
+    session.place(*ROWS)
+    assert qualities(session.bids / f"{SCANS}.tsv")["dwi.nii.gz"] == "fair"
+
+
+def test_notes_of_sessions_that_swap_a_study_for_another_are_read_at_any_moment(session: Session) -> None:
+    """The session that lost the study may be placed just then: whatever it was at, the notes are found."""
+    noted_and_merged(session)
+    other, rows = moved(session)
+    before = session.tree()
+    step = 0
+    while _killed_at(session, (replace(ROWS[0], bids_name=""), *ROWS[1:]), step):
+        noted = noted_in(session.session_dir, session.bids)
+        assert noted.notes == {f"{UID}/002-1": {"quality": "moved"}, f"{UID}/004-1": {"quality": "good"}}
+        session.place(*ROWS)
+        assert session.tree() == before
+        step += 1
+    assert step > 5
+    other.place(*rows)
+    assert qualities(session.bids / "sub-01/ses-b/sub-01_ses-b_scans.tsv")["T1w.nii.gz"] == "moved"
+
+
+@pytest.mark.parametrize("what", ["a note", "a row", "a time", "a description", "no table any more"])
+def test_prune_keeps_a_table_with_what_no_session_took_over(
+    session: Session, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    noted_and_merged(session)
+    other, rows = moved(session)
+    table, about = (session.bids / f"{SCANS}{end}" for end in (".tsv", ".json"))
+    if what != "a note":  # of which there is no session that took it over
+        other.place(*rows)
+    text = table.read_text()
+    if what == "a row":
+        table.write_text(f"{text}anat/mine.nii.gz\tn/a\tn/a\n")
+    elif what == "a time":
+        table.write_text(text.replace("T10:00:00", "T10:00:01"))
+    elif what == "a description":
+        about.write_text(about.read_text().replace("by eye", "by two eyes"))
+    elif what == "no table any more":
+        table.write_bytes(b"\xff\xfe")
+    table_of(session, *([] if what == "a note" else ["b"]))
+    left = {path.relative_to(session.bids).as_posix(): path.read_bytes() for path in (table, about)}
+    assert prune(session) == 0
+    listed = capsys.readouterr().out
+    assert f"({SCANS}.tsv stays: it holds what people wrote" in listed
+    assert f"  {SCANS}.tsv\n" not in listed
+    assert prune(session, "--yes") == 0
+    assert f"{SCANS}.tsv stays: it holds" in capsys.readouterr().err
+    tree = {path: content for path, content in session.tree().items() if content is not None}
+    assert {path: content for path, content in tree.items() if "ses-a" in path} == left
+    for path in (table, about):  # as it was told
+        path.unlink()
+    assert prune(session, "--yes") == 0
+    assert not session.session_dir.exists()
+
+
+def test_prune_tells_what_was_noted_of_volumes_without_a_name(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noted_and_merged(session)
+    session.place(*ROWS[1:])
+    for end in (".tsv", ".json"):
+        (session.bids / f"{SCANS}{end}").unlink()
+    table_of(session)
+    assert prune(session) == 0
+    assert f"(goes, too, what was noted of volume {UID}/002-1, which has no name: quality: moved)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_prune_keeps_events_that_were_filled_in_before_another_run(session: Session) -> None:
+    session.place(with_events())
+    (session.bids / EVENTS).write_text("onset\tduration\n1\t2\n")
+    session.place(with_events())
+    table_of(session)
+    assert prune(session, "--yes") == 0
+    assert [path for path, content in session.tree().items() if content is not None] == [EVENTS]
 
 
 def test_prune_waits_for_no_run(session: Session, capsys: pytest.CaptureFixture[str]) -> None:

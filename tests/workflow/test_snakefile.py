@@ -375,8 +375,11 @@ def test_workdir_is_its_owners_alone(finished: Path) -> None:
 
 
 def test_corrected_label_is_told_and_pruned(copied: Path) -> None:
-    """Subject 02 becomes 03: the old folder is an error until it is pruned."""
+    """Subject 02 becomes 03: the old folder is an error until it is pruned. What was noted goes along."""
     listed = copied / "studies.tsv"
+    scans = copied / "bids/sub-02/sub-02_scans.tsv"
+    head, *rows = scans.read_text().splitlines()
+    scans.write_text("".join(f"{line}\n" for line in (f"{head}\tquality", *(f"{row}\tgood" for row in rows))))
     listed.write_text(listed.read_text().replace("\t02\n", "\t03\n"))
     told = failed(copied)
     assert any("the dataset has" in line for line in told)
@@ -388,6 +391,7 @@ def test_corrected_label_is_told_and_pruned(copied: Path) -> None:
     done = subprocess.run(prune, cwd=copied, text=True, capture_output=True, check=True)
     assert "1 session, " in done.stdout
     assert not (copied / "bids/sub-02").exists()
+    assert {row["quality"] for row in read_tsv(copied / "bids/sub-03/sub-03_scans.tsv")} == {"good"}
     assert ran(copied) == ENDING
     assert ran(copied) == set()
     people = read_tsv(copied / "bids/participants.tsv")

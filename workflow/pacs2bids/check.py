@@ -28,7 +28,7 @@ import nibabel as nib
 import numpy as np
 from isal import igzip, igzip_lib
 
-from pacs2bids.files import sha256
+from pacs2bids.files import read_tsv, sha256
 from pacs2bids.model import CheckResult, DatasetError, Finding, Json, PlacedSession
 from pacs2bids.text import listed
 
@@ -46,6 +46,7 @@ _TIME_TOLERANCE_S = 1e-4
 _SUFFIXES_OF_OTHERS = frozenset({"events", "physio", "physioevents", "stim", "beh", "sessions", "aslcontext"})
 
 _CHUNK = 1 << 20
+_SHOWN = 5  # names in one message
 
 
 def check_dataset(
@@ -54,13 +55,14 @@ def check_dataset(
     *,
     expected: Collection[str],
     prune: str,
+    prunable: Collection[str] = (),
     more: Iterable[Finding] = (),
     threads: int = 1,
 ) -> CheckResult:
     """Check the whole dataset; ``ok`` if there is no error.
 
-    ``expected``: keys of the sessions that may be there. ``prune``: the command that removes others.
-    ``more``: what the caller found. Raises DatasetError if there is no dataset.
+    ``expected``: keys of the sessions that may be there. ``prune``: the command that removes others, of which
+    ``prunable`` are the keys. ``more``: what the caller found. Raises DatasetError if there is no dataset.
     """
     if not bids.is_dir():
         raise DatasetError("is no folder", where=str(bids), hint="Run the stages place and dataset first")
@@ -68,7 +70,8 @@ def check_dataset(
         verdict = beside.submit(validate, bids)
         own = [
             *check_files(bids, placed, threads=threads),
-            *_unexpected(bids, expected, prune),
+            *_unexpected(bids, expected, prune, prunable),
+            *_rows_without_session(bids, expected),
             *_stray_files(bids, placed),
             *_empty(placed),
             *_absent(placed),
@@ -376,13 +379,16 @@ def _check_gradients(stem: Path, volumes: int) -> Iterator[_Problem]:
 # -------------------------------------------------------------------------------- what nobody asked for
 
 
-def _unexpected(bids: Path, expected: Collection[str], prune: str) -> Iterator[Finding]:
+def _unexpected(
+    bids: Path, expected: Collection[str], prune: str, prunable: Collection[str]
+) -> Iterator[Finding]:
     """Folders of subjects and sessions that the table does not have (any more).
 
     A subject with sessions has nothing but their folders, one without has no folder of a session.
     """
     owned = {tuple(key.split("_")) for key in expected}  # ("sub-01", "ses-a"), or ("sub-01",)
     subjects = {parts[0] for parts in owned}
+    gone = set(prunable).difference(expected)
     folders = []
     for subject in sorted(path for path in bids.glob("sub-*") if path.is_dir()):
         inner = sorted(path for path in subject.iterdir() if path.is_dir())
@@ -393,11 +399,41 @@ def _unexpected(bids: Path, expected: Collection[str], prune: str) -> Iterator[F
         else:
             folders += [path for path in inner if (subject.name, path.name) not in owned]
     for folder in folders:
-        message = (
-            "no session of the studies table has this folder: a label was corrected or a row was removed. "
-            f"`{prune}` shows what it holds, with --yes it removes what pacs2bids placed"
-        )
-        yield _finding("SESSION_NOT_IN_TABLE", folder.relative_to(bids).as_posix(), message)
+        name = folder.relative_to(bids).as_posix()
+        key = name.replace("/", "_") + "_"
+        if any(f"{one}_".startswith(key) or key.startswith(f"{one}_") for one in gone):
+            what = f"`{prune}` shows what it holds, with --yes it removes what pacs2bids placed"
+        else:
+            left = [path.relative_to(bids).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+            what = (
+                "What is in it are files that people changed or put there: "
+                f"{listed(left, _SHOWN) or 'none'}. "
+                "Move what you need out of the dataset, and delete the folder"
+            )
+        why = "no session of the studies table has this folder: a label was corrected or a row was removed"
+        yield _finding("SESSION_NOT_IN_TABLE", name, f"{why}. {what}")
+
+
+def _rows_without_session(bids: Path, expected: Collection[str]) -> Iterator[Finding]:
+    """Rows of sessions.tsv without session and folder. People wrote into them: ours alone would be gone."""
+    for table in sorted(bids.glob("sub-*/sub-*_sessions.tsv")):
+        subject = table.parent
+        try:
+            names = [row.get("session_id", "") for row in read_tsv(table)]
+        except UnicodeDecodeError:  # the validator says so
+            continue
+        lone = [
+            name
+            for name in names
+            if f"{subject.name}_{name}" not in expected and not (subject / name).is_dir()
+        ]
+        if lone:
+            message = (
+                f"there is no session {listed(lone, _SHOWN)}; the row is kept, as people wrote into it. "
+                "Copy what you need to the row of the right session, and delete it"
+            )
+            location = table.relative_to(bids).as_posix()
+            yield _finding("ROW_WITHOUT_SESSION", location, message, severity="warning")
 
 
 def _stray_files(bids: Path, placed: Iterable[PlacedSession]) -> Iterator[Finding]:

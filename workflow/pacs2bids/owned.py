@@ -36,6 +36,8 @@ log = logging.getLogger("pacs2bids.place")
 
 SOURCEDATA = "sourcedata"  # BIDS, "Source vs. raw vs. derived data": where files before conversion lie
 
+CHANGED_ON_PURPOSE = "docs/files.md, Files you changed on purpose"
+
 # tables that we begin and people fill in: what happened in the scanner room no header tells
 SKELETONS = "_events.tsv"
 
@@ -220,7 +222,7 @@ def _refuse_foreign(
         more = f" (and {listed(foreign[1:], 1)})" if len(foreign) > 1 else ""
         owned = foreign[0] in before
         what = "was changed since it was placed" if owned else "exists, and this session did not place it"
-        hint = "Move it out of the dataset to have it placed anew"
+        hint = f"Move it out of the dataset to have it placed anew ({CHANGED_ON_PURPOSE})"
         raise DatasetError(f"{what}{more}", where=str(bids / foreign[0]), hint=hint)
 
 
@@ -286,13 +288,21 @@ def _remove_empty(folder: Path, grounds: Collection[Path]) -> None:
 # ------------------------------------------------------------------------------------- sessions that are gone
 
 
-def remains_of(session_dir: Path, bids: Path) -> Remains:
-    """Look for what the session left. Raises DatasetError if the folder's name is none of a session."""
+def remains_of(session_dir: Path, bids: Path, tables: Collection[str], *, are_ours: bool) -> Remains:
+    """Look for what the session left.
+
+    ``tables``: those that we merge with what people write. Their content tells whose they are
+    (``are_ours``), not their digest. Raises DatasetError if the folder's name is none of a session.
+    """
     subject, session = session_labels(session_dir.name)
     folder = bids / f"sub-{subject}" / (f"ses-{session}" if session else "")
     owned = owned_files(session_dir)
     present = {path: bids / path for path in owned if (bids / path).is_file()}
-    ours = {path for path, file in present.items() if sha256(file) in owned[path]}
+    ours = {
+        path
+        for path, file in present.items()
+        if (are_ours if path in tables else sha256(file) in owned[path])
+    }
     inside = (path for path in folder.rglob("*") if not path.is_dir())
     if not session:  # the folders of sessions beside it are not its own
         inside = (path for path in inside if not path.relative_to(folder).parts[0].startswith("ses-"))
@@ -300,7 +310,8 @@ def remains_of(session_dir: Path, bids: Path) -> Remains:
     return Remains(session_dir=session_dir, ours=tuple(sorted(ours)), others=tuple(sorted(known - ours)))
 
 
-def remove_remains(remains: Remains, bids: Path) -> None:
+def remove_remains(remains: Remains, bids: Path, *, keep_records: bool = False) -> None:
     """Remove the files that are ours, folders that are empty then, and the session's own folder."""
     _clean(remains.ours, remains.ours, bids, {bids, bids / SOURCEDATA})
-    shutil.rmtree(remains.session_dir)
+    if not keep_records:
+        shutil.rmtree(remains.session_dir)

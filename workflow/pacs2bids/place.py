@@ -3,7 +3,8 @@
 Volumes are hard links into ``volumes/`` (copies across file systems), so a new name costs no pixels; sidecars
 are written anew with what only a name can tell. Everything is read-only: edits belong into the heuristic. But
 for the tables that people edit, too: what they wrote into the scans table stays (``scans``), and a table that
-they filled in is theirs. ``owned`` tells whose a file is.
+they filled in is theirs. ``owned`` tells whose a file is, ``notes`` what people noted of volumes that were
+another session's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +21,7 @@ import msgspec
 from pacs2bids.archive import EXTENSION, series_archive
 from pacs2bids.dates import ABOUT, Dates, Hide, moment_of
 from pacs2bids.edited import read_object, read_rows
-from pacs2bids.files import read_record, write_record
+from pacs2bids.files import write_record
 from pacs2bids.model import (
     DatasetError,
     Json,
@@ -30,6 +31,7 @@ from pacs2bids.model import (
     SeriesInfo,
     VolumeFile,
 )
+from pacs2bids.notes import SCANS_BASE, Noted, bring_home, noted_elsewhere, read_base, scans_path
 from pacs2bids.owned import (
     EDITABLE,
     SKELETONS,
@@ -41,11 +43,9 @@ from pacs2bids.owned import (
     text_item,
     without_theirs,
 )
-from pacs2bids.scans import Scan, ScansBase, scans_table
+from pacs2bids.scans import KEY, Scan, ScansBase, scans_table
 
 log = logging.getLogger("pacs2bids.place")
-
-SCANS_BASE = "scans.base.json"  # what we wrote into the scans table the last time
 
 # where BIDS allows gradient tables (schema: rules.files.raw.dwi.dwi, rules.files.raw.fmap.pepolar)
 GRADIENT_NAMES = frozenset({("dwi", "dwi"), ("fmap", "epi")})
@@ -106,8 +106,9 @@ def place_session(
     items = [item for row in present for item in _volume_items(row, studies, lost)]
     items += _tables_beside(present)
     items += _archives(rows, studies, session_dir.name)
-    before = _scans_base(session_dir)
-    scans, base = _scans_items(bids, present, before, dates, session_dir.name)
+    study_dirs = [study.folder.parent for study in studies.values()]
+    taken = noted_elsewhere(session_dir, bids, study_dirs)
+    scans, base, until = _scans_items(session_dir, bids, present, taken, dates)
     items = without_theirs(session_dir, bids, sorted([*items, *scans], key=lambda item: item.path))
     placed = PlacedSession(
         session_key=session_dir.name,
@@ -122,11 +123,13 @@ def place_session(
         acq_time=dates.hidden(begun) or "",
         dates=hide.name,
     )
-    if base != before:
-        write_record(session_dir / SCANS_BASE, before.until(base))
+    is_news = base != read_base(session_dir)
+    if is_news:
+        write_record(session_dir / SCANS_BASE, until)
     make_it_so(session_dir, bids, items)
-    if base != before:
+    if is_news:
         write_record(session_dir / SCANS_BASE, base)
+    bring_home(session_dir.name, study_dirs)
     write_record(session_dir / "placed.json", placed)
     return placed
 
@@ -299,17 +302,15 @@ def _drop_absent_targets(fields: dict[str, Json], name: str, absent: Collection[
     _keep(fields, "IntendedFor", left)
 
 
-def _scans_base(session_dir: Path) -> ScansBase:
-    record = session_dir / SCANS_BASE
-    return read_record(record, ScansBase) if record.exists() else ScansBase()
-
-
 def _scans_items(
-    bids: Path, present: Sequence[PlanRow], before: ScansBase, dates: Dates, key: str
-) -> tuple[list[Item], ScansBase]:
-    """The scans table (BIDS, Scans file) and what to remember of it."""
-    folder = key.replace("_ses-", "/ses-")
-    prefix = f"{folder}/{key}_scans"
+    session_dir: Path, bids: Path, present: Sequence[PlanRow], taken: Noted, dates: Dates
+) -> tuple[list[Item], ScansBase, ScansBase]:
+    """The scans table (BIDS, Scans file), what to remember of it, and of it while it is replaced.
+
+    ``taken``: notes of people that come with volumes from other sessions.
+    """
+    path = scans_path(session_dir.name)
+    folder, about = path.rpartition("/")[0], path.replace(".tsv", ".json")
     scans = [
         Scan(
             filename=f"{row.bids_name.removeprefix(folder + '/')}.nii.gz",
@@ -318,16 +319,16 @@ def _scans_items(
         )
         for row in present
     ]
-    found = read_rows(bids / f"{prefix}.tsv", "filename", "file")
-    described = read_object(bids / f"{prefix}.json")
+    recorded = read_base(session_dir)
+    before = replace(recorded, notes={**taken.notes, **recorded.notes})
+    found = read_rows(bids / path, KEY, "file")
+    described = {**taken.columns, **read_object(bids / about)}
     table = scans_table(scans, found, described, before, ABOUT[dates.policy])
-    if not scans:
-        return [], table.base
     items = [
-        text_item(f"{prefix}.tsv", table.text, kind=Kind.MERGED),
-        _written(f"{prefix}.json", table.description, kind=Kind.MERGED),
+        text_item(path, table.text, kind=Kind.MERGED),
+        _written(about, table.description, kind=Kind.MERGED),
     ]
-    return items, table.base
+    return items if scans else [], table.base, before.until(table.base)
 
 
 def _volume_key(row: PlanRow) -> str:

@@ -88,19 +88,26 @@ def _followed(
     ours: dict[str, Cells] = {}
     notes = dict(before.notes)
     for name, cells in found.items():
-        written = _as_written(before.rows.get(name, ()), cells)
+        written = as_written(before.rows.get(name, ()), cells)
         now = _name_now(name, volumes, written)
         if now in volumes or written is None:
             rows[now], ours[now] = cells, _cells(written) if written else {}
-        elif note := _note(cells):
+        elif note := note_of(cells):
             notes[written.volume] = note
-    for name, volume in volumes.items():
-        if name not in rows and volume in notes:
-            rows[name], ours[name] = notes[volume], {}
+    for scan in scans:
+        if scan.volume in notes:
+            # where there is no table, the time is a column of it to be, and none that people deleted
+            _complete(rows, scan.filename, notes[scan.volume], {} if found else _cells(scan))
     return rows, ours, {volume: note for volume, note in notes.items() if volume not in volumes.values()}
 
 
-def _as_written(written: Sequence[Scan], cells: Cells) -> Scan | None:
+def _complete(rows: dict[str, Cells], name: str, note: Cells, new: Cells) -> None:
+    """Put what was noted of a volume beside what its row says; the row wins."""
+    known = {column: cell for column, cell in rows.get(name, new).items() if cell not in UNKNOWN}
+    rows[name] = {**rows.get(name, new), **note, **known}
+
+
+def as_written(written: Sequence[Scan], cells: Cells) -> Scan | None:
     """Which of the rows that we may have written a row was."""
     same = [scan for scan in written if _cells(scan)[TIME] == cells.get(TIME)]
     return next(iter([*same, *written]), None)
@@ -114,6 +121,6 @@ def _name_now(name: str, volumes: Mapping[str, str], written: Scan | None) -> st
     return names[0] if len(names) == 1 else name
 
 
-def _note(cells: Cells) -> dict[str, str]:
+def note_of(cells: Cells) -> dict[str, str]:
     """What people wrote of a volume."""
     return {column: cell for column, cell in cells.items() if column != TIME and cell not in UNKNOWN}

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> str:
         read_placed(paths, partial=arguments.partial),
         expected=[path.parent.name for path in paths],
         prune=f"pacs2bids prune --workdir {_workdir(paths)} --bids {arguments.bids}",
+        prunable=[folder.name for folder in _workdir(paths).glob("sessions/*/")],
         more=_set_aside(paths),
         threads=arguments.j,
     )

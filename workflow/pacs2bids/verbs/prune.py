@@ -7,10 +7,12 @@ import fcntl
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from pacs2bids.model import ConfigError
-from pacs2bids.owned import Remains, remains_of, remove_remains
+from pacs2bids.model import ConfigError, DatasetError
+from pacs2bids.notes import Noted, left_to_lose, scans_path
+from pacs2bids.owned import SKELETONS, Remains, remains_of, remove_remains
 from pacs2bids.text import counted
 from pacs2bids.verbs._placed import session_keys
 
@@ -24,34 +26,89 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Left:
+    """A session that is to go. ``noted``: what people noted in it that no other session holds; None if its
+    table cannot be read."""
+
+    remains: Remains
+    noted: Noted | None
+
+    @property
+    def tables_stay(self) -> bool:
+        """Then the records stay, too, by which a later run tells what is of people in them."""
+        return any(path in _tables(self.remains.session_dir) for path in self.remains.others)
+
+
 def run(arguments: argparse.Namespace) -> str:
     """List, or remove, what such sessions left. Raises ConfigError without a table and during a run."""
     workdir, bids = arguments.workdir, arguments.bids
     wanted = session_keys(workdir / "studies.tsv")
     with _alone(workdir):
         folders = sorted(path for path in workdir.glob("sessions/*/") if path.name not in wanted)
-        found = [remains_of(folder, bids) for folder in folders]
+        found = [_left(folder, bids) for folder in folders]
         if not found:
             return "nothing to prune: every session is in the studies table"
         if not arguments.yes:
             return "\n".join(["Would remove:", *_listed(found), "Nothing is removed yet: add --yes"])
-        for remains in found:
-            remove_remains(remains, bids)
-            for path in remains.others:
-                log.warning("%s: kept, pacs2bids did not place it as it is; remove it by hand", bids / path)
+        for left in found:
+            for line in (*_staying(left), *_lost(left)):
+                log.warning("%s", line)
+            remove_remains(left.remains, bids, keep_records=left.tables_stay)
         # so that the next run writes and checks the dataset without them
         for product in ("dataset.json", "check.json", "valid"):
             (workdir / product).unlink(missing_ok=True)
-    files = sum(len(remains.ours) for remains in found)
-    removed = f"{counted(len(found), 'session')}, {counted(files, 'file')} removed"
-    return f"{removed}. Run snakemake again to have the dataset checked"
+    files = sum(len(left.remains.ours) for left in found)
+    gone = counted(sum(not left.tables_stay for left in found), "session")
+    return f"{gone}, {counted(files, 'file')} removed. Run snakemake again to have the dataset checked"
 
 
-def _listed(found: Sequence[Remains]) -> Iterator[str]:
-    for remains in found:
-        yield f"  {remains.session_dir}/"
-        yield from (f"  {path}" for path in remains.ours)
-        yield from (f"  (stays, pacs2bids did not place it as it is: {path})" for path in remains.others)
+def _tables(session_dir: Path) -> tuple[str, str]:
+    """The session's scans table and its description."""
+    path = scans_path(session_dir.name)
+    return path, path.removesuffix(".tsv") + ".json"
+
+
+def _left(session_dir: Path, bids: Path) -> _Left:
+    try:
+        noted = left_to_lose(session_dir, bids, session_dir.parent.parent / "studies")
+    except DatasetError:
+        noted = None
+    are_ours = noted is not None and not noted.is_in_table
+    remains = remains_of(session_dir, bids, _tables(session_dir), are_ours=are_ours)
+    return _Left(remains=remains, noted=noted)
+
+
+def _listed(found: Sequence[_Left]) -> Iterator[str]:
+    for left in found:
+        if not left.tables_stay:
+            yield f"  {left.remains.session_dir}/"
+        yield from (f"  {path}" for path in left.remains.ours)
+        yield from (f"  ({line})" for line in (*_staying(left), *_lost(left)))
+
+
+def _staying(left: _Left) -> Iterator[str]:
+    tables = _tables(left.remains.session_dir)
+    for path in left.remains.others:
+        if path in tables:
+            what = (
+                "it holds what people wrote, and no session took it over: copy what you need into the table"
+            )
+            yield f"{path} stays: {what} of the right session, delete the file, and prune again"
+        elif path.endswith(SKELETONS):
+            yield f"{path} stays: people filled it in. Move it beside its volume, or delete it"
+        else:
+            what = "pacs2bids did not place it as it is. Move it out of the dataset, or delete it"
+            yield f"{path} stays: {what}"
+
+
+def _lost(left: _Left) -> Iterator[str]:
+    """Notes that stand nowhere but in the records that go."""
+    if left.noted is None or left.tables_stay:
+        return
+    for volume in sorted(left.noted.unnamed):
+        cells = ", ".join(f"{column}: {cell}" for column, cell in left.noted.notes[volume].items())
+        yield f"goes, too, what was noted of volume {volume}, which has no name: {cells}"
 
 
 @contextmanager

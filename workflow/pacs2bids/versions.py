@@ -24,6 +24,7 @@ NAMING = (
     "metadata/*.py",
     "model.py",
     "naming.py",
+    "notes.py",
     "owned.py",
     "peers.py",
     "place.py",

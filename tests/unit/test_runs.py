@@ -330,6 +330,17 @@ def test_a_reference_takes_the_number_of_the_run_after_it() -> None:
     assert list(found.values()) == ["run-1_bold", "run-2_sbref", "run-2_bold", "run-3_sbref", "run-3_bold"]
 
 
+@pytest.mark.parametrize("late", ["00.5", "00.0"])
+def test_a_reference_may_bear_the_time_of_its_run_or_a_little_later(late: str) -> None:
+    minutes = (3, 7, 13)
+    times = [f"2026-01-02T10:{m:02d}:{second}" for m in minutes for second in (late, "00.0")]
+    study = index(*([stack(n, acquired=time)] for n, time in enumerate(times, start=1)))
+    suffixes = ("sbref", "bold") * 3
+    answers = [answer(n, f"func/task-a_{s}", run="several") for n, s in enumerate(suffixes, start=1)]
+    found = names(planned(study, *answers))
+    assert found == {f"{n:03d}-1": f"task-a_run-{(n + 1) // 2}_{s}" for n, s in enumerate(suffixes, start=1)}
+
+
 def test_a_reference_of_a_run_that_was_dropped_goes_with_it() -> None:
     found = with_references(("sbref", 1), ("bold", 9), ("sbref", 1), ("bold", 300), short="drop")
     assert found["001-1"] == "the reference of series 002 (protocol 2), which is left out"

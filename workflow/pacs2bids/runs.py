@@ -9,14 +9,14 @@ acquisition may hold several of (echo, part, inversion, flip angle, transfer; ma
 map) are one *family*, and a family's acquisitions are numbered in the order of time, so that a run has the
 same number in all of them. Where parts of one run were acquired apart, they are put together only if that
 comes out even; else nothing tells which belong together, and that is an error. A single-volume reference
-("sbref") takes the number of the run that it was made for, which is the next one.
+("sbref") takes the number of the run that it was made for, which is the next one, or began at the same time.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
@@ -72,7 +72,7 @@ def _moments(claims: Iterable[Claim]) -> list[tuple[datetime, float]]:
     """
     return [
         (
-            datetime.fromisoformat(claim.facts.acquired).replace(tzinfo=None),
+            _moment(claim.facts.acquired),
             max(_LEAST_S, _REPETITIONS * _repetition_s(claim)),
         )
         for claim in claims
@@ -319,11 +319,22 @@ def _paired(family: Sequence[Claim], runs: Sequence[Claim], gone: Sequence[Claim
 def _followed(
     shots: Sequence[Acquisition], runs: Sequence[Claim]
 ) -> Iterable[tuple[Acquisition, Claim | None]]:
-    """Each acquisition with the first run that began at or after it, and before the next one."""
-    for shot, after in zip(shots, [*shots[1:], None], strict=True):
-        until = _start(after) if after else _NEVER
-        following = [claim for claim in runs if _start(shot) <= (claim.acquired or "") < until]
-        yield shot, min(following, key=lambda claim: claim.acquired or "", default=None)
+    """Each acquisition with the first run that began at or after it, and before the next one.
+
+    Within a second is at the same time: a header may say that the run began a little before its reference.
+    """
+    early = -timedelta(seconds=_LEAST_S)
+    timed = [(_moment(claim.acquired), claim) for claim in runs if claim.acquired]
+    starts = [_moment(_start(shot)) for shot in shots]
+    for shot, since, until in zip(shots, starts, [*starts[1:], datetime.max], strict=True):
+        following = [
+            (begun, claim) for begun, claim in timed if early < begun - since and begun - until <= early
+        ]
+        yield shot, min(following, key=lambda one: one[0], default=(None, None))[1]
+
+
+def _moment(time: str) -> datetime:
+    return datetime.fromisoformat(time).replace(tzinfo=None)
 
 
 def _like(reference: Claim, run: Claim | None) -> Claim:

@@ -79,6 +79,7 @@ def test_the_last_volume_lacks_its_last_slice(name: str, tmp_path: Path) -> None
     assert volumes_of(index, tmp_path / "in", tmp_path / "out") == [0, 1]
     (stack,) = index.stacks
     assert stack.warnings == ("2 planes of incomplete volumes left out",)
+    assert stack.facts.gaps == 0
     assert all(one.reason is Reason.INCOMPLETE for one in index.leftovers)
 
 
@@ -92,6 +93,7 @@ def test_a_volume_within_lacks_a_slice(name: str, tmp_path: Path) -> None:
     assert volumes_of(index, tmp_path / "in", tmp_path / "out") == [0, 2]
     (stack,) = index.stacks
     assert "later ones come too early" in stack.warnings[1]
+    assert stack.facts.gaps == 1
 
 
 @pytest.mark.parametrize("name", ["classic", "classic, GE", "classic, Canon", "enhanced, Canon"])

@@ -527,6 +527,29 @@ def test_a_context_that_does_not_fit_is_told(said: tuple[str, ...]) -> None:
     assert "do not fit its 4 volumes" in added.warnings[0]
 
 
+def test_a_context_does_not_repeat_over_volumes_that_are_missing() -> None:
+    """C L c L C l C L, of which two lack slices: what is left is not C L C L C L."""
+    said = ("control", "label")
+    torn = asl(volumes=6, said=said)
+    torn = replace(torn, stack=replace(torn.stack, facts=replace(torn.stack.facts, gaps=2)))
+    added = completed([torn])["asl"]
+    assert not added.beside
+    assert not {"M0Type", "TotalAcquiredPairs"} & added.fields.keys()
+    assert "2 volumes within the run lack slices" in added.warnings[0]
+    listed = ("control", "label", "label", "control", "control", "label")
+    added = completed([replace(torn, answer=replace(torn.answer, volume_types=listed))])["asl"]
+    assert tuple(lines(added)) == listed
+
+
+def test_a_context_against_the_header_is_told() -> None:
+    types = ("label", "control", "label", "control")
+    against = completed([asl(*types, said=("control", "label"))])["asl"]
+    told = "the heuristic says that volume 1 is control, and the header that it is label"
+    assert told in against.warnings
+    agreed = completed([asl(*types, said=("label", "control"))])["asl"]
+    assert not any("the header that" in warning for warning in agreed.warnings)
+
+
 def test_no_context_is_guessed() -> None:
     added = completed([asl()])["asl"]
     assert not added.beside

@@ -59,7 +59,11 @@ def stack_of(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, i
         display_rescale=None if display == rescale else display,
         gradients=_gradients(grid),
         facts=_facts(
-            part.template, grid, fields, repetition_time_s=repetition_time_s, is_localizer=is_localizer
+            part.template,
+            arrangement,
+            fields,
+            repetition_time_s=repetition_time_s,
+            is_localizer=is_localizer,
         ),
         sidecar=fields,
         shear=is_sheared(affine),
@@ -180,13 +184,13 @@ def _fields(part: Part, arrangement: Arrangement, repetition_time_s: float | Non
 
 def _facts(
     template: Frame,
-    grid: tuple[tuple[Piece, ...], ...],
+    arrangement: Arrangement,
     fields: dict[str, Json],
     *,
     repetition_time_s: float | None,
     is_localizer: bool,
 ) -> StackFacts:
-    header, facts = template.header, template.facts
+    header, facts, grid = template.header, template.facts, arrangement.grid
     kinds = image_type(header)
     inversion_time_ms = header.number("InversionTime") or header.number("InversionTimes")
     direction = fields.get("PhaseEncodingDirection")
@@ -207,6 +211,7 @@ def _facts(
         is_diffusion_map=facts.is_diffusion_map,
         is_localizer=is_localizer,
         volume_types=_volume_types(grid),
+        gaps=arrangement.gaps,
         orientation=orientation_name(template.plane) if template.plane.placed else None,
         # a map that the scanner computed repeats the number of what it comes from (corpus xa30/11)
         volumes_promised=None if is_derived else header.integer("NumberOfTemporalPositions"),

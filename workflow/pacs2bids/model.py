@@ -254,7 +254,8 @@ class Gradients(Struct, frozen=True, kw_only=True):
 class StackFacts(Struct, frozen=True, kw_only=True):
     """What a name or a report needs to know of a stack. ``acquired``: ISO date and time of frame one.
 
-    ``volume_types``: as in Facts, one a volume; () if a volume does not tell its own.
+    ``volume_types``: as in Facts, one a volume; () if a volume does not tell its own. ``gaps``: volumes that
+    were left out because slices are missing, and that others follow.
     """
 
     acquired: str | None = None
@@ -272,6 +273,7 @@ class StackFacts(Struct, frozen=True, kw_only=True):
     is_diffusion_map: bool = False
     is_localizer: bool = False  # several orientations in one series
     volume_types: tuple[str, ...] = ()
+    gaps: int = 0
     orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
     # by NumberOfTemporalPositions (0020,0105), of all stacks of its series; None of what was computed
     volumes_promised: int | None = None

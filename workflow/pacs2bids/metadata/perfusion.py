@@ -109,13 +109,18 @@ def _volume_types(one: Named) -> tuple[tuple[str, ...], str]:
     """What the volumes are, and who says it; () if nobody does, or not for this number of volumes."""
     volumes, said = one.stack.shape[3], one.answer.volume_types
     if said:
-        fits = volumes % len(said) == 0 and set(said) <= set(VOLUME_TYPES)
+        fits = volumes % len(said) == 0 and set(said) <= set(VOLUME_TYPES) and not _is_torn(one)
         return (tuple(islice(cycle(said), volumes)) if fits else ()), "the heuristic says it"
     if one.stack.facts.volume_types:
         return one.stack.facts.volume_types, "the header says it"
     if _FLOW & set(one.stack.facts.image_type):
         return ("cbf",) * volumes, "by its ImageType"
     return (), ""
+
+
+def _is_torn(one: Named) -> bool:
+    """Whether words that repeat would be counted over volumes that are missing."""
+    return bool(one.stack.facts.gaps) and len(one.answer.volume_types) < one.stack.shape[3]
 
 
 def _notes(types: Sequence[str], source: str, calibration: Named | None) -> Iterator[str]:
@@ -128,7 +133,13 @@ def _notes(types: Sequence[str], source: str, calibration: Named | None) -> Iter
 
 def _warnings(one: Named, types: Sequence[str], said: dict[str, Json]) -> Iterator[str]:
     volumes, wanted = one.stack.shape[3], one.answer.volume_types
-    if wanted and not types:
+    if wanted and not types and _is_torn(one):
+        yield (
+            f"{one.stack.facts.gaps} volumes within the run lack slices and were left out, so its volume "
+            "types cannot repeat, and there is no aslcontext.tsv: let the heuristic list a word for each of "
+            f"the {volumes} that are left"
+        )
+    elif wanted and not types:
         listed = ", ".join(VOLUME_TYPES)
         yield f"its volume types do not fit its {volumes} volumes, or are none of BIDS's ({listed})"
     elif not types:
@@ -136,7 +147,17 @@ def _warnings(one: Named, types: Sequence[str], said: dict[str, Json]) -> Iterat
             f"BIDS needs aslcontext.tsv, and the header does not say which of its {volumes} volumes are "
             "control or label: let the heuristic say it (docs/heuristics.md, Perfusion)"
         )
+    yield from _contradicted(types, one.stack.facts.volume_types)
     yield from _missing((*REQUIRED, *REQUIRED_OF.get(str(said.get("ArterialSpinLabelingType")), ())), said)
+
+
+def _contradicted(types: Sequence[str], by_header: Sequence[str]) -> Iterator[str]:
+    """A warning if the heuristic and the header do not agree; the heuristic wins."""
+    pairs = enumerate(zip(types, by_header, strict=False), start=1)
+    odd = next((found for found in pairs if found[1][0] != found[1][1]), None)
+    if odd is not None:
+        number, (said, other) = odd
+        yield f"the heuristic says that volume {number} is {said}, and the header that it is {other}"
 
 
 def _missing(needed: Sequence[str], said: Mapping[str, Json]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from pacs2bids.check import (
     _stray_files,
     _unexpected,
     check_files,
+    check_links,
     validate,
 )
 from pacs2bids.model import Finding, Json, PlacedSession
@@ -385,3 +386,76 @@ def test_a_session_without_a_volume_is_an_error() -> None:
         [empty, replace(empty, volumes={STEM: "1.2/001-1"}), replace(empty, absent={STEM: "x"})]
     )
     assert (found.severity, found.code, found.location) == ("error", "EMPTY_SESSION", "sub-01")
+
+
+# ------------------------------------------------------------------------------------------------ links
+
+
+def linked(bids: Path, session: str, name: str, **fields: Json) -> PlacedSession:
+    """A volume with these fields in its sidecar, in a session of its own."""
+    stem = f"sub-01/{session}/{name}"
+    (bids / stem).parent.mkdir(parents=True, exist_ok=True)
+    (bids / f"{stem}.json").write_text(json.dumps(fields))
+    (bids / f"{stem}.nii.gz").touch()
+    files = {f"{stem}.json": "", f"{stem}.nii.gz": ""}
+    return PlacedSession(
+        session_key=f"sub-01_{session}", subject="01", session=session, files=files, volumes={}
+    )
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        "bids::sub-01/ses-a/func/bold.nii.gz",
+        ["bids::sub-01/ses-a/func/bold.nii.gz", "ses-a/func/bold.nii.gz", "bids:other:sub-01/x.nii.gz"],
+    ],
+)
+def test_links_that_lead_somewhere(tmp_path: Path, targets: Json) -> None:
+    sessions = [
+        linked(tmp_path, "ses-a", "func/bold", B0FieldSource=["one", "two"]),
+        linked(tmp_path, "ses-a", "fmap/phasediff", B0FieldIdentifier="one", IntendedFor=targets),
+        linked(tmp_path, "ses-b", "fmap/phasediff", B0FieldIdentifier=["two", "three"]),
+    ]
+    assert check_links(tmp_path, sessions) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "bids::sub-01/ses-a/func/nope.nii.gz",
+        "func/bold.nii.gz",
+        "bids::sub-01/ses-a/func",
+        "bids::../out.nii.gz",
+        "bids::/etc/hostname",
+        "",
+        7,
+    ],
+)
+def test_a_target_that_is_no_file_of_the_dataset(tmp_path: Path, target: Json) -> None:
+    bids = tmp_path / "bids"
+    (tmp_path / "out.nii.gz").touch()
+    image = linked(bids, "ses-a", "func/bold")
+    good = "bids::sub-01/ses-a/func/bold.nii.gz"
+    field_map = linked(bids, "ses-a", "fmap/phasediff", IntendedFor=[good, target])
+    found = only(check_links(bids, [image, field_map]))
+    assert (found.severity, found.code) == ("error", "INTENDED_FOR")
+    assert found.location == "sub-01/ses-a/fmap/phasediff.json"
+    assert f"names {target}: " in found.message
+    assert "the heuristic adds" in found.message
+
+
+def test_a_source_that_no_field_map_of_the_subject_is(tmp_path: Path) -> None:
+    image = linked(tmp_path, "ses-a", "func/bold", B0FieldSource="one")
+    other = replace(linked(tmp_path, "ses-b", "fmap/epi", B0FieldIdentifier="one"), subject="02")
+    found = only(check_links(tmp_path, [image, other]))
+    assert (found.severity, found.code) == ("error", "B0_FIELD_SOURCE")
+    assert found.location == "sub-01/ses-a/func/bold.json"
+    assert "B0FieldSource is one" in found.message
+
+
+def test_sidecars_that_cannot_be_read_are_told_by_others(tmp_path: Path) -> None:
+    image = linked(tmp_path, "ses-a", "func/bold")
+    (tmp_path / "sub-01/ses-a/func/bold.json").write_bytes(b'{"IntendedFor": ')
+    assert check_links(tmp_path, [image]) == []
+    (tmp_path / "sub-01/ses-a/func/bold.json").unlink()
+    assert check_links(tmp_path, [image]) == []

@@ -292,6 +292,12 @@ def test_what_heuristics_leave_open_is_read(tmp_path: Path) -> None:
     naming = "naming: {runs: by_time, short_runs: acq-short, computed_maps: name}\n"
     rules = NamingRules(runs="several", short_runs="acq-short", computed_maps="name")
     assert load_config(written(tmp_path, GOOD + naming)).naming == rules
+    plain, chosen = (
+        load_config(written(tmp_path, GOOD + more))
+        for more in ("", "fieldmap_shims: any\non_heuristic_error: skip\n")
+    )
+    assert (plain.fieldmap_shims, plain.on_heuristic_error) == ("same", "fail")
+    assert (chosen.fieldmap_shims, chosen.on_heuristic_error) == ("any", "skip")
     with pytest.raises(ConfigError, match=r"naming\.short_runs"):
         load_config(written(tmp_path, GOOD + "naming: {short_runs: throw away}\n"))
 

@@ -453,9 +453,34 @@ def test_state_of_a_failed_call_does_not_leak(tmp_path: Path) -> None:
 
 
 def test_a_failure_on_every_series_is_an_error(tmp_path: Path) -> None:
-    text = said(heuristic(tmp_path, "for s in seqinfo:\n    s.no_such_field"))
-    assert "'SeqInfo' object has no attribute 'no_such_field' (mine.py, line 4)" in text
+    text = said(heuristic(tmp_path, "for s in seqinfo:\n    {}[s.series_id]"))
+    assert "KeyError: '1-T1w' (mine.py, line 4" in text
     assert "on every series" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("bolt", "NameError: name 'bolt' is not defined"),
+        ("later; later = 1", "UnboundLocalError: "),
+        ("s.no_such_field", "'SeqInfo' object has no attribute 'no_such_field'"),
+        ("import os; os.pth", "module 'os' has no attribute 'pth'"),
+        ("import no_such_module_here", "No module named 'no_such_module_here'"),
+    ],
+)
+def test_a_mistake_of_the_file_is_no_odd_series(tmp_path: Path, line: str, words: str) -> None:
+    """Even if it is met on one series alone: what was placed would vanish."""
+    text = said(heuristic(tmp_path, f"for s in seqinfo:\n    if not s.image_type: {line}\nreturn {{}}"))
+    assert words in text
+    assert "(mine.py, line " in text
+    assert "a mistake in the file" in text
+
+
+@pytest.mark.parametrize("line", ["{}[1]", "int('x')", "None + 1", "None.lower()", "len(1, 2)"])
+def test_other_failures_set_a_series_aside(tmp_path: Path, line: str) -> None:
+    body = f"for s in seqinfo:\n    if not s.image_type: {line}\nreturn {{}}"
+    (odd,) = asked(heuristic(tmp_path, body)).unanswered
+    assert odd.series_instance_uid == f"{STUDY}.4"
 
 
 def test_a_failure_that_is_no_series_fault_blames_none(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
-from pacs2bids.metadata import Added, Choices, Events, FieldMaps, complete
+from pacs2bids.metadata import Added, Choices, Events, FieldMaps, Shims, complete
 from pacs2bids.model import Placement, SeriesInfo, Stack, StackFacts
 from pacs2bids.session import Answer, IntendedForOptions, Named, Series
 
@@ -73,14 +73,20 @@ def completed(
     session: Sequence[Named],
     wanted: FieldMaps = FieldMaps.BOTH,
     options: IntendedForOptions | None = None,
+    shims: Shims = Shims.SAME,
 ) -> dict[str, Added]:
     """By name without subject and session."""
-    found = complete(session, Choices(fieldmaps=wanted), options)
+    found = complete(session, Choices(fieldmaps=wanted, shims=shims), options)
     return {path.rpartition("/")[2].split("ses-a_")[-1]: added for path, added in found.items()}
 
 
 def fields(session: Sequence[Named], **kwargs: Any) -> dict[str, dict[str, Any]]:
     return {name: added.fields for name, added in completed(session, **kwargs).items()}
+
+
+def about_maps(found: dict[str, Added]) -> list[str]:
+    """Warnings that an image has no field map, or a field map no image."""
+    return [warning for added in found.values() for warning in added.warnings if "field map" in warning]
 
 
 def uri(name: str) -> str:
@@ -182,6 +188,24 @@ def test_another_shim_is_no_map_even_if_it_is_the_only_one() -> None:
     assert "IntendedFor" not in added["phasediff"].fields
     assert "its shim settings differ" in "; ".join(added["task-rest_bold"].notes)
     assert any("for no image" in warning for warning in added["phasediff"].warnings)
+
+
+def test_a_person_may_let_shims_differ() -> None:
+    """Then the same ones still come first, and a map of elsewhere is still none."""
+    after = volume("fmap/run-1_phasediff", 4, shims=OTHER_SHIMS)
+    (source,) = {each.get("B0FieldSource") for each in fields([BOLD, after], shims=Shims.ANY).values()} - {
+        None
+    }
+    assert "run1" in source
+    found = completed([BOLD, after], shims=Shims.ANY)
+    assert found["run-1_phasediff"].fields["IntendedFor"] == [uri("func/task-rest_bold")]
+    assert "other shims" in found["task-rest_bold"].notes[0]
+    assert not about_maps(found)
+    both = fields([BOLD, after, volume("fmap/run-2_phasediff", 50)], shims=Shims.ANY)
+    assert "run2" in both["task-rest_bold"]["B0FieldSource"]
+    neck = ((-3.0, 0, 0, 96.0), (0, 3.0, 0, -96.0), (0, 0, 3.0, -135.0), (0, 0, 0, 1.0))
+    elsewhere = volume("fmap/phasediff", shims=OTHER_SHIMS, affine=neck)
+    assert "B0FieldSource" not in fields([BOLD, elsewhere], shims=Shims.ANY)["task-rest_bold"]
 
 
 def test_unknown_shims_are_no_objection() -> None:
@@ -477,6 +501,13 @@ def test_the_criterion_of_heudiconv() -> None:
     assert list(intended([BOLD, *maps], asked("Shims", criterion="First"))) == ["run-1_phasediff"]
 
 
+def test_the_documented_way_to_one_map_for_all_whatever_its_shims() -> None:
+    session = [BOLD, volume("dwi/dwi"), volume("fmap/phasediff", 40, shims=OTHER_SHIMS)]
+    everything = ["dwi/dwi.nii.gz", "func/task-rest_bold.nii.gz"]
+    assert intended(session, asked("Force")) == {"phasediff": everything}
+    assert not about_maps(completed(session, options=asked("Force")))
+
+
 def test_the_plan_says_that_the_heuristic_asked() -> None:
     added = completed([BOLD, volume("fmap/phasediff")], options=asked("Shims", "Force"))
     assert "Shims, Force as the heuristic asks" in added["task-rest_bold"].notes[0]
@@ -487,6 +518,79 @@ def test_an_image_without_a_map_is_told_with_the_reason() -> None:
     (warning,) = added["task-rest_bold"].warnings
     assert "no field map: not phasediff: its shim settings differ" in warning
     assert not added["task-rest_sbref"].warnings  # it goes with its series
+
+
+# ----------------------------------------------------------- what the heuristic adds to sidecars by itself
+
+
+def saying(one: Named, **said: Any) -> Named:
+    return replace(one, answer=replace(one.answer, metadata=said))
+
+
+def sidecars(session: Sequence[Named]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """As the plan has them: what the heuristic adds wins. And what it warns of."""
+    found = completed(session)
+    said = {one.name.path.partition("ses-a_")[2]: one.answer.metadata for one in session}
+    merged = {name: added.fields | said[name] for name, added in found.items()}
+    return merged, about_maps(found)
+
+
+ODD_MAP = volume("fmap/phasediff", 4, shims=OTHER_SHIMS)
+
+
+@pytest.mark.parametrize(
+    "target", [uri("func/task-rest_bold"), "ses-a/func/sub-01_ses-a_task-rest_bold.nii.gz"]
+)
+@pytest.mark.parametrize("is_list", [True, False])
+def test_a_map_that_says_what_it_is_for(target: str, is_list: bool) -> None:
+    one = saying(ODD_MAP, IntendedFor=[target] if is_list else target)
+    found, warnings = sidecars([BOLD, one])
+    assert found["task-rest_bold"]["B0FieldSource"] == found["phasediff"]["B0FieldIdentifier"]
+    assert not warnings
+
+
+def test_a_map_that_says_what_it_is_for_is_for_nothing_else() -> None:
+    one = saying(volume("fmap/phasediff", 4), IntendedFor=[uri("anat/T1w")])
+    found, warnings = sidecars([BOLD, T1W, one])
+    assert found["T1w"]["B0FieldSource"] == found["phasediff"]["B0FieldIdentifier"]
+    assert "B0FieldSource" not in found["task-rest_bold"]
+    (warning,) = warnings
+    assert "not phasediff: the heuristic says what it is for" in warning
+
+
+def test_an_image_that_says_its_source() -> None:
+    one = saying(ODD_MAP, B0FieldIdentifier="mine")
+    found, warnings = sidecars([saying(BOLD, B0FieldSource="mine"), one])
+    assert found["phasediff"] == {"B0FieldIdentifier": "mine", "IntendedFor": [uri("func/task-rest_bold")]}
+    assert not warnings
+    both = [volume(f"fmap/run-{number}_phasediff", shims=OTHER_SHIMS) for number in (1, 2)]
+    named = [saying(one, B0FieldIdentifier=f"map{number}") for number, one in enumerate(both)]
+    found, warnings = sidecars([saying(BOLD, B0FieldSource=["map0", "map1"]), *named])
+    assert [found[f"run-{number}_phasediff"]["IntendedFor"] for number in (1, 2)] == [
+        [uri("func/task-rest_bold")]
+    ] * 2
+    assert not warnings
+
+
+def test_an_identifier_of_the_heuristic_is_what_images_get() -> None:
+    found, _ = sidecars([BOLD, saying(EPI_PAIR[0], B0FieldIdentifier="mine"), EPI_PAIR[1]])
+    assert found["task-rest_bold"]["B0FieldSource"] == "mine"
+    assert found["dir-PA_epi"]["B0FieldIdentifier"] == "mine"
+
+
+def test_several_maps_that_say_the_same_image() -> None:
+    target = uri("func/task-rest_bold")
+    maps = [saying(volume(f"fmap/run-{number}_phasediff"), IntendedFor=target) for number in (1, 2)]
+    found, warnings = sidecars([BOLD, *maps])
+    labels = [found[f"run-{number}_phasediff"]["B0FieldIdentifier"] for number in (1, 2)]
+    assert found["task-rest_bold"]["B0FieldSource"] == labels
+    assert not warnings
+
+
+def test_a_source_that_is_taken_away_is_not_missed() -> None:
+    found, warnings = sidecars([saying(BOLD, B0FieldSource=None), volume("fmap/phasediff", 4)])
+    assert "IntendedFor" not in found["phasediff"]
+    assert warnings == ["this field map is for no image of the session"]
 
 
 # ---------------------------------------------------------------------------------------------- perfusion

@@ -152,6 +152,27 @@ def test_the_others_are_told_where_one_fails(work: Path, capsys: pytest.CaptureF
     assert "index.json" in error
 
 
+def test_a_series_that_is_set_aside_is_told_by_the_exit_code(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But where the workflow goes on, or a person has accepted it."""
+    trips = "    [s for s in seqinfo if 'scout' in s.series_description and {}[s.series_id]]\n"
+    (work / "mine.py").write_text(HEURISTIC.replace("    t1w =", f"{trips}    t1w ="))
+    lines, error = told(capsys, code=1)
+    assert lines[0] == "sub-01: 1 of 2 stacks named, 1 skipped"
+    assert "fails on 2 series: sub-01 series 1 (scout), sub-02 series 1 (scout)" in error
+    assert "on_heuristic_error: skip" in error
+    told(capsys, "--diff", code=1)
+    told(capsys, "--keep", "expected.tsv", code=1)
+    told(capsys, "--check", "expected.tsv")
+    told(capsys, "--explain", "1")
+    by_hand = ("--heuristic", "mine.py", "--subject", "01", "work/studies/1.2.1")
+    told(capsys, *by_hand, code=1)
+    told(capsys, *by_hand, "--out", "there")
+    (work / "config.yaml").write_text(f"{CONFIG}on_heuristic_error: skip\n")
+    told(capsys)
+
+
 @pytest.mark.usefixtures("work")
 @pytest.mark.parametrize(
     ("words", "said"),

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from pacs2bids.model import PlanError
+from pacs2bids.model import Json, PlanError
 
 VOLUME = ".nii.gz"
 
@@ -81,6 +81,22 @@ def vocabulary() -> Vocabulary:
                 for suffix in rule.get("suffixes", ()):
                     files[datatype, suffix] = (*files.get((datatype, suffix), ()), file_rule)
     return Vocabulary(entities={rule.key: rule for rule in entities.values()}, files=files)
+
+
+def values_of(field: Json) -> list[Json]:
+    """Of a field that BIDS lets be one value or a list of them; [] if it is absent."""
+    return field if isinstance(field, list) else [] if field is None else [field]
+
+
+def intended_file(target: str, subject: str) -> str | None:
+    """Path in the dataset of a target of IntendedFor; None if that lies in another dataset.
+
+    ``target``: a BIDS URI, or (deprecated) a path below the folder of the subject. ``subject``: "sub-01".
+    Source: BIDS, "BIDS URI" and "IntendedFor".
+    """
+    if target.startswith("bids::"):
+        return target.removeprefix("bids::")
+    return None if target.startswith("bids:") else f"{subject}/{target}"
 
 
 @cache

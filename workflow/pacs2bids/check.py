@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import nibabel as nib
 import numpy as np
 from isal import igzip, igzip_lib
 
+from pacs2bids.bids import intended_file, values_of
 from pacs2bids.files import read_tsv, sha256
 from pacs2bids.model import CheckResult, DatasetError, Finding, Json, PlacedSession
 from pacs2bids.text import listed
@@ -70,6 +71,7 @@ def check_dataset(
         verdict = beside.submit(validate, bids)
         own = [
             *check_files(bids, placed, threads=threads),
+            *check_links(bids, placed),
             *_unexpected(bids, expected, prune, prunable),
             *_rows_without_session(bids, expected),
             *_stray_files(bids, placed),
@@ -89,10 +91,12 @@ def _finding(code: str, location: str, message: str, *, severity: str = "error")
     return Finding(severity=severity, code=code, location=location, message=message, origin=OURS)
 
 
-def set_aside(session_key: str, series_number: int | None, reason: str) -> Finding:
+def set_aside(session_key: str, series_number: int | None, reason: str, *, severity: str) -> Finding:
     """A series that the dataset lacks because the heuristic failed on it."""
     series = "a series without a number" if series_number is None else f"series {series_number}"
-    return _finding(SET_ASIDE, session_key, f"{series} is left out: {reason}", severity="warning")
+    cure = "Mend the heuristic, or accept it by `on_heuristic_error: skip` in config.yaml"
+    message = f"{series} is left out: {reason}" + (f". {cure}" if severity == "error" else "")
+    return _finding(SET_ASIDE, session_key, message, severity=severity)
 
 
 # ------------------------------------------------------------------------------------------ the validator
@@ -374,6 +378,64 @@ def _check_gradients(stem: Path, volumes: int) -> Iterator[_Problem]:
         # text of 6 digits and more: a direction is a unit vector, no direction is a zero
         if not np.all((np.abs(lengths - 1) < 1e-3) | (lengths == 0)):
             yield "error", "GRADIENTS", "its .bvec holds vectors that are neither of length 1 nor 0"
+
+
+# --------------------------------------------------------------------- what field maps and images name
+
+
+class _Links(msgspec.Struct, frozen=True):
+    """Of a sidecar, the fields that name files or each other."""
+
+    IntendedFor: Json = None
+    B0FieldSource: Json = None
+    B0FieldIdentifier: Json = None
+
+
+def check_links(bids: Path, placed: Iterable[PlacedSession]) -> list[Finding]:
+    """Targets of IntendedFor that are no files, and values of B0FieldSource that are no B0FieldIdentifier.
+
+    An identifier holds for all sessions of a subject (BIDS, "B0FieldIdentifier": unique within one
+    participant's tree). Measured: 30 sidecars of each of 1,000 sessions cost 2 s.
+    """
+    by_subject: dict[str, dict[str, _Links]] = {}
+    for session in placed:
+        links = by_subject.setdefault(f"sub-{session.subject}", {})
+        links.update({name: _links(bids / name) for name in session.files if name.endswith(".json")})
+    return [lost for subject, links in by_subject.items() for lost in _lost_links(bids, subject, links)]
+
+
+def _lost_links(bids: Path, subject: str, links: Mapping[str, _Links]) -> Iterator[Finding]:
+    identifiers = {str(one) for each in links.values() for one in values_of(each.B0FieldIdentifier)}
+    hint = "Correct the fields that the heuristic adds to this sidecar, or leave them to pacs2bids"
+    for name, each in links.items():
+        for target in values_of(each.IntendedFor):
+            if not _is_there(bids, intended_file(str(target), subject)):
+                what = f"IntendedFor names {target}: there is no such file in the dataset. {hint}"
+                yield _finding("INTENDED_FOR", name, what)
+        for source in values_of(each.B0FieldSource):
+            if str(source) not in identifiers:
+                what = (
+                    f"B0FieldSource is {source}, and no file of {subject} has that B0FieldIdentifier. {hint}"
+                )
+                yield _finding("B0_FIELD_SOURCE", name, what)
+
+
+def _links(path: Path) -> _Links:
+    """Those of a sidecar; none of one that cannot be read, which ``check_files`` tells."""
+    try:
+        content = path.read_bytes()
+        named = b'"IntendedFor"' in content or b'"B0Field' in content
+        return msgspec.json.decode(content, type=_Links) if named else _Links()
+    except (OSError, msgspec.DecodeError):
+        return _Links()
+
+
+def _is_there(bids: Path, name: str | None) -> bool:
+    """Whether it is a file of the dataset; True for None, a file of another dataset."""
+    if name is None:
+        return True
+    parts = PurePosixPath(name).parts
+    return ".." not in parts and not name.startswith("/") and (bids / name).is_file()
 
 
 # -------------------------------------------------------------------------------- what nobody asked for

@@ -118,11 +118,13 @@ class Config:
     gzip: str
     philips_values: str
     on_broken_series: str
+    on_heuristic_error: str
     second_opinion: str
     dates: str
     participants: Path | None
     seqinfo: str
     fieldmaps: str
+    fieldmap_shims: str
     events: str
 
     def memory(self, source: str) -> Path:
@@ -163,11 +165,13 @@ def load_config(path: Path) -> Config:
         gzip=content.get("gzip", "fast"),
         philips_values=content.get("philips_values", "precise"),
         on_broken_series=content.get("on_broken_series", "fail"),
+        on_heuristic_error=content.get("on_heuristic_error", "fail"),
         second_opinion=content.get("second_opinion", "none"),
         dates=content.get("dates", "shift"),
         participants=Path(content["participants"]) if "participants" in content else None,
         seqinfo=content.get("seqinfo", "pacs2bids"),
         fieldmaps=content.get("fieldmaps", "both"),
+        fieldmap_shims=content.get("fieldmap_shims", "same"),
         events=content.get("events", "none"),
     )
     _check_folders(config, path)

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from pacs2bids.archive import EXTENSION, series_archive
+from pacs2bids.bids import intended_file, values_of
 from pacs2bids.dates import ABOUT, Dates, Hide, moment_of
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import write_record
@@ -254,13 +255,8 @@ class _Lost:
 
 
 def _lost(absent: Collection[str], present: Sequence[PlanRow]) -> _Lost:
-    left = {str(one) for row in present for one in _listed(row.metadata.get("B0FieldIdentifier"))}
+    left = {str(one) for row in present for one in values_of(row.metadata.get("B0FieldIdentifier"))}
     return _Lost(names=absent, identifiers_left=left)
-
-
-def _listed(value: Json) -> list[Json]:
-    """Of a field that BIDS lets be one value or a list of them."""
-    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
@@ -278,7 +274,7 @@ def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
     if lost.names and "IntendedFor" in fields:
         _drop_absent_targets(fields, row.bids_name, lost.names)
     if lost.names and "B0FieldSource" in fields:
-        sources = _listed(fields["B0FieldSource"])
+        sources = values_of(fields["B0FieldSource"])
         _keep(fields, "B0FieldSource", [one for one in sources if one in lost.identifiers_left])
     return fields
 
@@ -296,8 +292,8 @@ def _drop_absent_targets(fields: dict[str, Json], name: str, absent: Collection[
     gone = {f"{other}.nii.gz" for other in absent}
     left = [
         target
-        for target in _listed(fields["IntendedFor"])
-        if str(target).removeprefix("bids::") not in gone and f"{subject}/{target}" not in gone
+        for target in values_of(fields["IntendedFor"])
+        if intended_file(str(target), subject) not in gone
     ]
     _keep(fields, "IntendedFor", left)
 

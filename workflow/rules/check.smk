@@ -18,8 +18,9 @@ rule check:
         bids=BIDS,
         sessions=WORK / "sessions",
         studies=WORK / "studies.tsv",
+        aside="--allow-set-aside" if CONFIG.on_heuristic_error == "skip" else "",
     shell:
-        "{PACS2BIDS} check --bids {params.bids:q} --out {output:q} --no-fail"
+        "{PACS2BIDS} check --bids {params.bids:q} --out {output:q} --no-fail {params.aside}"
         " --sessions {params.sessions:q} --studies {params.studies:q} --log {log:q}"
 
 

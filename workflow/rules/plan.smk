@@ -24,7 +24,8 @@ rule plan:
     params:
         version=NAMING,
         heuristic=CONFIG.heuristic,
-        choices=f"--seqinfo {CONFIG.seqinfo} --fieldmaps {CONFIG.fieldmaps} --events {CONFIG.events}",
+        choices=f"--seqinfo {CONFIG.seqinfo} --fieldmaps {CONFIG.fieldmaps} --events {CONFIG.events}"
+        + (f" --fieldmap-shims {CONFIG.fieldmap_shims}" if CONFIG.fieldmap_shims != "same" else ""),
         labels=labels,
         naming=f"--short-runs {CONFIG.naming.short_runs} --computed-maps {CONFIG.naming.computed_maps}"
         + (" --runs by_time" if CONFIG.naming.runs == "several" else ""),

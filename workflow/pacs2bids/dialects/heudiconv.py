@@ -3,7 +3,8 @@
 The contract (heudiconv's documentation, "Heuristics file"): ``infotodict`` gets a list of ``SeqInfo`` and
 returns a dict from keys ``(template, outtypes, annotation)`` to lists of series ids, dicts with an ``item``
 and further template fields, or nested lists. A series on which the file trips is set aside with the line
-where it did and the values it met, and the file is asked again without it.
+where it did and the values it met, and the file is asked again without it. A mistake in the file itself, as a
+misspelt name, is an error.
 
 Beyond the contract: the field ``stack`` of a dict item chooses one stack of a series that holds several,
 ``sidecar`` adds fields to the sidecar, and ``volume_types`` says what the volumes of spin labelling are.
@@ -166,6 +167,9 @@ def _returned(
                 return code.call("infotodict", list(left)), odd
         except FailedError as error:
             failures.append(error.failure)
+        if failures[-1].is_mistake:
+            hint = "This is a mistake in the file, whatever the series: correct it there"
+            raise HeuristicError(f"infotodict fails: {failures[-1].text}", where=code.where, hint=hint)
         culprit = _culprit(code, left, failures[-1])
         if culprit is None:
             break

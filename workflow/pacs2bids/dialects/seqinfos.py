@@ -137,6 +137,7 @@ def _with_ours(info: SeqInfo, series: SeriesInfo, stacks: Sequence[Stack]) -> Se
         phase_encoding_direction=facts[0].phase_encoding_direction if facts else None,
         is_diffusion=any(one.is_diffusion for one in facts),
         is_localizer=any(one.is_localizer for one in facts),
+        repetition_time_s=facts[0].repetition_time_s if facts else None,
     )
 
 

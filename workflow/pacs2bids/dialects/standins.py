@@ -24,9 +24,10 @@ from pacs2bids.builtin import FOLDER, builtin_names, heudiconv_folders
 class SeqInfo(NamedTuple):
     """One series as ``infotodict`` gets it: names, order and units of heudiconv's contract.
 
-    ``TR`` in s, ``TE`` in ms, -1 where missing; ``date`` YYYYMMDD, ``time`` HHMMSS.FFFFFF. Behind its 28
-    fields stand ours, by the names that rules have for them; ``slices``, ``volumes`` and
-    ``phase_encoding_direction`` (BIDS letters) are of the first of ``stacks`` volume files.
+    ``TR`` in s, ``TE`` in ms, -1 where the header does not say at its top level, as in enhanced files;
+    ``date`` YYYYMMDD, ``time`` HHMMSS.FFFFFF. Behind its 28 fields stand ours, by the names that rules have
+    for them; ``slices``, ``volumes``, ``phase_encoding_direction`` (BIDS letters) and ``repetition_time_s``
+    are of the first of ``stacks`` volume files.
     """
 
     total_files_till_now: int
@@ -69,6 +70,7 @@ class SeqInfo(NamedTuple):
     phase_encoding_direction: str | None = None
     is_diffusion: bool = False
     is_localizer: bool = False
+    repetition_time_s: float | None = None
 
 
 class StudySessionInfo(NamedTuple):

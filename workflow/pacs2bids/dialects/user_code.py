@@ -31,11 +31,15 @@ Compile = Callable[[bytes, str], CodeType]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception that the user's code raised. ``shown``: SeqInfos its frames were looking at."""
+    """An exception that the user's code raised. ``shown``: SeqInfos its frames were looking at.
+
+    ``is_mistake``: of whoever wrote the code, whatever the series: a name or a field that there is not.
+    """
 
     text: str
     place: tuple[str, int]
     shown: tuple[SeqInfo, ...] = ()
+    is_mistake: bool = False
 
 
 class FailedError(Exception):
@@ -162,7 +166,8 @@ class UserCode:
         kind, colon, said = "".join(traceback.format_exception_only(error)).strip().partition(":")
         seen = [info for inner, _ in reversed(frames) for info in seqinfos_of(inner)]
         values = next((told for one in reversed(frames) if (told := self._values(*one))), "")
-        return Failure(f"{kind}{colon}{self.blank(said)} ({spoken(place)}{values})", place, tuple(seen))
+        text = f"{kind}{colon}{self.blank(said)} ({spoken(place)}{values})"
+        return Failure(text, place, tuple(seen), is_mistake=_is_mistake(error))
 
     def _is_users(self, frame: FrameType) -> bool:
         return self.is_users(frame.f_code.co_filename)
@@ -176,6 +181,17 @@ class UserCode:
         }
         told = [f"{node}.{name} is {short(value)}" for (node, name), value in fields.items()]
         return "".join(f"; {self.blank(one)}" for one in told[:SHOWN])
+
+
+def _is_mistake(error: BaseException) -> bool:
+    """Whether an exception tells of the code; an odd series makes an IndexError, a KeyError and so on.
+
+    An AttributeError counts if it is of what the code may know: a SeqInfo, a module. What a header lacks
+    may be None, and has no ``lower`` then.
+    """
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, SeqInfo | ModuleType)
+    return isinstance(error, NameError | ImportError)
 
 
 def spoken(place: tuple[str, int]) -> str:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pacs2bids.metadata import b1_maps, field_maps, of_names, perfusion, task_events
-from pacs2bids.metadata.added import Added, Choices, Events, FieldMaps, merged
+from pacs2bids.metadata.added import Added, Choices, Events, FieldMaps, Shims, merged
 from pacs2bids.session import IntendedForOptions, Named
 
-__all__ = ["Added", "Choices", "Events", "FieldMaps", "complete"]
+__all__ = ["Added", "Choices", "Events", "FieldMaps", "Shims", "complete"]
 
 
 def complete(
@@ -25,7 +25,7 @@ def complete(
     ``intended_for``: what the heuristic itself says of how field maps are matched.
     """
     nothing = {one.name.path: Added() for one in session}
-    maps = field_maps.added(session, choices.fieldmaps, intended_for)
+    maps = field_maps.added(session, choices, intended_for)
     events = task_events.added(session, choices.events)
     names, labelled = of_names.added(session), perfusion.added(session)
     return merged([nothing, names, labelled, maps, b1_maps.added(session), events])

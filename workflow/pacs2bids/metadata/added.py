@@ -19,6 +19,13 @@ class FieldMaps(StrEnum):
     NONE = "none"
 
 
+class Shims(StrEnum):
+    """Whether a field map of other shims may be an image's (``fieldmap_shims`` in config.yaml)."""
+
+    SAME = "same"
+    ANY = "any"  # where no other is there
+
+
 class Events(StrEnum):
     """Whether runs of a task get an ``events.tsv`` to be filled in (``events`` in config.yaml)."""
 
@@ -30,6 +37,7 @@ class Choices(Struct, frozen=True, kw_only=True):
     """What a person chooses for a whole dataset."""
 
     fieldmaps: FieldMaps = FieldMaps.BOTH
+    shims: Shims = Shims.SAME
     events: Events = Events.NONE
 
 

@@ -1,7 +1,7 @@
 """Field maps and what they are for: IntendedFor, B0FieldIdentifier and B0FieldSource, in both directions.
 
-Each image gets at most one map (``matching`` tells how); a map is given to all images that chose it. So both
-directions agree, and nothing is named that the session does not hold.
+Each image gets at most one map (``matching`` tells how), or those that the heuristic says; a map is given to
+all images that chose it. So both directions agree, and nothing is named that the session does not hold.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pacs2bids.metadata import space
-from pacs2bids.metadata.added import Added, FieldMaps, merged
+from pacs2bids.metadata.added import Added, Choices, FieldMaps, merged
 from pacs2bids.metadata.groups import FieldMap, field_maps, moment, opposed, short
-from pacs2bids.metadata.matching import Match, is_target, match
+from pacs2bids.metadata.matching import Match, given, is_target, match
 from pacs2bids.model import Json
 from pacs2bids.session import IntendedForOptions, Named
 
@@ -19,18 +19,20 @@ _IDENTIFIES = (FieldMaps.BOTH, FieldMaps.B0FIELD)
 _INTENDS = (FieldMaps.BOTH, FieldMaps.INTENDED_FOR)
 
 
-def added(
-    session: Sequence[Named], wanted: FieldMaps, options: IntendedForOptions | None
-) -> dict[str, Added]:
+def added(session: Sequence[Named], choices: Choices, options: IntendedForOptions | None) -> dict[str, Added]:
     """What field maps and images of a session get, by path; nothing if it has no field map."""
-    maps = field_maps(session)
+    maps, wanted = field_maps(session), choices.fieldmaps
     if wanted is FieldMaps.NONE or not maps:
         return {}
-    targets = [one for one in session if is_target(one, options)]
-    matches = [match(one, maps, options) for one in targets]
+    matches = []
+    for image in (one for one in session if one.name.datatype != "fmap"):
+        if said := given(image, maps):
+            matches.append(said)
+        elif is_target(image, options):
+            matches.append(match(image, maps, options, choices.shims))
     parts = [_of_image(one, wanted) for one in matches]
     for one in maps:
-        chosen_by = [each for each in matches if each.chosen is one]
+        chosen_by = [each for each in matches if any(one is chosen for chosen in each.chosen)]
         parts += _of_map(one, chosen_by, wanted)
     return merged(parts)
 
@@ -38,9 +40,10 @@ def added(
 def _of_image(found: Match, wanted: FieldMaps) -> dict[str, Added]:
     """Its source, and why that."""
     fields: dict[str, Json] = {}
-    if found.chosen is not None and wanted in _IDENTIFIES:
-        fields["B0FieldSource"] = found.chosen.label
-    is_missed = found.chosen is None and found.target.name.suffix != "sbref"
+    labels: list[Json] = [one.label for one in found.chosen]
+    if labels and wanted in _IDENTIFIES:
+        fields["B0FieldSource"] = labels if len(labels) > 1 else labels[0]
+    is_missed = not (found.chosen or found.is_given or found.target.name.suffix == "sbref")
     warnings = (f"{found.why} (docs/heuristics.md, Field maps)",) if is_missed else ()
     return {found.target.name.path: Added(fields=fields, notes=(found.why,), warnings=warnings)}
 
@@ -54,7 +57,7 @@ def _of_map(one: FieldMap, chosen_by: Sequence[Match], wanted: FieldMaps) -> Ite
         fields["IntendedFor"] = [f"bids::{path}.nii.gz" for path in targets]
     for member in one.members:
         yield {member.name.path: Added(fields=fields, notes=(_told(chosen_by),))}
-    if not chosen_by:
+    if not (chosen_by or one.is_given):
         yield {one.members[0].name.path: Added(warnings=("this field map is for no image of the session",))}
     partner = _partner(one, chosen_by)
     if partner is not None and wanted in _IDENTIFIES:

@@ -18,7 +18,7 @@ from math import isclose
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pacs2bids.bids import BidsName
+from pacs2bids.bids import BidsName, intended_file, values_of
 from pacs2bids.metadata import space
 from pacs2bids.model import Json, Stack, Vector
 from pacs2bids.session import Named
@@ -58,13 +58,33 @@ class FieldMap(Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """What B0FieldIdentifier calls it: unique in the subject, letters, digits and underscores only.
 
-        Source: BIDS, "B0FieldIdentifier": unique within the participant's tree.
+        What the heuristic adds to a sidecar itself comes first. Source: BIDS, "B0FieldIdentifier": unique
+        within the participant's tree.
         """
+        if said := next(self._said("B0FieldIdentifier"), None):
+            return said
         first = self.members[0].name
         name = first if self.shares_stem else _stem(first)
         words = [("ses", name.session)] if name.session else []
         said = "_".join([self.kind, *(key + label for key, label in (*words, *name.entities))])
         return said.replace("+", "_plus_")  # no entity begins so, as "acq-aplusb" might
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the heuristic itself says what it is for: its IntendedFor."""
+        return any("IntendedFor" in one.answer.metadata for one in self.members)
+
+    @property
+    def given_to(self) -> frozenset[str]:
+        """Files that its IntendedFor names, by path in the dataset."""
+        subject = f"sub-{self.members[0].name.subject}"
+        files = (intended_file(target, subject) for target in self._said("IntendedFor"))
+        return frozenset(file for file in files if file is not None)
+
+    def _said(self, name: str) -> Iterator[str]:
+        """What the heuristic adds to the sidecars of its volumes in one field."""
+        for one in self.members:
+            yield from (str(value) for value in values_of(one.answer.metadata.get(name)))
 
     @property
     def title(self) -> str:

@@ -2,7 +2,8 @@
 
 Two sets of tests. Ours ask the header: the same shims, a field of view that covers the image, and of
 echo-planar images phase encoding along the same axis. heudiconv's are those of POPULATE_INTENDED_FOR_OPTS,
-which a heuristic sets (heudiconv, docs/heuristics.rst).
+which a heuristic sets (heudiconv, docs/heuristics.rst). Before both comes what the heuristic says of single
+volumes, by fields that it adds to their sidecars.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from math import isclose
 
 from msgspec import Struct
 
+from pacs2bids.bids import VOLUME, values_of
 from pacs2bids.metadata import space
+from pacs2bids.metadata.added import Shims
 from pacs2bids.metadata.groups import PEPOLAR_M0, FieldMap, moment, opposed, same_shims
 from pacs2bids.session import IntendedForOptions, Named
 
@@ -25,20 +28,35 @@ _MODALITIES = {"func": ("fmri", "bold", "func"), "dwi": ("diff", "dwi"), "anat":
 
 
 class Match(Struct, frozen=True, kw_only=True):
-    """The field map of one image, or none. ``why``: what spoke for it, or against each one, for a person."""
+    """The field map of one image, or none; several if the heuristic says so.
+
+    ``why``: what spoke for it, or against each one, for a person. ``is_given``: the heuristic says it.
+    """
 
     target: Named
-    chosen: FieldMap | None
+    chosen: tuple[FieldMap, ...]
     why: str
+    is_given: bool = False
 
 
 Test = Callable[[FieldMap, Named], str]
 """Why a field map is not for an image; "" if it may be."""
 
 
-def match(target: Named, maps: Sequence[FieldMap], options: IntendedForOptions | None) -> Match:
-    """Choose one field map for an image."""
-    tests = _OUR_TESTS if options is None else [_HEUDICONV[name] for name in options.matching_parameters]
+def given(target: Named, maps: Sequence[FieldMap]) -> Match | None:
+    """What the heuristic says itself, in the sidecar of the image or of field maps; None if nothing."""
+    sources = values_of(target.answer.metadata.get("B0FieldSource"))
+    chosen = tuple(one for one in maps if one.label in sources or target.name.path + VOLUME in one.given_to)
+    if not chosen and "B0FieldSource" not in target.answer.metadata:
+        return None
+    names = " and ".join(one.title for one in chosen)
+    why = f"field map {names}: as the heuristic says" if chosen else "the heuristic says its B0FieldSource"
+    return Match(target=target, chosen=chosen, why=why, is_given=True)
+
+
+def match(target: Named, maps: Sequence[FieldMap], options: IntendedForOptions | None, shims: Shims) -> Match:
+    """Choose one field map for an image. ``shims``: of our tests."""
+    tests = (_is_for_others, *_tests(options, shims))
     left, against = [], []
     for one in maps:
         objection = next((said for test in tests if (said := test(one, target))), "")
@@ -47,11 +65,16 @@ def match(target: Named, maps: Sequence[FieldMap], options: IntendedForOptions |
         else:
             left.append(one)
     if not left:
-        return Match(target=target, chosen=None, why="no field map: " + "; ".join(against))
+        return Match(target=target, chosen=(), why="no field map: " + "; ".join(against))
     chosen, reason = _choose(target, left, options)
-    return Match(
-        target=target, chosen=chosen, why="; ".join([f"field map {chosen.title}: {reason}", *against])
-    )
+    why = "; ".join([f"field map {chosen.title}: {reason}", *against])
+    return Match(target=target, chosen=(chosen,), why=why)
+
+
+def _tests(options: IntendedForOptions | None, shims: Shims) -> Sequence[Test]:
+    if options is not None:
+        return [_HEUDICONV[name] for name in options.matching_parameters]
+    return _OUR_TESTS if shims is Shims.ANY else (_shims_differ, *_OUR_TESTS)
 
 
 def _choose(
@@ -64,7 +87,12 @@ def _choose(
         return ranked[0], f"{held} as the heuristic asks{order}"
     ranked = sorted(
         left,
-        key=lambda one: (not _is_made_alike(one, target), one.kind != PEPOLAR_M0, _apart_s(one, target)),
+        key=lambda one: (
+            bool(_shims_differ(one, target)),  # they are here only if the configuration lets them
+            not _is_made_alike(one, target),
+            one.kind != PEPOLAR_M0,
+            _apart_s(one, target),
+        ),
     )
     chosen = ranked[0]
     reason = [_shims_said(chosen, target), _place_said(chosen, target)]
@@ -95,6 +123,10 @@ def _has_its_voxels(one: FieldMap, target: Named) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ our tests
+
+
+def _is_for_others(one: FieldMap, _: Named) -> str:
+    return "the heuristic says what it is for" if one.is_given else ""
 
 
 def _shims_differ(one: FieldMap, target: Named) -> str:
@@ -145,11 +177,12 @@ def _modality(one: FieldMap) -> str | None:
     return next((kind for kind, words in _MODALITIES.items() if any(word in label for word in words)), None)
 
 
-_OUR_TESTS: Sequence[Test] = (_shims_differ, _lies_elsewhere, _encodes_otherwise, _names_another_modality)
+_OUR_TESTS: Sequence[Test] = (_lies_elsewhere, _encodes_otherwise, _names_another_modality)
 
 
 def _shims_said(one: FieldMap, target: Named) -> str:
-    return "the same shims" if _same_shims(one, target) else "shims unknown"
+    same = _same_shims(one, target)
+    return {True: "the same shims", False: "other shims", None: "shims unknown"}[same]
 
 
 def _place_said(one: FieldMap, target: Named) -> str:

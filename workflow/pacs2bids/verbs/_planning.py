@@ -12,8 +12,17 @@ from pathlib import Path
 from pacs2bids.bids import label_problem
 from pacs2bids.dialects import ask, explain
 from pacs2bids.dialects.seqinfos import SEQINFOS
-from pacs2bids.metadata import Choices, Events, FieldMaps
-from pacs2bids.model import RUNS, ConfigError, NamingRules, Pacs2BidsError, PlanError, StudyIndex
+from pacs2bids.metadata import Choices, Events, FieldMaps, Shims
+from pacs2bids.model import (
+    RUNS,
+    ConfigError,
+    NamingRules,
+    Pacs2BidsError,
+    PlanError,
+    PlanRow,
+    StudyIndex,
+    is_set_aside,
+)
 from pacs2bids.plan import SessionPlan, plan_session
 from pacs2bids.session import Tried
 from pacs2bids.text import counted
@@ -45,6 +54,11 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
         choices=[*FieldMaps],
         help=f"how field maps and images name each other; {_OF_CONFIG}",
     )
+    parser.add_argument(
+        "--fieldmap-shims",
+        choices=[*Shims],
+        help=f"whether a field map of other shims may be an image's; {_OF_CONFIG}",
+    )
     parser.add_argument("--events", choices=[*Events], help=f"begin events.tsv; {_OF_CONFIG}")
 
 
@@ -63,6 +77,7 @@ class Asked:
     seqinfo: str
     rules: NamingRules
     choices: Choices
+    on_heuristic_error: str = "fail"
 
 
 def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
@@ -72,7 +87,7 @@ def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
             heuristic=arguments.heuristic,
             seqinfo=arguments.seqinfo or SEQINFOS[0],
             rules=_rules(arguments, NamingRules()),
-            choices=_choices(arguments),
+            choices=_choices(arguments, Choices()),
         )
         return [session_by_hand(arguments)], asked
     # imported here: checking a configuration takes longer than planning a session
@@ -83,11 +98,17 @@ def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
         hint = "Name the folders that hold its index.json, as in work/studies/<UID>"
         raise ConfigError(what, where="STUDY", hint=hint)
     config = load_config(arguments.config)
+    choices = Choices(
+        fieldmaps=FieldMaps(config.fieldmaps),
+        shims=Shims(config.fieldmap_shims),
+        events=Events(config.events),
+    )
     asked = Asked(
         heuristic=arguments.heuristic or config.heuristic,
         seqinfo=arguments.seqinfo or config.seqinfo,
         rules=_rules(arguments, config.naming),
-        choices=_choices(arguments, fieldmaps=config.fieldmaps, events=config.events),
+        choices=_choices(arguments, choices),
+        on_heuristic_error=config.on_heuristic_error,
     )
     if arguments.studies:
         return [session_by_hand(arguments)], asked
@@ -113,10 +134,12 @@ def _rules(arguments: argparse.Namespace, rules: NamingRules) -> NamingRules:
     )
 
 
-def _choices(arguments: argparse.Namespace, *, fieldmaps: str = "both", events: str = "none") -> Choices:
-    """What the command line says, else the configuration."""
+def _choices(arguments: argparse.Namespace, choices: Choices) -> Choices:
+    """Those of the configuration, but for what the command line says."""
     return Choices(
-        fieldmaps=FieldMaps(arguments.fieldmaps or fieldmaps), events=Events(arguments.events or events)
+        fieldmaps=FieldMaps(arguments.fieldmaps or choices.fieldmaps),
+        shims=Shims(arguments.fieldmap_shims or choices.shims),
+        events=Events(arguments.events or choices.events),
     )
 
 
@@ -137,6 +160,19 @@ class AllPlanned:
     waiting: Sequence[str]  # keys of sessions without an index
     failed: Sequence[str]
 
+    def whole(self, told: str) -> str:
+        """The last words. Raises PlanError if the heuristic failed on a series, or as ``end`` does."""
+        aside = {
+            _of_series(one.session, row) for one in self.done for row in one.plan.rows if is_set_aside(row)
+        }
+        if self.failed or not aside:
+            return self.end(told)
+        sys.stdout.write(f"{self.end(told)}\n")
+        sys.stdout.flush()  # before what is wrong
+        what = f"the heuristic fails on {counted(len(aside), 'series', 'series')}: {', '.join(sorted(aside))}"
+        hint = "Mend it, or accept that by `on_heuristic_error: skip` in config.yaml"
+        raise PlanError(what, hint=hint)
+
     def end(self, told: str) -> str:
         """The last words. Raises PlanError if a session could not be planned, with the rest told."""
         if self.waiting:
@@ -147,6 +183,11 @@ class AllPlanned:
         sys.stdout.flush()  # before what is wrong
         what = f"{counted(len(self.failed), 'session')} cannot be planned:\n  - " + "\n  - ".join(self.failed)
         raise PlanError(what)
+
+
+def _of_series(session: Session, row: PlanRow) -> str:
+    number = "without a number" if row.series_number is None else row.series_number
+    return f"{session.key} series {number} ({row.series_description})"
 
 
 def plan_of(session: Session, asked: Asked) -> Planned:

@@ -32,6 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only fail if FILE, an earlier --out, has errors",
     )
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 even if the dataset is invalid")
+    parser.add_argument(
+        "--allow-set-aside", action="store_true", help="series on which the heuristic failed are a warning"
+    )
     parser.add_argument("-j", type=int, default=cores, metavar="N", help="volumes that are read at a time")
     add_placed(parser)
 
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> str:
         expected=[path.parent.name for path in paths],
         prune=f"pacs2bids prune --workdir {_workdir(paths)} --bids {arguments.bids}",
         prunable=[folder.name for folder in _workdir(paths).glob("sessions/*/")],
-        more=_set_aside(paths),
+        more=_set_aside(paths, "warning" if arguments.allow_set_aside else "error"),
         threads=arguments.j,
     )
     write_record(arguments.out, result)
@@ -74,12 +77,12 @@ def _workdir(paths: Sequence[Path]) -> Path:
     return paths[0].parents[2] if paths else Path("work")
 
 
-def _set_aside(paths: Sequence[Path]) -> Iterator[Finding]:
+def _set_aside(paths: Sequence[Path], severity: str) -> Iterator[Finding]:
     """The series that the heuristic failed on, by the plans beside the records; one entry a series."""
     for plan in (path.with_name("plan.tsv") for path in paths):
         rows = [row for row in read_plan(plan) if is_set_aside(row)] if plan.exists() else []
         for row in {row.series_instance_uid: row for row in rows}.values():
-            yield set_aside(plan.parent.name, row.series_number, row.reason)
+            yield set_aside(plan.parent.name, row.series_number, row.reason, severity=severity)
 
 
 def _verdict(path: Path) -> str:

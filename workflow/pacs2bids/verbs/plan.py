@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> str:
     """Plan, and tell or write it.
 
     Raises ConfigError for sessions that cannot be told, HeuristicError and PlanError for what the heuristic
-    does or says; of several sessions, the others are told before.
+    does or says; of several sessions, the others are told before. A series on which the heuristic fails is an
+    error, too, but not with ``--out``: the workflow goes on, and its check tells.
     """
     sessions, asked = asked_of(arguments)
     if arguments.out:
@@ -64,7 +65,8 @@ def run(arguments: argparse.Namespace) -> str:
             raise ConfigError(f"no session has a series {arguments.explain!r}", where="--explain")
     else:
         told = [line for one in planned.done for line in _shown(one)]
-    return planned.end("\n".join(told))
+    is_narrow = arguments.check or arguments.explain or asked.on_heuristic_error == "skip"
+    return planned.end("\n".join(told)) if is_narrow else planned.whole("\n".join(told))
 
 
 def _written(session: Session, asked: Asked, folder: Path) -> str:

@@ -48,6 +48,7 @@ NAMING_LIBRARIES = ("bidsschematools", "msgspec")
 
 # what decides the top-level files, the checks and the report
 DELIVERY = (
+    "bids.py",
     "builtin.py",
     "check.py",
     "conditions.py",

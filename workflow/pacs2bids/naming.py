@@ -4,7 +4,7 @@ Theory of operation. An answer claims a name for each stack of its series (``Cla
 of one series or of several, are told apart by their facts (``telling``); short acquisitions are marked, kept,
 dropped or renamed, and runs are numbered by time where that is asked for (``runs``). What then still shares a
 name, or has one that BIDS does not allow, is a problem that says which series, which facts and what to do.
-Which stacks an answer means, ``meant`` says.
+Which stacks an answer means, ``meant`` says; what is odd about allowed names, ``doubts``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
+from pacs2bids.doubts import doubts
 from pacs2bids.meant import as_one, chosen, computed, facts_of_refused
 from pacs2bids.model import NamingRules, PlanError, Stack
 from pacs2bids.runs import (
@@ -36,7 +37,7 @@ from pacs2bids.session import (
     Series,
     ordinal,
 )
-from pacs2bids.telling import PROTOCOL, described, differing, tell_apart
+from pacs2bids.telling import described, differing, tell_apart
 
 
 class Names(Struct, frozen=True, kw_only=True):
@@ -72,7 +73,7 @@ def name_all(
         named=tuple(named),
         left_out=tuple(left_out),
         problems=tuple(dict.fromkeys(problems)),
-        warnings=tuple(dict.fromkeys([*warnings, *done.warnings, *_unlike_runs(named)])),
+        warnings=tuple(dict.fromkeys([*warnings, *done.warnings, *doubts(done.claims)])),
     )
 
 
@@ -282,14 +283,3 @@ def _told_of(series: Sequence[Series], answers: Sequence[Answer], error: PlanErr
     labels = ", ".join(dict.fromkeys(one.label for one in series))
     templates = " and ".join(dict.fromkeys(repr(answer.template) for answer in answers))
     return f"{labels}, template {templates}: {error}"
-
-
-def _unlike_runs(named: Sequence[Named]) -> list[str]:
-    """Warnings of runs that are no repeats of one protocol."""
-    found = []
-    for group in grouped(named, lambda one: without_run(one.name)):
-        facts = differing([one.stack for one in group], PROTOCOL)
-        if facts:
-            runs = ", ".join(f"{one.series.label}" for one in group)
-            found.append(f"{without_run(group[0].name).path}: runs that are no repeats ({runs}): {facts}")
-    return found

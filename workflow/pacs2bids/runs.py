@@ -106,6 +106,11 @@ def without_run(name: BidsName) -> BidsName:
     return name.without_entity("run")
 
 
+def is_of_field_map(name: BidsName) -> bool:
+    """Whether it is one of the files that make a map of phase differences, or a measured one."""
+    return name.datatype == "fmap" and _TOGETHER.get(name.suffix) == "fieldmap"
+
+
 def _family(claim: Claim) -> Hashable:
     suffix = _TOGETHER.get(claim.name.suffix, claim.name.suffix)
     return without_run(claim.name).without_entity(*_WITHIN).with_suffix(suffix)

@@ -18,6 +18,7 @@ NAMING = (
     "dialects/*.py",
     "dialects/builtins/*.py",
     "dialects/rules/*.py",
+    "doubts.py",
     "edited.py",
     "files.py",
     "meant.py",

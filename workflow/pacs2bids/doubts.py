@@ -1,0 +1,74 @@
+"""What a person should look at once more in names that BIDS allows: warnings, no errors.
+
+Theory of operation. Who writes a heuristic may know what no header says, so a name is kept as it is. Yet some
+names contradict what is known of their volumes, or of each other: runs that are no repeats, parts of one
+image or files of one field map that were not measured together. Each such thing is told once, with the series
+and the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from pacs2bids.runs import Acquisition, acquisitions, grouped, is_of_field_map, without_run
+from pacs2bids.session import Claim
+from pacs2bids.telling import PROTOCOL, differing
+
+
+def doubts(claims: Sequence[Claim]) -> list[str]:
+    """Warnings of claims that have their names."""
+    found = [*_unlike_runs(claims), *_parts_apart(claims), *_maps_apart(claims)]
+    return list(dict.fromkeys(found))
+
+
+def _unlike_runs(claims: Sequence[Claim]) -> Iterable[str]:
+    """Of runs that are no repeats of one protocol."""
+    for group in grouped(claims, lambda claim: without_run(claim.name)):
+        facts = differing([claim.stack for claim in group if claim.stack], PROTOCOL)
+        if facts:
+            runs = ", ".join(claim.series.label for claim in group)
+            yield f"{without_run(group[0].name).path}: runs that are no repeats ({runs}): {facts}"
+
+
+# -------------------------------------------------------------------------------------- measured together
+
+
+def _parts_apart(claims: Sequence[Claim]) -> Iterable[str]:
+    """Of magnitude and phase of one name that are not of one acquisition."""
+    parts = [claim for claim in claims if claim.name.label("part")]
+    for group in grouped(parts, lambda claim: claim.name.without_entity("part")):
+        shots = acquisitions([claim for claim in group if claim.facts.acquired])
+        if len(shots) > 1:
+            yield _apart("parts of one image", shots)
+
+
+# a field map takes a minute or two; its magnitudes may be two acquisitions, one after the other
+_NEIGHBOURS = timedelta(minutes=5)
+
+
+def _maps_apart(claims: Sequence[Claim]) -> Iterable[str]:
+    """Of files of one field map between which something else was begun, or more than a few minutes passed."""
+    timed = [claim for claim in claims if claim.facts.acquired]
+    maps = [claim for claim in timed if is_of_field_map(claim.name)]
+    for group in grouped(maps, lambda claim: claim.name.with_suffix("fieldmap")):
+        shots = acquisitions(group)
+        if len(shots) < 2:
+            continue
+        first, last = (min(map(_begun, shot)) for shot in (shots[0], shots[-1]))
+        mine = {claim.series.key for claim in group}
+        others = [claim for claim in timed if claim.series.key not in mine]
+        if last - first > _NEIGHBOURS or any(first < _begun(claim) < last for claim in others):
+            yield _apart("files of one field map", shots)
+
+
+def _apart(what: str, shots: Sequence[Acquisition]) -> str:
+    times = ", ".join(
+        f"{shot[0].series.label} at {_begun(shot[0]).time().isoformat('seconds')}" for shot in shots
+    )
+    name = without_run(shots[0][0].name).path
+    return f"{name}: named as {what}, but not measured together ({times}): if they are none, give each a run"
+
+
+def _begun(claim: Claim) -> datetime:
+    return datetime.fromisoformat(claim.facts.acquired or "").replace(tzinfo=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -289,3 +291,28 @@ def infotodict(seqinfo):
     start = time.monotonic()
     assert "a call that nothing interrupts" in asks.error(text, limit_s=0.3)
     assert time.monotonic() - start < 10
+
+
+LEFT_BEHIND = """
+import os, time
+def infotodict(seqinfo):
+    if %s:
+        open(__file__ + ".pid", "w").write(str(os.getpid()))
+        time.sleep(60)
+    return {("x", "nii"): [seqinfo[0].series_id]}
+"""
+
+
+def test_a_process_that_is_left_behind_is_not_waited_for(asks: Asks) -> None:
+    """A fork that goes on, and one that returns as if it were asked."""
+    start = time.monotonic()
+    assert paths(asks("import os\nos.fork()\n" + LEFT_BEHIND % "False")) == [("x", ())]
+    answers = asks(LEFT_BEHIND % "os.fork() == 0")
+    took = time.monotonic() - start
+    told = asks.path.with_name("mine.py.pid")
+    while not (told.exists() and told.read_text()):
+        assert time.monotonic() < start + 20
+        time.sleep(0.01)
+    os.kill(int(told.read_text()), signal.SIGKILL)
+    assert paths(answers) == [("x", ())]
+    assert took < 20

@@ -4,6 +4,7 @@ The process is forked: it costs milliseconds, what the code leaves behind in mem
 nothing it does (an endless loop, ``os._exit``, a crash in a library) ends ours. Each call of the code has a
 limit; when it is over, a signal handler tells where the code was and ends the process without an exception
 that a bare ``except:`` could catch. Should the signal not be let in, a watchdog in C ends it a little later.
+The answer comes in a file without a name: a pipe would be held open by processes that the code leaves behind.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import faulthandler
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import BinaryIO, NoReturn, TypeVar
 
 import msgspec
 
@@ -38,23 +40,21 @@ def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(signal.getsignal(number)):  # what heeds it in our process has nothing to say here
-                signal.signal(number, signal.SIG_DFL)
-        os.close(reader)
-        _work(work, writer, where)
-    os.close(writer)
-    try:
-        with open(reader, "rb") as stream:  # noqa: PTH123 (a pipe)
-            said = stream.read()
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        _, status = os.waitpid(child, 0)
+    with tempfile.TemporaryFile() as answer:
+        child = os.fork()
+        if child == 0:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(signal.getsignal(number)):  # what heeds it in our process has nothing to say here
+                    signal.signal(number, signal.SIG_DFL)
+            _work(work, answer, where)
+        try:
+            _, status = os.waitpid(child, 0)
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        answer.seek(0)
+        said = answer.read() if status == 0 else b""
     if said.startswith(GOOD):
         return msgspec.json.decode(said[1:], type=kind)
     if said.startswith(BAD):
@@ -63,12 +63,12 @@ def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
     raise HeuristicError(_ended(status), where=where)
 
 
-def _work(work: Callable[[End], object], writer: int, where: str) -> NoReturn:
+def _work(work: Callable[[End], object], answer: BinaryIO, where: str) -> NoReturn:
     """In the child: say what comes out of it, and end."""
 
     def say(kind: bytes, content: object) -> NoReturn:
-        with open(writer, "wb") as stream:
-            stream.write(kind + msgspec.json.encode(content))
+        answer.write(kind + msgspec.json.encode(content))
+        answer.flush()
         sys.stderr.flush()
         os._exit(0)
 
@@ -100,8 +100,9 @@ def _ended(status: int) -> str:
 def limited(limit_s: float, over: Callable[[FrameType | None], NoReturn]) -> Iterator[None]:
     """Call ``over`` with the frame that runs when the limit is reached; end the process if that is in vain.
 
-    For the main thread of a child process.
+    For the main thread of a child process. Should the block fork and come out twice, the copy ends here.
     """
+    child = os.getpid()
     signal.signal(signal.SIGALRM, lambda _, frame: over(frame))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (the watchdog writes where it was)
@@ -110,5 +111,7 @@ def limited(limit_s: float, over: Callable[[FrameType | None], NoReturn]) -> Ite
         try:
             yield
         finally:
+            if os.getpid() != child:
+                os._exit(0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             faulthandler.cancel_dump_traceback_later()

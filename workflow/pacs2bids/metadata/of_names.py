@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import isclose
 
 from pacs2bids.bids import BidsName, required_fields
 from pacs2bids.metadata.added import Added
@@ -12,6 +13,8 @@ from pacs2bids.session import Named
 
 # spoiled gradient echoes in a steady state (BIDS, appendix "Quantitative MRI")
 _STEADY = ("VFA", "MPM", "MTS", "MTR")
+
+_SAME_ECHO_S = 1e-5  # of rounding in headers, which tell ms
 
 
 def added(session: Sequence[Named]) -> dict[str, Added]:
@@ -62,7 +65,8 @@ def _is_phase(name: BidsName) -> bool:
 def _echo_times(phase_difference: Named, session: Sequence[Named]) -> dict[str, Json]:
     """Echo times of the two magnitudes that go with a phase difference, in s; nothing if they are unknown.
 
-    They go together when their names differ in the suffix alone, or when the session has no other pair.
+    They go together when their names differ in the suffix alone; or when the session has no other pair, and
+    the echo time in the header of the difference is that of the second.
     """
     if "EchoTime1" in phase_difference.stack.sidecar:
         return {}
@@ -73,6 +77,8 @@ def _echo_times(phase_difference: Named, session: Sequence[Named]) -> dict[str, 
             pairs[one.name.with_suffix("phasediff")][one.name.suffix] = echo_time_s
     whole = {name: sorted(times.values()) for name, times in pairs.items() if len(times) == 2}
     times = whole.get(phase_difference.name)
-    if times is None and len(whole) == 1:
-        times = next(iter(whole.values()))
+    own_s = phase_difference.stack.facts.echo_time_s
+    if times is None and len(whole) == 1 and own_s is not None:
+        (others,) = whole.values()
+        times = others if isclose(others[1], own_s, abs_tol=_SAME_ECHO_S) else None
     return {"EchoTime1": times[0], "EchoTime2": times[1]} if times else {}

@@ -206,7 +206,11 @@ def test_what_an_item_adds_to_the_sidecar_and_says_of_its_volumes(tmp_path: Path
     (answer,) = asked(of('"sidecar": {"M0Type": "Absent"}, "volume_types": ["control", "label"]')).named
     assert answer.metadata == {"M0Type": "Absent"}
     assert answer.volume_types == ("control", "label")
-    for wrong, told in (('"sidecar": {1: object()}', "'sidecar'"), ('"volume_types": ["tag"]', "m0scan")):
+    for wrong, told in (
+        ('"sidecar": {1: object()}', "'sidecar'"),
+        ('"sidecar": {"EchoTime": [float("nan")]}', "not {'EchoTime': [nan]}"),
+        ('"volume_types": ["tag"]', "m0scan"),
+    ):
         assert told in said(of(wrong))
 
 

@@ -12,6 +12,7 @@ Beyond the contract: the field ``stack`` of a dict item chooses one stack of a s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -308,10 +309,11 @@ class _Reader:
             )
 
     def _sidecar(self, extra: Mapping[str, object], where: str) -> dict[str, Json]:
-        """Sidecar fields that an item adds; ours, not heudiconv's."""
+        """Sidecar fields that an item adds; ours, not heudiconv's. JSON has no word for NaN or infinity."""
         said = extra.get("sidecar", {})
         try:
-            return msgspec.json.decode(msgspec.json.encode(said), type=dict[str, Json])
+            text = json.dumps(msgspec.to_builtins(said, str_keys=True), allow_nan=False)
+            return msgspec.json.decode(text, type=dict[str, Json])
         except (TypeError, ValueError, msgspec.ValidationError):
             self.problems.append(f"{where}: 'sidecar' is a dict of JSON values by field, not {said!r}")
             return {}

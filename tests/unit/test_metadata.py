@@ -673,6 +673,21 @@ def test_a_calibration_goes_with_the_series_on_its_voxels() -> None:
     assert added["acq-near_m0scan"].fields["IntendedFor"] == [uri("perf/asl")]
 
 
+def test_an_m0_among_the_volumes_comes_before_one_of_its_own() -> None:
+    own = asl("m0scan", "control", "label", "m0scan")
+    calibration = volume("perf/m0scan", 4, RepetitionTime=8.0)
+    added = completed([own, calibration])
+    assert added["asl"].fields["M0Type"] == "Included"
+    assert "IntendedFor" not in added["m0scan"].fields
+    assert any("for no perfusion series" in warning for warning in added["m0scan"].warnings)
+    other = asl("control", "label", "control", "label")
+    name = BidsName.parse("sub-01/ses-a/perf/sub-01_ses-a_acq-x_asl")
+    other = replace(other, name=name, answer=replace(other.answer, path=name.path))
+    added = completed([own, other, calibration])
+    assert added["m0scan"].fields["IntendedFor"] == [uri("perf/acq-x_asl")]
+    assert (added["asl"].fields["M0Type"], added["acq-x_asl"].fields["M0Type"]) == ("Included", "Separate")
+
+
 def test_slices_of_perfusion_need_their_times() -> None:
     for name in ("asl", "m0scan"):
         planar = volume(f"perf/{name}", RepetitionTime=4.0, MRAcquisitionType="2D", EchoTime=0.012)
@@ -705,6 +720,23 @@ def test_runs_of_a_task_get_a_table_to_fill_in_and_rest_gets_none() -> None:
 
 
 # ------------------------------------------------------------------------------ what BIDS asks of a name
+
+
+@pytest.mark.parametrize(("own_s", "is_theirs"), [(0.00738, True), (0.009, False), (None, False)])
+def test_a_phase_difference_takes_the_echo_times_of_magnitudes_whose_second_is_its_own(
+    own_s: float | None, is_theirs: bool
+) -> None:
+    def at(name: str, echo_time_s: float | None) -> Named:
+        one = volume(f"fmap/{name}")
+        facts = replace(one.stack.facts, echo_time_s=echo_time_s)
+        return replace(one, stack=replace(one.stack, facts=facts))
+
+    pair = (at("acq-a_magnitude1", 0.00492), at("acq-a_magnitude2", 0.00738))
+    added = completed([*pair, at("acq-a_phasediff", 0.009), at("acq-b_phasediff", own_s)])
+    assert added["acq-a_phasediff"].fields["EchoTime2"] == 0.00738  # by its name
+    of_other = added["acq-b_phasediff"]
+    assert of_other.fields.get("EchoTime1") == (0.00492 if is_theirs else None)
+    assert any("echo times are unknown" in warning for warning in of_other.warnings) is not is_theirs
 
 
 def test_what_bids_requires_and_nobody_says_is_told() -> None:

@@ -636,6 +636,22 @@ def test_a_kill_at_any_step_is_made_good(session: Session) -> None:
 # ---------------------------------------------------------------------------------------------- what is wrong
 
 
+@pytest.mark.parametrize(("is_lost", "m0_type"), [(True, "Absent"), (False, "Separate")])
+def test_perfusion_does_not_speak_of_an_m0_scan_that_is_not_there(
+    session: Session, is_lost: bool, m0_type: str
+) -> None:
+    """BIDS: of "Separate" an m0scan must be beside it."""
+    if is_lost:
+        session.failed = (FailedStack(stack_id="003-1", error="slice 7 is missing"),)
+        del session.volumes["003-1"]
+    labelled, calibration = (f"sub-01/ses-a/perf/sub-01_ses-a_{suffix}" for suffix in ("asl", "m0scan"))
+    session.place(
+        a_row("002-1", labelled, M0Type="Separate"),
+        a_row("003-1", calibration, IntendedFor=[f"bids::{labelled}.nii.gz"]),
+    )
+    assert json.loads((session.bids / f"{labelled}.json").read_text())["M0Type"] == m0_type
+
+
 def test_a_failed_stack_is_absent_and_told(session: Session) -> None:
     session.failed = (FailedStack(stack_id="003-1", error="slice 7 is missing"),)
     del session.volumes["003-1"]

@@ -103,7 +103,7 @@ def place_session(
     present = [row for row in named if row.bids_name not in absent]
     begun = _begun(rows)
     dates = hide.of(subject, begun)
-    lost = _lost(absent, present)
+    lost = _lost(absent, named)
     items = [item for row in present for item in _volume_items(row, studies, lost)]
     items += _tables_beside(present)
     items += _archives(rows, studies, session_dir.name)
@@ -248,15 +248,26 @@ def _volume(row: PlanRow, study: StudyVolumes) -> VolumeFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lost:
-    """Planned names without a volume, and of those with one what they call their field maps."""
+    """Planned names without a volume, and of those with one what they call their field maps.
+
+    ``uncalibrated``: perfusion whose M0 scan is among the lost, by file.
+    """
 
     names: Collection[str]
     identifiers_left: Collection[str]
+    uncalibrated: Collection[str | None]
 
 
-def _lost(absent: Collection[str], present: Sequence[PlanRow]) -> _Lost:
+def _lost(absent: Collection[str], named: Sequence[PlanRow]) -> _Lost:
+    present = [row for row in named if row.bids_name not in absent]
     left = {str(one) for row in present for one in values_of(row.metadata.get("B0FieldIdentifier"))}
-    return _Lost(names=absent, identifiers_left=left)
+    calibrations = [row for row in named if row.bids_name.endswith("_m0scan") and "/perf/" in row.bids_name]
+    lost, kept = set[str | None](), set[str | None]()
+    for row in calibrations:
+        subject = PurePosixPath(row.bids_name).parts[0]
+        targets = (intended_file(str(one), subject) for one in values_of(row.metadata.get("IntendedFor")))
+        (lost if row.bids_name in absent else kept).update(targets)
+    return _Lost(names=absent, identifiers_left=left, uncalibrated=lost - kept)
 
 
 def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
@@ -276,6 +287,8 @@ def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
     if lost.names and "B0FieldSource" in fields:
         sources = values_of(fields["B0FieldSource"])
         _keep(fields, "B0FieldSource", [one for one in sources if one in lost.identifiers_left])
+    if fields.get("M0Type") == "Separate" and f"{row.bids_name}.nii.gz" in lost.uncalibrated:
+        fields["M0Type"] = "Estimate" if "M0Estimate" in fields else "Absent"
     return fields
 
 

@@ -35,11 +35,12 @@ def added(session: Sequence[Named]) -> dict[str, Added]:
     """Of the volumes in ``perf/``, by path."""
     labelled = [one for one in session if one.name.datatype == "perf" and one.name.suffix == "asl"]
     calibrations = [one for one in session if one.name.datatype == "perf" and one.name.suffix == "m0scan"]
-    pairs = {one.name.path: _calibration(one, calibrations) for one in labelled}
+    without = [one for one in labelled if "m0scan" not in _volume_types(one)[0]]
+    pairs = {one.name.path: _calibration(one, calibrations if one in without else ()) for one in labelled}
     found = {one.name.path: _of_labelled(one, pairs[one.name.path]) for one in labelled}
     for one in calibrations:
         targets = [target for target in labelled if pairs[target.name.path] is one]
-        found[one.name.path] = _of_calibration(one, targets or _nearest(one, labelled))
+        found[one.name.path] = _of_calibration(one, targets or _nearest(one, without))
     return found
 
 
@@ -63,7 +64,9 @@ def _of_calibration(one: Named, targets: Sequence[Named]) -> Added:
     fields = _preparation(one)
     warnings = [*_missing((), one.stack.sidecar | one.answer.metadata | fields)]
     if not targets:
-        warnings.append("it is for no perfusion series of the session")
+        warnings.append(
+            "it is for no perfusion series of the session: none is there without an M0 of its own"
+        )
         return Added(fields=fields, warnings=tuple(warnings))
     fields["IntendedFor"] = [f"bids::{path}.nii.gz" for path in sorted(one.name.path for one in targets)]
     note = "for " + ", ".join(short(target.name) for target in targets)
@@ -74,12 +77,14 @@ def _of_labelled(one: Named, calibration: Named | None) -> Added:
     types, source = _volume_types(one)
     said = one.stack.sidecar | one.answer.metadata
     fields = _preparation(one)
-    if calibration is not None:
+    if "m0scan" in types:
+        fields["M0Type"] = "Included"
+    elif calibration is not None:
         fields["M0Type"] = "Separate"
     elif "M0Estimate" in said:
         fields["M0Type"] = "Estimate"
     elif types:
-        fields["M0Type"] = "Included" if "m0scan" in types else "Absent"
+        fields["M0Type"] = "Absent"
     pairs = min(types.count("control"), types.count("label"))
     if pairs:
         fields["TotalAcquiredPairs"] = pairs

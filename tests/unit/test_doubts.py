@@ -31,6 +31,35 @@ CASES: dict[str, tuple[list[tuple[str, int, dict[str, object]]], str]] = {
         "named as files of one field map, but not measured together "
         "(series 001 (protocol 1) at 10:03:00, series 003 (protocol 3) at 10:05:00)",
     ),
+    "a magnitude that is called a phase difference": (
+        [("fmap/magnitude1", 3, MAG), ("fmap/phasediff", 3, MAG)],
+        "series 002 (protocol 2) is named phasediff, but its header says magnitude",
+    ),
+    "a phase that is called a magnitude": (
+        [("fmap/magnitude1", 3, PHASE)],
+        "series 001 (protocol 1) is named magnitude1, but its header says phase",
+    ),
+    "a phase that is called the magnitude part": (
+        [("func/task-rest_part-mag_bold", 3, PHASE)],
+        "series 001 (protocol 1) is named part-mag, but its header says phase",
+    ),
+    "another direction than it says": (
+        [
+            ("fmap/dir-PA_epi", 3, {"phase_encoding_direction": "j-"}),
+            ("fmap/dir-AP_run-2_epi", 4, {"phase_encoding_direction": "j-"}),
+            ("fmap/dir-blipup_epi", 5, {"phase_encoding_direction": "j-"}),
+            ("fmap/dir-LR_epi", 6, {}),
+        ],
+        "series 001 (protocol 1) is named dir-PA, but its header says that phase encoding runs AP",
+    ),
+    "one task, spelt in two ways": (
+        [
+            ("func/task-Rest_bold", 3, {}),
+            ("func/task-rest_bold", 5, {}),
+            ("func/task-rest_run-2_bold", 7, {}),
+        ],
+        "task-Rest (series 001 (protocol 1)), task-rest (series 002 (protocol 2))",
+    ),
     "echoes of a map, one after the other": (
         [("fmap/magnitude1", 3, MAG), ("fmap/magnitude2", 4, MAG), ("anat/T1w", 5, {})],
         "",

@@ -2,24 +2,31 @@
 
 Theory of operation. Who writes a heuristic may know what no header says, so a name is kept as it is. Yet some
 names contradict what is known of their volumes, or of each other: runs that are no repeats, parts of one
-image or files of one field map that were not measured together. Each such thing is told once, with the series
-and the facts.
+image or files of one field map that were not measured together, a magnitude that is called a phase, labels
+that differ in capitals alone. Each such thing is told once, with the series and the facts.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from pacs2bids.runs import Acquisition, acquisitions, grouped, is_of_field_map, without_run
 from pacs2bids.session import Claim
-from pacs2bids.telling import PROTOCOL, differing
+from pacs2bids.telling import PARTS, PROTOCOL, differing, direction
 
 
 def doubts(claims: Sequence[Claim]) -> list[str]:
     """Warnings of claims that have their names."""
-    found = [*_unlike_runs(claims), *_parts_apart(claims), *_maps_apart(claims)]
-    return list(dict.fromkeys(found))
+    found = [
+        *_unlike_runs(claims),
+        *_parts_apart(claims),
+        *_maps_apart(claims),
+        *map(_against_facts, claims),
+        *_capitals(claims),
+    ]
+    return [text for text in dict.fromkeys(found) if text]
 
 
 def _unlike_runs(claims: Sequence[Claim]) -> Iterable[str]:
@@ -72,3 +79,37 @@ def _apart(what: str, shots: Sequence[Acquisition]) -> str:
 
 def _begun(claim: Claim) -> datetime:
     return datetime.fromisoformat(claim.facts.acquired or "").replace(tzinfo=None)
+
+
+# --------------------------------------------------------------------------------- one volume and its name
+
+_MAGNITUDES = ("magnitude", "magnitude1", "magnitude2")
+_PHASES = ("phase1", "phase2", "phasediff")
+_DIRECTIONS = ("AP", "PA", "LR", "RL", "IS", "SI")
+
+
+def _against_facts(claim: Claim) -> str:
+    """That a name says another component or direction than the header; "" if it does not."""
+    component = claim.facts.component
+    said, part = claim.name.suffix, claim.name.label("part")
+    found = []
+    if (said in _PHASES and component == "magnitude") or (said in _MAGNITUDES and component == "phase"):
+        found.append(f"{said}, but its header says {component}")
+    if part and component and part != PARTS.get(component):
+        found.append(f"part-{part}, but its header says {component}")
+    towards, label = direction(claim.stack) if claim.stack else None, claim.name.label("dir")
+    if towards and label in _DIRECTIONS and label != towards:
+        found.append(f"dir-{label}, but its header says that phase encoding runs {towards}")
+    return f"{claim.series.label} is named {'; '.join(found)}" if found else ""
+
+
+def _capitals(claims: Sequence[Claim]) -> Iterable[str]:
+    """Of labels of one entity that differ in capitals alone: on some disks their files are the same."""
+    spelt: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for claim in claims:
+        for key, label in claim.name.entities:
+            spelt[key, label.lower()].setdefault(label, claim.series.label)
+    for (key, _), labels in spelt.items():
+        if len(labels) > 1:
+            told = ", ".join(f"{key}-{label} ({series})" for label, series in labels.items())
+            yield f"names that differ in capitals alone: {told}; if they mean the same, spell it one way"

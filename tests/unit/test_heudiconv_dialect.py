@@ -477,7 +477,7 @@ def test_a_mistake_of_the_file_is_no_odd_series(tmp_path: Path, line: str, words
     text = said(heuristic(tmp_path, f"for s in seqinfo:\n    if not s.image_type: {line}\nreturn {{}}"))
     assert words in text
     assert "(mine.py, line " in text
-    assert "a mistake in the file" in text
+    assert "no series' fault" in text
 
 
 @pytest.mark.parametrize("line", ["{}[1]", "int('x')", "None + 1", "None.lower()", "len(1, 2)"])

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pydicom import Dataset
 
 from pacs2bids.dialects.heudiconv import ask
@@ -133,6 +134,11 @@ def test_a_filter_that_fails_on_one_series(asks: Asks) -> None:
     assert "(mine.py, line 2)" in reason
 
 
+def test_a_mistake_in_a_filter_is_no_odd_series(asks: Asks) -> None:
+    told = asks.error('def filter_dicom(ds):\n    return ds.SeriesDescription == "fmap" and bolt\n' + ALL)
+    assert "NameError: name 'bolt' is not defined (mine.py, line 2)" in told
+
+
 def test_hooks_need_the_files(asks: Asks, tmp_path: Path) -> None:
     asks.dicom = tmp_path / "gone"
     assert "Pull the study again" in asks.error("def filter_files(path):\n    return True\n" + ALL)
@@ -146,6 +152,15 @@ def test_our_fields_stand_behind_heudiconvs(index: StudyIndex) -> None:
     scout, fmap = (one.info for one in series_to_show([index]))
     assert (scout.series_number, scout.modality, scout.stacks, scout.slices) == (1, "MR", 1, 3)
     assert (fmap.stacks, fmap.volumes, fmap.echo_times_ms, fmap.TE) == (2, 1, (4.0, 7.0), 4.0)
+
+
+def test_times_that_enhanced_files_do_not_say_at_their_top_level(index: StudyIndex) -> None:
+    """The oracle on files of scanners shows that their series say none."""
+    bare = tuple(replace(one, repetition_time_s=None, echo_time_ms=None) for one in index.series)
+    for seqinfo, times in (("pacs2bids", (-1, -1)), ("header", (0, 0))):
+        _, fmap = (one.info for one in series_to_show([replace(index, series=bare)], seqinfo))
+        assert times == (fmap.TR, fmap.TE)
+        assert (fmap.repetition_time_s, fmap.echo_times_ms) == (2.0, (4.0, 7.0))
 
 
 @pytest.mark.parametrize(

@@ -168,9 +168,7 @@ def _returned(
                 return code.call("infotodict", list(left)), odd
         except FailedError as error:
             failures.append(error.failure)
-        if failures[-1].is_mistake:
-            hint = "This is a mistake in the file, whatever the series: correct it there"
-            raise HeuristicError(f"infotodict fails: {failures[-1].text}", where=code.where, hint=hint)
+        code.refuse_mistake(failures[-1])
         culprit = _culprit(code, left, failures[-1])
         if culprit is None:
             break

@@ -57,7 +57,8 @@ def filtered(
 ) -> Filtered:
     """Ask ``filter_files``, ``filter_dicom`` and ``custom_seqinfo`` of each series.
 
-    ``folders``: where the DICOM files of each index lie. Raises HeuristicError if they are needed and gone.
+    ``folders``: where the DICOM files of each index lie. Raises HeuristicError if they are needed and gone,
+    and for a mistake in the file.
     """
     result = Filtered(shown=list(shown))
     if not any(callable(code.value(name)) for name in ("filter_files", "filter_dicom", "custom_seqinfo")):
@@ -70,6 +71,7 @@ def filtered(
         try:
             _ask(code, one, _Files(code.where, folder, index, one.series), result)
         except FailedError as error:
+            code.refuse_mistake(error.failure)
             reason = f"the heuristic fails on this series: {error.failure.text}"
             result.left_out.append(unanswered(one.series, reason))
     for number, one in enumerate(result.shown):

@@ -98,6 +98,12 @@ class UserCode:
         except (Exception, SystemExit) as error:  # user code may raise anything
             raise FailedError(self._failure(error)) from error
 
+    def refuse_mistake(self, failure: Failure) -> None:
+        """Raise HeuristicError for a failure that is no fault of a series."""
+        if failure.is_mistake:
+            what = f"has a mistake that is no series' fault: {failure.text}"
+            raise HeuristicError(what, where=self.where, hint="Correct it there")
+
     def is_users(self, file: str) -> bool:
         """Whether a file is the heuristic's, or lies beside it, or is a built-in."""
         return _is_below(file, self.path.parent) or _is_below(file, FOLDER)

@@ -559,9 +559,68 @@ def test_events_that_people_filled_in_are_theirs(session: Session) -> None:
     for row in (with_events(), with_events(content="onset\tduration\ttrial_type\n")):
         placed = session.place(row)
         assert EVENTS not in placed.files
-    session.place(with_events(BOLD.replace("rest", "still")))  # a new name leaves it where it is
-    assert target.read_text() == "onset\tduration\n1\t2\n"
-    assert (session.bids / EVENTS.replace("rest", "still")).read_text() == "onset\tduration\n"
+    session.place(with_events(BOLD.replace("rest", "still")))  # it goes with its volume
+    assert not target.exists()
+    assert (session.bids / EVENTS.replace("rest", "still")).read_text() == "onset\tduration\n1\t2\n"
+
+
+def runs_with_events(*stack_ids: str) -> list[PlanRow]:
+    names = [BOLD.replace("_bold", f"_run-{run}_bold") for run, _ in enumerate(stack_ids, start=1)]
+    rows = [a_row(stack_id, name) for stack_id, name in zip(stack_ids, names, strict=True) if stack_id]
+    return [replace(row, beside={"_events.tsv": "onset\tduration\n"}) for row in rows]
+
+
+def events_of_runs(session: Session) -> list[str]:
+    """The last lines of the tables of the runs, in order of their names."""
+    tables = sorted(session.bids.glob("sub-01/ses-a/func/*_events.tsv"))
+    return [f"{path.name[-12:-11]} {path.read_text().splitlines()[-1]}" for path in tables]
+
+
+def fill_in(session: Session, run: int, text: str) -> None:
+    path = session.bids / EVENTS.replace("_events", f"_run-{run}_events")
+    path.write_text(f"onset\tduration\n{text}\n")
+
+
+def test_filled_events_follow_their_volumes(session: Session) -> None:
+    session.place(*runs_with_events("003-1", "004-1"))
+    fill_in(session, 1, "of 3")
+    fill_in(session, 2, "of 4")
+    session.place(*runs_with_events("002-1", "003-1", "004-1"))  # an earlier series came late
+    assert events_of_runs(session) == ["1 onset\tduration", "2 of 3", "3 of 4"]
+    session.place(*runs_with_events("003-1", "004-1"))
+    assert events_of_runs(session) == ["1 of 3", "2 of 4"]
+    session.place(*runs_with_events("", "004-1"))  # a table without its volume is kept, and told
+    assert events_of_runs(session) == ["1 of 3", "2 of 4"]
+    for stacks in (("004-1",), ("002-1", "004-1"), ("004-1", "003-1")):
+        before = session.tree()
+        with pytest.raises(DatasetError, match=r"was filled in, .* Move it out of the dataset"):
+            session.place(*runs_with_events(*stacks))
+        assert session.tree() == before
+    away = session.bids / EVENTS.replace("_events", "_run-1_events")
+    away.rename(session.root / "away.tsv")
+    session.place(*runs_with_events("004-1", "003-1"))  # the hint was followed
+    assert events_of_runs(session) == ["1 of 4", "2 onset\tduration"]
+    (session.root / "away.tsv").rename(session.bids / EVENTS.replace("_events", "_run-2_events"))
+    session.place(*runs_with_events("002-1", "004-1", "003-1"))
+    assert events_of_runs(session) == ["1 onset\tduration", "2 of 4", "3 of 3"]
+
+
+def test_filled_events_of_a_killed_run_follow_their_volumes(session: Session) -> None:
+    two, three = runs_with_events("003-1", "004-1"), runs_with_events("002-1", "003-1", "004-1")
+    session.place(*two)
+    fill_in(session, 1, "of 3")
+    fill_in(session, 2, "of 4")
+    step = 0
+    while _killed_at(session, tuple(three), step):
+        session.place(*three)
+        assert events_of_runs(session) == ["1 onset\tduration", "2 of 3", "3 of 4"], f"killed at step {step}"
+        session.place(*two)
+        assert events_of_runs(session) == ["1 of 3", "2 of 4"]
+        _killed_at(session, tuple(three), step)
+        session.place(*two)
+        assert events_of_runs(session) == ["1 of 3", "2 of 4"], f"killed at step {step}, then edited back"
+        step += 1
+    assert step > 10, "the kills must have hit work in progress"
 
 
 def test_events_that_nobody_filled_in_move_with_their_volume(session: Session) -> None:

@@ -147,34 +147,56 @@ def without_theirs(session_dir: Path, bids: Path, items: Iterable[Item]) -> list
     return [item for item in items if not _is_theirs(item, bids, before)]
 
 
-def make_it_so(session_dir: Path, bids: Path, items: Sequence[Item]) -> None:
-    """Have the session's part of the dataset hold these files and no others of ours.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The session's part of the dataset to be, nothing of which is refused.
 
-    ``items``: what ``without_theirs`` left. Skeletons that people filled in are not ours any more.
-    Raises DatasetError, before anything is written, if a file that is not ours is in the way.
+    ``todo``: which of ``items`` are not there yet. ``stale``: paths to remove. ``either``: as
+    ``Owned.files``, before and after together.
     """
-    record = session_dir / "owned.json"
+
+    session_dir: Path
+    bids: Path
+    items: Sequence[Item]
+    todo: Sequence[Item]
+    stale: Sequence[str]
+    either: dict[str, tuple[str, ...]]
+
+
+def prepared(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:
+    """See what is to be done for the session's part of the dataset to hold these files and no others of ours.
+
+    ``items``: what ``without_theirs`` left. Skeletons that people filled in are not ours any more. Nothing is
+    written. Raises DatasetError if a file that is not ours is in the way.
+    """
     before = _still_ours(session_dir, bids)
     after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
     stale = sorted(before.keys() - after.keys())
     todo = [item for item in items if not _is_there(item, bids, before)]
     _refuse_foreign(todo, stale, items, bids, before)
     either = {path: (*before.get(path, ()), *after.get(path, ())) for path in sorted({*before, *after})}
-    write_record(record, Owned(files=either))
-    _put(todo, bids)
-    for item in items:
+    return Prepared(session_dir=session_dir, bids=bids, items=items, todo=todo, stale=stale, either=either)
+
+
+def make_it_so(what: Prepared) -> None:
+    """Have the session's part of the dataset hold the files that were prepared, and no others of ours."""
+    record, bids = what.session_dir / "owned.json", what.bids
+    write_record(record, Owned(files=what.either))
+    _put(what.todo, bids)
+    for item in what.items:
         _protect(bids / item.path, item.kind)
-    _clean(stale, either, bids, _grounds(session_dir, bids))
-    write_record(record, Owned(files=after))
+    _clean(what.stale, what.either, bids, _grounds(what.session_dir, bids))
+    write_record(record, Owned(files={item.path: (item.digest,) for item in what.items}))
 
 
 def _still_ours(session_dir: Path, bids: Path) -> dict[str, tuple[str, ...]]:
     """What the session owns, without the tables begun by us that people went on with."""
     owned = owned_files(session_dir)
-    return {path: digests for path, digests in owned.items() if not _is_filled_in(bids / path, digests)}
+    return {path: digests for path, digests in owned.items() if not is_filled_in(bids / path, digests)}
 
 
-def _is_filled_in(target: Path, digests: Collection[str]) -> bool:
+def is_filled_in(target: Path, digests: Collection[str]) -> bool:
+    """Whether people went on with a table that we began with one of these contents, or began it."""
     return target.name.endswith(SKELETONS) and target.is_file() and sha256(target) not in digests
 
 

@@ -23,6 +23,7 @@ from pacs2bids.bids import intended_file, values_of
 from pacs2bids.dates import ABOUT, Dates, Hide, moment_of
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import write_record
+from pacs2bids.filled_in import move_filled, moves_of_filled, remember, table_beside
 from pacs2bids.model import (
     DatasetError,
     Json,
@@ -39,7 +40,9 @@ from pacs2bids.owned import (
     SOURCEDATA,
     Item,
     Kind,
+    Prepared,
     make_it_so,
+    prepared,
     session_labels,
     text_item,
     without_theirs,
@@ -51,7 +54,6 @@ log = logging.getLogger("pacs2bids.place")
 # where BIDS allows gradient tables (schema: rules.files.raw.dwi.dwi, rules.files.raw.fmap.pepolar)
 GRADIENT_NAMES = frozenset({("dwi", "dwi"), ("fmap", "epi")})
 
-_OF_ONE_IMAGE = re.compile(r"_(echo|part)-[0-9A-Za-z+]+")
 _AGE = re.compile(r"(?P<number>[0-9]{1,3})(?P<unit>[DWMY])")
 _UNITS_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
@@ -107,17 +109,20 @@ def place_session(
     items = [item for row in present for item in _volume_items(row, studies, lost)]
     items += _tables_beside(present)
     items += _archives(rows, studies, session_dir.name)
+    volumes = {row.bids_name: _volume_key(row) for row in present}
     study_dirs = [study.folder.parent for study in studies.values()]
     taken = noted_elsewhere(session_dir, bids, study_dirs)
     scans, base, until = _scans_items(session_dir, bids, present, taken, dates)
-    items = without_theirs(session_dir, bids, sorted([*items, *scans], key=lambda item: item.path))
+    items = sorted([*items, *scans], key=lambda item: item.path)
+    begun_tables = [item.path for item in items if item.kind is Kind.SKELETON]
+    what = _prepared(session_dir, bids, items, volumes)
     placed = PlacedSession(
         session_key=session_dir.name,
         subject=subject,
         session=session,
-        files={item.path: item.digest for item in items if item.kind not in EDITABLE},
-        tables=tuple(item.path for item in items if item.kind in EDITABLE),
-        volumes={row.bids_name: _volume_key(row) for row in present},
+        files={item.path: item.digest for item in what.items if item.kind not in EDITABLE},
+        tables=tuple(item.path for item in what.items if item.kind in EDITABLE),
+        volumes=volumes,
         participant=participant,
         absent=absent,
         begun=begun.isoformat() if begun else "",
@@ -127,12 +132,21 @@ def place_session(
     is_news = base != read_base(session_dir)
     if is_news:
         write_record(session_dir / SCANS_BASE, until)
-    make_it_so(session_dir, bids, items)
+    remember(session_dir, bids, volumes, begun_tables)
+    make_it_so(what)
     if is_news:
         write_record(session_dir / SCANS_BASE, base)
     bring_home(session_dir.name, study_dirs)
     write_record(session_dir / "placed.json", placed)
     return placed
+
+
+def _prepared(session_dir: Path, bids: Path, items: Sequence[Item], volumes: Mapping[str, str]) -> Prepared:
+    """Prepare it, with filled tables moved to where their volumes are now: none, if anything is refused."""
+    if moves := moves_of_filled(session_dir, bids, volumes):
+        prepared(session_dir, bids, without_theirs(session_dir, bids, items))
+        move_filled(session_dir, bids, moves)
+    return prepared(session_dir, bids, without_theirs(session_dir, bids, items))
 
 
 def _begun(rows: Iterable[PlanRow]) -> datetime | None:
@@ -188,15 +202,11 @@ def _volume_items(row: PlanRow, studies: Mapping[str, StudyVolumes], lost: _Lost
 
 
 def _tables_beside(present: Sequence[PlanRow]) -> Iterable[Item]:
-    """The tables that go with volumes: one for all echoes and parts of a scan, as BIDS wants.
-
-    Source: BIDS schema, rules.files.raw: neither "echo" nor "part" in names of events and aslcontext. Raises
-    DatasetError if two volumes want different ones.
-    """
+    """The tables that go with volumes. Raises DatasetError if two volumes want different ones."""
     contents: dict[str, str] = {}
     for row in present:
         for ending, content in row.beside.items():
-            path = _OF_ONE_IMAGE.sub("", row.bids_name).rpartition("_")[0] + ending
+            path = table_beside(row.bids_name, ending)
             if contents.setdefault(path, content) != content:
                 hint = "Run the plan stage again"
                 raise DatasetError("is planned with two contents", where=path, hint=hint)

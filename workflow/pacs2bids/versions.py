@@ -21,6 +21,7 @@ NAMING = (
     "doubts.py",
     "edited.py",
     "files.py",
+    "filled_in.py",
     "meant.py",
     "metadata/*.py",
     "model.py",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -268,3 +270,19 @@ def test_a_configuration_of_dcm2bids_is_no_heuristic(work: Path, capsys: pytest.
 def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     error = told(capsys, "work/studies/9", "--subject", "01", code=1)[1]
     assert "work/studies/9: there is no such folder" in error
+
+
+def test_letters_that_the_terminal_has_not(work: Path) -> None:
+    (work / "mine.yaml").write_text("rules:\n- {match: {series_description: mprage}, skip: 頭部}\n", "utf-8")
+    words = ("plan", "--heuristic", "mine.yaml", "--only", "sub-01")
+    for encoding, told in (("latin-1", "\\u982d\\u90e8"), ("utf-8", "頭部")):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(
+            [sys.executable, "-m", "pacs2bids", *words],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert told in done.stdout.decode(encoding)

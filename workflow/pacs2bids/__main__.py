@@ -12,6 +12,7 @@ import argparse
 import atexit
 import gc
 import importlib
+import io
 import logging
 import os
 import sys
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     # libraries warn of odd values of headers, with the values: what matters of it we say ourselves
     warnings.simplefilter("ignore")
+    # descriptions of a console may hold letters that an older terminal or a locale such as latin-1 has not
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     with Ending(lambda: log.error("interrupted; run again to go on")) as ending:
         try:
             return _done(words, debug=debug)

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from pacs2bids.__main__ import main
+from pacs2bids.dialects.heudiconv import ask
 from pacs2bids.files import write_record, write_tsv
 from pacs2bids.model import PlacedSession, StudyRow
 from synthetic import Series, indexed
@@ -286,3 +287,15 @@ def test_letters_that_the_terminal_has_not(work: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert told in done.stdout.decode(encoding)
+
+
+def test_after_a_loop_without_an_end_the_others_are_not_asked(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ask.__kwdefaults__, "limit_s", 1.0)
+    (work / "mine.py").write_text(HEURISTIC.replace("    return", "    while True: pass\n    return"))
+    lines, error = told(capsys, code=1)
+    assert lines == ["", "1 session not indexed yet: sub-03"]
+    assert error.count("does not come to an end: after 1 s") == 1
+    assert "1 session cannot be planned:\n  - sub-01: " in error
+    assert "1 session behind it not asked: sub-02" in error

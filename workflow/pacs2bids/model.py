@@ -87,6 +87,10 @@ class HeuristicError(Pacs2BidsError):
     """The user's heuristic cannot be loaded, or gives an answer outside its contract."""
 
 
+class EndlessError(HeuristicError):
+    """The user's heuristic does not come to an end within its time."""
+
+
 class PlanError(Pacs2BidsError):
     """Names that collide or that BIDS does not allow."""
 

@@ -21,12 +21,12 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 import msgspec
 
-from pacs2bids.model import HeuristicError
+from pacs2bids.model import EndlessError, HeuristicError
 
-LIMIT_S = 60.0  # of one call of the user's code; a heuristic takes milliseconds
+LIMIT_S = 20.0  # of one call of the user's code; a heuristic takes milliseconds
 GRACE_S = 2.0  # of the handler before the watchdog
 
-GOOD, BAD = b"=", b"!"
+GOOD, BAD, ENDLESS = b"=", b"!", b"~"
 
 T = TypeVar("T")
 End = Callable[[HeuristicError], NoReturn]
@@ -57,9 +57,10 @@ def isolated(work: Callable[[End], T], kind: type[T], *, where: str) -> T:
         said = answer.read() if status == 0 else b""
     if said.startswith(GOOD):
         return msgspec.json.decode(said[1:], type=kind)
-    if said.startswith(BAD):
+    if said:
         what, place, hint = msgspec.json.decode(said[1:], type=tuple[str, str, str])
-        raise HeuristicError(what, where=place, hint=hint)
+        error = EndlessError if said.startswith(ENDLESS) else HeuristicError
+        raise error(what, where=place, hint=hint)
     raise HeuristicError(_ended(status), where=where)
 
 
@@ -73,7 +74,7 @@ def _work(work: Callable[[End], object], answer: BinaryIO, where: str) -> NoRetu
         os._exit(0)
 
     def end(error: HeuristicError) -> NoReturn:
-        say(BAD, (error.what, error.where, error.hint))
+        say(ENDLESS if isinstance(error, EndlessError) else BAD, (error.what, error.where, error.hint))
 
     try:
         say(GOOD, work(end))

@@ -20,7 +20,7 @@ from pacs2bids.builtin import FOLDER
 from pacs2bids.dialects.blanking import Blank, BlankedStream
 from pacs2bids.dialects.isolated import End, limited
 from pacs2bids.dialects.standins import SeqInfo, install, package_of
-from pacs2bids.model import HeuristicError
+from pacs2bids.model import EndlessError, HeuristicError
 
 SHOWN = 4  # values in the text of a failure
 LONG = 120  # characters of a value there
@@ -160,7 +160,7 @@ class UserCode:
         place = spoken((frames[0][0].f_code.co_filename, frames[0][1])) if frames else "in what it calls"
         values = self._values(*frames[0]) if frames else ""
         what = f"does not come to an end: after {self._limit_s:g} s it is still running ({place}{values})"
-        self._end(HeuristicError(what, where=self.where, hint="Is there a loop without an end?"))
+        self._end(EndlessError(what, where=self.where, hint="Is there a loop without an end?"))
 
     def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, SyntaxError):

@@ -16,6 +16,7 @@ from pacs2bids.metadata import Choices, Events, FieldMaps, Shims
 from pacs2bids.model import (
     RUNS,
     ConfigError,
+    EndlessError,
     NamingRules,
     Pacs2BidsError,
     PlanError,
@@ -159,6 +160,7 @@ class AllPlanned:
     done: Sequence[Planned]
     waiting: Sequence[str]  # keys of sessions without an index
     failed: Sequence[str]
+    unasked: Sequence[str]  # keys of sessions behind one on which the heuristic came to no end
 
     def whole(self, told: str) -> str:
         """The last words. Raises PlanError if the heuristic failed on a series, or as ``end`` does."""
@@ -182,6 +184,9 @@ class AllPlanned:
         sys.stdout.write(f"{told}\n" if told else "")
         sys.stdout.flush()  # before what is wrong
         what = f"{counted(len(self.failed), 'session')} cannot be planned:\n  - " + "\n  - ".join(self.failed)
+        if self.unasked:
+            number = counted(len(self.unasked), "session")
+            what += f"\n{number} behind it not asked: {', '.join(self.unasked)}"
         raise PlanError(what)
 
 
@@ -213,11 +218,18 @@ def plan_of(session: Session, asked: Asked) -> Planned:
 
 
 def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
-    """All that can be planned. Raises what goes wrong with a session that was named by hand."""
-    done, waiting, failed = list[Planned](), list[str](), list[str]()
+    """All that can be planned. Raises what goes wrong with a session that was named by hand.
+
+    A heuristic that comes to no end on one session is not asked about the next: each would take its limit.
+    """
+    done, waiting, failed, unasked = list[Planned](), list[str](), list[str](), list[str]()
+    is_endless = False
     for session in sessions:
         if session.folder is not None and not is_indexed(session):
             waiting.append(session.key)
+            continue
+        if is_endless:
+            unasked.append(session.key)
             continue
         try:
             done.append(plan_of(session, asked))
@@ -225,7 +237,8 @@ def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
             if session.folder is None:
                 raise
             failed.append(f"{session.key}: {error}".replace("\n", "\n    "))
-    return AllPlanned(done=done, waiting=waiting, failed=failed)
+            is_endless = isinstance(error, EndlessError)
+    return AllPlanned(done=done, waiting=waiting, failed=failed, unasked=unasked)
 
 
 def tried_of(planned: Planned, asked: Asked, series: tuple[str, str]) -> tuple[Tried, ...]:

@@ -21,7 +21,7 @@ from pacs2bids.dialects.rules.conditions import Caught, Lookup, as_text, members
 from pacs2bids.dialects.rules.facts import FACTS, SIDECAR, value
 from pacs2bids.dialects.rules.reading import PLACEHOLDER, read_rules
 from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
-from pacs2bids.model import HeuristicError, Json, Reason, Stack, StudyIndex
+from pacs2bids.model import EndlessError, Json, Reason, Stack, StudyIndex
 from pacs2bids.session import Answer, Answers, Series, Tried, Unanswered, ordinal, series_of
 
 LIMIT_S = 20.0  # of one session; it takes milliseconds
@@ -44,7 +44,7 @@ def ask(
     def work(end: End) -> Answers:
         hint = "Repeats of repeats, as (a+)+, can take for ever: write a+"
         what = f"its regular expressions do not come to an end: after {limit_s:g} s one is still searching"
-        with limited(limit_s, lambda _: end(HeuristicError(what, where=str(path), hint=hint))):
+        with limited(limit_s, lambda _: end(EndlessError(what, where=str(path), hint=hint))):
             return answers(rules, indexes, subject=subject, session=session)
 
     return isolated(work, Answers, where=str(path))

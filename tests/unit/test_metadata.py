@@ -390,6 +390,23 @@ def test_polarities_of_one_name_and_other_shims_are_two_maps() -> None:
     assert chosen(BOLD, *session[:2])[0] == set()
 
 
+def test_polarities_of_other_shims_stay_one_map_where_shims_do_not_count() -> None:
+    """As the configuration says, or the heuristic by what it matches."""
+    session = [epi("AP", 2), epi("PA", 4, shims=OTHER_SHIMS), BOLD]
+    targets = ["func/task-rest_bold.nii.gz"]
+    assert intended(session, asked("Force")) == {"dir-AP_epi": targets, "dir-PA_epi": targets}
+    found = complete(session, Choices(shims=Shims.ANY), None)
+    labels = {found[one.name.path].fields["B0FieldIdentifier"] for one in session[:2]}
+    assert labels == {found[BOLD.name.path].fields["B0FieldSource"]}
+
+
+def test_heudiconv_groups_by_name() -> None:
+    session = [epi("AP", 2, 1), epi("AP", 3, 2), epi("PA", 4, 1), BOLD]
+    targets = ["func/task-rest_bold.nii.gz"]
+    first = {"dir-AP_run-1_epi": targets, "dir-PA_run-1_epi": targets}
+    assert intended(session, asked("Force", criterion="First")) == first
+
+
 def test_one_volume_of_other_shims_spoils_a_map() -> None:
     """The magnitude is from before the person moved."""
     mixed = (volume("fmap/magnitude1", 1, shims=OTHER_SHIMS), volume("fmap/phasediff", 2))

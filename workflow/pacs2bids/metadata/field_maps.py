@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from pacs2bids.metadata import space
 from pacs2bids.metadata.added import Added, Choices, FieldMaps, merged
-from pacs2bids.metadata.groups import FieldMap, field_maps, moment, opposed, short
+from pacs2bids.metadata.groups import FieldMap, field_maps, moment, named_maps, opposed, short
 from pacs2bids.metadata.matching import Match, given, is_target, match
 from pacs2bids.model import Json
 from pacs2bids.session import IntendedForOptions, Named
@@ -21,7 +21,8 @@ _INTENDS = (FieldMaps.BOTH, FieldMaps.INTENDED_FOR)
 
 def added(session: Sequence[Named], choices: Choices, options: IntendedForOptions | None) -> dict[str, Added]:
     """What field maps and images of a session get, by path; nothing if it has no field map."""
-    maps, wanted = field_maps(session), choices.fieldmaps
+    maps = field_maps(session, choices.shims) if options is None else named_maps(session)
+    wanted = choices.fieldmaps
     if wanted is FieldMaps.NONE or not maps:
         return {}
     matches = []

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName, intended_file, values_of
 from pacs2bids.metadata import space
+from pacs2bids.metadata.added import Shims
 from pacs2bids.model import Json, Stack, Vector
 from pacs2bids.session import Named
 
@@ -142,12 +143,20 @@ def _is_close(one: Json, other: Json, tolerance: float) -> bool:
     return isclose(one, other, rel_tol=tolerance)
 
 
-def field_maps(session: Sequence[Named]) -> list[FieldMap]:
+def field_maps(session: Sequence[Named], shims: Shims) -> list[FieldMap]:
     """All groups of the session, the earliest first.
 
     Volumes go together whose names differ in what tells the files of one map apart (``dir-``, suffix). For
     echo-planar images "run-" is not taken at its word: see ``_paired``.
     """
+    begun = sorted(when for one in session if one.name.datatype in _CORRECTED and (when := moment(one)))
+    paired = sorted(_paired(named_maps(session), begun, shims), key=lambda group: _order(group.members[0]))
+    named = Counter(group.label for group in paired)
+    return [replace(group, shares_stem=named[group.label] > 1) for group in paired]
+
+
+def named_maps(session: Sequence[Named]) -> list[FieldMap]:
+    """Groups by their names alone, as heudiconv makes them, the earliest first."""
     members = defaultdict(list)
     for one in sorted(session, key=_order):
         if one.name.datatype == "fmap" and one.name.suffix in KINDS:
@@ -161,10 +170,7 @@ def field_maps(session: Sequence[Named]) -> list[FieldMap]:
             if kind is not None:
                 members[kind, stem].append(one)
     groups = [FieldMap(kind=kind, members=tuple(group)) for (kind, _), group in members.items()]
-    begun = sorted(when for one in session if one.name.datatype in _CORRECTED and (when := moment(one)))
-    paired = sorted(_paired(groups, begun), key=lambda group: _order(group.members[0]))
-    named = Counter(group.label for group in paired)
-    return [replace(group, shares_stem=named[group.label] > 1) for group in paired]
+    return sorted(groups, key=lambda group: _order(group.members[0]))
 
 
 def _stem(name: BidsName) -> BidsName:
@@ -184,7 +190,7 @@ def _order(one: Named) -> tuple[datetime, str]:
 # ------------------------------------------------------------------------------------------- both polarities
 
 
-def _paired(groups: Iterable[FieldMap], begun: Sequence[datetime]) -> Iterator[FieldMap]:
+def _paired(groups: Iterable[FieldMap], begun: Sequence[datetime], shims: Shims) -> Iterator[FieldMap]:
     """Groups whose echo-planar images were made for each other.
 
     Who counts runs counts each polarity for itself, or both together: after an AP that was repeated,
@@ -199,24 +205,25 @@ def _paired(groups: Iterable[FieldMap], begun: Sequence[datetime]) -> Iterator[F
         else:
             yield group
     for family in families.values():
-        yield from family if _stands(family) else _by_time(family, begun)
+        yield from family if _stands(family, shims) else _by_time(family, begun, shims)
 
 
-def _stands(family: Sequence[FieldMap]) -> bool:
+def _stands(family: Sequence[FieldMap], shims: Shims) -> bool:
     """Whether the runs of a name make maps as they are numbered."""
-    if not all(_share_shims(group) for group in family):
+    if not all(_may_be_one(group, shims) for group in family):
         return False
     spans = sorted((_order(group.members[0])[0], _order(group.members[-1])[0]) for group in family)
     follow = all(one[1] <= other[0] for one, other in pairwise(spans))
     return len(family) == 1 or (follow and all(group.has_both_polarities for group in family))
 
 
-def _share_shims(group: FieldMap) -> bool:
+def _may_be_one(group: FieldMap, shims: Shims) -> bool:
+    """Whether its volumes have the same shims, or need not."""
     pairs = combinations((one.stack for one in group.members), 2)
-    return all(same_shims(one, other) is not False for one, other in pairs)
+    return shims is Shims.ANY or all(same_shims(one, other) is not False for one, other in pairs)
 
 
-def _by_time(family: Sequence[FieldMap], begun: Sequence[datetime]) -> Iterator[FieldMap]:
+def _by_time(family: Sequence[FieldMap], begun: Sequence[datetime], shims: Shims) -> Iterator[FieldMap]:
     """Pairs of a name: those first between which no image was taken that wants a map."""
     rest: list[FieldMap] = []
     for alike in _alike(_single(family)):
@@ -232,7 +239,7 @@ def _by_time(family: Sequence[FieldMap], begun: Sequence[datetime]) -> Iterator[
         by_name[_stem(one.members[0].name)].append(one)
     for several in by_name.values():
         together = _together(*several)  # on other voxels, and nothing else fits either
-        yield from [together] if _share_shims(together) else several
+        yield from [together] if _may_be_one(together, shims) else several
 
 
 def _single(family: Sequence[FieldMap]) -> list[FieldMap]:

@@ -224,6 +224,23 @@ def test_a_repeat_with_other_times_is_no_part_of_the_first(case: str) -> None:
     assert "Give them a run" in said(index(*groups), *(answer(n, name) for n in (1, 2)))
 
 
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [((2, 3), (2, 3)), ((3, 2), (1, 2)), ((0, 1), (1, 2)), ((1, 1), (1, 2)), ((None, 2), (1, 2))],
+)
+def test_a_series_without_its_first_echo_has_the_others(
+    numbers: tuple[int | None, int], expected: tuple[int, int]
+) -> None:
+    echoes = [
+        stack(5, place, echo_number=number, echo_time_s=place / 100)
+        for place, number in enumerate(numbers, start=1)
+    ]
+    plan = planned(index(echoes), answer(5, "func/task-a_bold"))
+    assert tuple(names(plan).values()) == tuple(f"task-a_echo-{echo}_bold" for echo in expected)
+    told = any("task-a_bold: there are echoes 2, 3, but not 1" in warning for warning in plan.warnings)
+    assert told == (expected == (2, 3))
+
+
 def test_echoes_that_were_measured_in_turns_are_of_one_image() -> None:
     groups = [[stack(n, e, echo_time_s=(2 * e + n) / 1000) for e in (1, 2)] for n in (1, 2)]
     plan = planned(index(*groups), *(answer(n, "anat/MEGRE") for n in (1, 2)))

@@ -2,8 +2,8 @@
 
 Theory of operation. Who writes a heuristic may know what no header says, so a name is kept as it is. Yet some
 names contradict what is known of their volumes, or of each other: runs that are no repeats, parts of one
-image or files of one field map that were not measured together, a magnitude that is called a phase, labels
-that differ in capitals alone. Each such thing is told once, with the series and the facts.
+image or files of one field map that were not measured together, echoes without the first, a magnitude
+that is called a phase, labels that differ in capitals alone. Each is told once, with series and facts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def doubts(claims: Sequence[Claim]) -> list[str]:
         *_unlike_runs(claims),
         *_parts_apart(claims),
         *_maps_apart(claims),
+        *_without_echoes(claims),
         *map(_against_facts, claims),
         *_capitals(claims),
     ]
@@ -79,6 +80,18 @@ def _apart(what: str, shots: Sequence[Acquisition]) -> str:
 
 def _begun(claim: Claim) -> datetime:
     return datetime.fromisoformat(claim.facts.acquired or "").replace(tzinfo=None)
+
+
+def _without_echoes(claims: Sequence[Claim]) -> Iterable[str]:
+    """Of images that lack an echo before their last one."""
+    echoes = [claim for claim in claims if (claim.name.label("echo") or "").isdecimal()]
+    for group in grouped(echoes, lambda claim: claim.name.without_entity("echo", "part")):
+        there = {int(claim.name.label("echo") or 0) for claim in group}
+        gone = sorted(set(range(1, max(there))) - there)
+        if gone:
+            path = group[0].name.without_entity("echo", "part").path
+            listed = ", ".join(map(str, sorted(there)))
+            yield f"{path}: there are echoes {listed}, but not {', '.join(map(str, gone))}"
 
 
 # --------------------------------------------------------------------------------- one volume and its name

@@ -123,12 +123,16 @@ def _parts(claims: Sequence[Claim]) -> Labels:
 
 
 def _echoes(claims: Sequence[Claim]) -> Labels:
-    """By echo time, 1 for the shortest; by number where times are unknown or all the same."""
-    ranks = _ranks(claim.facts.echo_time_s for claim in claims)
-    if None not in ranks and len(set(ranks)) > 1:
-        return ranks
-    numbers = _ranks(claim.facts.echo_number for claim in claims)
-    return ranks if None in numbers else numbers
+    """By EchoNumbers (0018,0086) where times do not speak against them; else by time, 1 for the shortest.
+
+    By number, a series that lacks its first echo has echoes 2 and 3.
+    """
+    numbers = [claim.facts.echo_number for claim in claims]
+    times, ranks = _ranks(claim.facts.echo_time_s for claim in claims), _ranks(numbers)
+    is_told = None not in times and len(set(times)) > 1
+    if None in ranks or (is_told and times != ranks):
+        return times
+    return [str(number) for number in numbers] if all(number and number > 0 for number in numbers) else ranks
 
 
 def _inversions(claims: Sequence[Claim]) -> Labels:

@@ -598,6 +598,31 @@ def test_an_exception_shows_its_kind_and_line_and_no_identity(tmp_path: Path, li
     assert nobody(text)
 
 
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "s.patient_id.split('_')[0]",
+        "s.patient_id.split('-')[1]",
+        "int(s.patient_id.split('-')[1])",
+        "s.patient_id.replace('_', ' ').replace('-', '.').lower()",
+        "'sub' + ''.join(one for one in s.patient_id if one.isalnum())",
+        "s.accession_number[2:]",
+        "s.accession_number.partition('5')[0]",
+    ],
+)
+def test_parts_of_an_identity_are_not_shown(tmp_path: Path, taken: str) -> None:
+    one = index(series(1, "T1w", patient_id="PHANTOM_ONE-0057", accession_number="AC56789"))
+    text = said(heuristic(tmp_path, f"for s in seqinfo:\n    {{}}[{taken}]"), one)
+    assert "KeyError: " in text
+    assert not any(part in text.lower() for part in ("phantom", "one", "57", "789", "'ac"))
+
+
+def test_words_that_are_nobodys_stay(tmp_path: Path) -> None:
+    one = index(series(1, "T1w", patient_id="sub-0057_test"))
+    text = said(heuristic(tmp_path, "raise KeyError('latest sub-{subject}', seqinfo[0].patient_id)"), one)
+    assert "KeyError: ('latest sub-{subject}', '<patient_id>')" in text
+
+
 def test_a_series_set_aside_shows_no_identity(tmp_path: Path) -> None:
     body = "ages = {'': 3}\nfor s in seqinfo:\n    ages[s.patient_id]\nreturn {}"
     (odd,) = asked(heuristic(tmp_path, body), index(series(1, "T1w"), *KNOWN.series[1:])).unanswered

@@ -257,11 +257,13 @@ def test_infotoids_is_compared_with_the_studies_table(asks: Asks) -> None:
     hook = "def infotoids(seqinfos, outdir):\n    return {'locator': None, 'subject': %s, 'session': %r}\n"
     said = asks(hook % ("'02'", "ses-b") + ALL, session="a").warnings
     assert [text.partition("infotoids says ")[2] for text in said] == [
-        "subject '02'; what counts is the studies table's '01'",
-        "session 'ses-b'; what counts is the studies table's 'a'",
+        "another subject; what counts is the studies table's '01'",
+        "another session; what counts is the studies table's 'a'",
     ]
     assert asks(hook % ("'sub-01'", None) + ALL).warnings == ()
     assert asks(hook % ("list(seqinfos)[1].patient_id", "a") + ALL, session="a").warnings == ()
+    parts = "list(seqinfos)[1].patient_id.split('_')[1]"  # labels within an ID
+    assert asks(hook % (parts, "P") + ALL, session="a").warnings == ()
     assert "infotoids fails" in asks(hook % ("1 / 0", "") + ALL).warnings[0]
 
 

@@ -23,6 +23,8 @@ IN_HEADERS = {
     "PerformingPhysicianName": "performing_physician_name",
     "OperatorsName": "operators_name",
 }
+# words of which IDs are made, and which stand in names and exceptions of everybody: they tell no person
+NOBODY = {"sub", "subj", "subject", "ses", "session", "patient", "study", "scan", "test", "pilot"}
 ALONE = 4  # shorter values are blanked as whole words only: an ID "1" is in half of all words and numbers
 
 
@@ -53,11 +55,18 @@ class Blank:
 
 
 def _spellings(field: str, value: str) -> Iterator[str]:
-    """As it stands, as ``repr`` escapes it, as a number, and the parts of a name (PS3.5 6.2, PN)."""
-    parts = re.split(r"[\^=\s]+", value) if field.endswith("_name") else []
-    for spelling in (value, repr(value)[1:-1], value.lstrip("0"), *(one for one in parts if len(one) > 1)):
-        if spelling.strip():
-            yield spelling
+    """As it stands, as ``repr`` escapes it, as a number, letters and digits alone, and the parts of it.
+
+    Parts of a name (PS3.5 6.2, PN) are its words. Those of an ID are also runs of letters, and of digits:
+    heuristics take IDs apart for the labels in them.
+    """
+    whole = (value, repr(value)[1:-1], value.lstrip("0"), "".join(filter(str.isalnum, value)))
+    yield from (one for one in whole if one.strip())
+    parts = re.split(r"[\^=\s]+" if field.endswith("_name") else r"[\W_]+", value)
+    if not field.endswith("_name"):
+        parts += re.findall(r"[^\W\d_]+|\d+", value)
+    parts += [one.lstrip("0") for one in parts]
+    yield from (one for one in parts if len(one) > 1 and one.lower() not in NOBODY)
 
 
 def _found_as(value: str) -> str:

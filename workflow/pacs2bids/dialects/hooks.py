@@ -242,7 +242,8 @@ def not_called(code: UserCode) -> Iterator[str]:
 def other_labels(code: UserCode, infos: Sequence[SeqInfo], *, subject: str, session: str) -> Iterator[str]:
     """Where ``infotoids`` says another session, or subject, than the studies table.
 
-    A subject that is a patient's identity in other letters is no contradiction: labels are to replace it.
+    A label that is a patient's identity, or a part of it, is no contradiction: labels are to replace it. What
+    the file says is not quoted, as it is made of identities.
     """
     if not callable(code.value("infotoids")) or not infos:
         return
@@ -256,9 +257,8 @@ def other_labels(code: UserCode, infos: Sequence[SeqInfo], *, subject: str, sess
     identities = {_plain(info.patient_id) for info in infos} | {_plain(i.accession_number) for i in infos}
     for name, ours in (("subject", subject), ("session", session)):
         theirs = _plain(ids.get(name))
-        if theirs and theirs not in {_plain(ours), *identities}:
-            told = code.blank(str(ids[name]))
-            yield f"{code.where}: infotoids says {name} {told!r}; what counts is the studies table's {ours!r}"
+        if theirs and theirs != _plain(ours) and not any(theirs in identity for identity in identities):
+            yield f"{code.where}: infotoids says another {name}; what counts is the studies table's {ours!r}"
 
 
 def _plain(label: object) -> str:

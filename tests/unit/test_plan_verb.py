@@ -138,6 +138,39 @@ def test_a_plan_kept_as_a_test(work: Path, capsys: pytest.CaptureFixture[str]) -
     assert "sub-01" not in error
 
 
+def test_a_kept_plan_loses_no_session(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by one that fails, nor by plans of some, nor by one whose index is gone for now."""
+    told(capsys, "--keep", "expected.tsv")
+    kept = (work / "expected.tsv").read_text()
+    (work / "mine.py").write_text(HEURISTIC.replace("_T1w", "_T2w"))
+    index = work / "work/studies/1.2.2/index.json"
+    whole = index.read_text()
+    index.write_text(whole[:-30])
+    lines, _ = told(capsys, "--keep", "expected.tsv", code=1)
+    assert lines[0] == "expected.tsv: is left as it was"
+    assert (work / "expected.tsv").read_text() == kept
+    index.unlink()
+    assert "; 2 rows of others stay" in told(capsys, "--keep", "expected.tsv")[0][0]
+    index.write_text(whole)
+    for words in (["--only", "sub-01"], ["work/studies/1.2.1", "--subject", "01"]):
+        assert told(capsys, "--keep", "expected.tsv", *words)[0] == [
+            "expected.tsv: 2 rows of 1 session; 2 rows of others stay"
+        ]
+        names = (work / "expected.tsv").read_text()
+        assert "sub-01_T2w" in names
+        assert "sub-02_T1w" in names
+    assert "stay" not in told(capsys, "--keep", "expected.tsv")[0][0]
+
+
+def test_a_check_tells_why_a_session_is_not_planned(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "--keep", "expected.tsv")
+    index = work / "work/studies/1.2.2/index.json"
+    index.write_text(index.read_text()[:-30])
+    lines, error = told(capsys, "--check", "expected.tsv", code=1)
+    assert "study 1.2.2: is expected and was not planned" in "\n".join(lines)
+    assert "1 session cannot be planned:\n  - sub-02: " in error
+
+
 def test_a_study_that_is_expected_and_gone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told(capsys, "--keep", "expected.tsv")
     (work / "work/studies/1.2.2/index.json").unlink()

@@ -18,7 +18,16 @@ from pacs2bids.model import ConfigError, PlacedSession, PlanError, PlanRow
 from pacs2bids.plan_table import read_plan, write_plan
 from pacs2bids.session import Series, series_of
 from pacs2bids.text import counted
-from pacs2bids.verbs._planning import Asked, Planned, add_planning, asked_of, plan_of, planned_of, tried_of
+from pacs2bids.verbs._planning import (
+    AllPlanned,
+    Asked,
+    Planned,
+    add_planning,
+    asked_of,
+    plan_of,
+    planned_of,
+    tried_of,
+)
 from pacs2bids.verbs._sessions import Session, add_sessions
 
 log = logging.getLogger("pacs2bids.plan")
@@ -51,12 +60,11 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.out:
         return _written(sessions[0], asked, arguments.out)
     planned = planned_of(sessions, asked)
-    rows = [row for one in planned.done for row in one.plan.rows]
     if arguments.check:
-        told = _checked(rows, arguments.check, is_all=not arguments.only)
+        told = _checked(planned, arguments.check, is_all=not arguments.only)
     elif arguments.keep:
-        write_plan(arguments.keep, rows)
-        told = [f"{arguments.keep}: {counted(len(rows), 'row')} of {_sessions(len(planned.done))}"]
+        is_all = not (arguments.only or arguments.studies or planned.waiting)
+        told = _kept(planned, arguments.keep, is_all=is_all)
     elif arguments.diff:
         told = _changes(planned.done)
     elif arguments.explain:
@@ -123,9 +131,26 @@ def _placed(session: Session) -> plan_text.Names:
     return names
 
 
-def _checked(rows: Sequence[PlanRow], path: Path, *, is_all: bool) -> list[str]:
-    """Raises PlanError if the names are not those of the kept plan."""
+def _kept(planned: AllPlanned, path: Path, *, is_all: bool) -> list[str]:
+    """Keep the plans. Unless they are of all sessions, rows of other studies stay in the file.
+
+    Nothing is written if a session failed: a part would pass for the whole in the next check.
+    """
+    if planned.failed:
+        return [f"{path}: is left as it was"]
+    rows = [row for one in planned.done for row in one.plan.rows]
+    studies = {row.study_instance_uid for row in rows}
+    stays = [] if is_all or not path.exists() else read_plan(path)
+    stays = [row for row in stays if row.study_instance_uid not in studies]
+    write_plan(path, [*stays, *rows])
+    behind = f"; {counted(len(stays), 'row')} of others stay" if stays else ""
+    return [f"{path}: {counted(len(rows), 'row')} of {_sessions(len(planned.done))}{behind}"]
+
+
+def _checked(planned: AllPlanned, path: Path, *, is_all: bool) -> list[str]:
+    """Raises PlanError if names are not those of the kept plan; if a session failed, that is told last."""
     expected = read_plan(path)
+    rows = [row for one in planned.done for row in one.plan.rows]
     studies = {row.study_instance_uid for row in rows}
     before = plan_text.names_of(row for row in expected if row.study_instance_uid in studies)
     found = plan_text.differences(before, rows)
@@ -135,7 +160,10 @@ def _checked(rows: Sequence[PlanRow], path: Path, *, is_all: bool) -> list[str]:
     if told:
         what = f"{counted(len(told), 'difference')} from what is expected:\n  - " + "\n  - ".join(told)
         hint = "If the new names are right, keep them with --keep"
-        raise PlanError(what, where=str(path), hint=hint)
+        error = PlanError(what, where=str(path), hint=hint)
+        if not planned.failed:
+            raise error
+        return [str(error)]
     return [f"{path}: all {counted(len(rows), 'row')} as expected"]
 
 

@@ -286,6 +286,93 @@ def test_notes_of_people_stay_with_volumes_that_swap_names(session: Session) -> 
     ]
 
 
+RUNS = tuple(BOLD.replace("_bold", f"_run-{run}_bold") for run in (1, 2, 3))
+
+
+def runs_of(*stack_ids: str) -> list[PlanRow]:
+    """Runs 1 to 3, all at one time, as of echoes or without any; "" for a run that is not."""
+    return [a_row(stack_id, name) for stack_id, name in zip(stack_ids, RUNS, strict=False) if stack_id]
+
+
+def note_each(session: Session) -> None:
+    """Note of each run what its voxels are."""
+    _, *rows = scans_of(session)
+    voxels = [(session.bids / "sub-01/ses-a" / row[0]).read_text() for row in rows]
+    table = [
+        ["filename", "acq_time", "quality"],
+        *([*row[:2], f"of {text[-5:]}"] for row, text in zip(rows, voxels, strict=True)),
+    ]
+    (session.bids / f"{SCANS}.tsv").write_text("".join("\t".join(row) + "\n" for row in table))
+
+
+def notes_by_run(session: Session) -> list[str]:
+    return [f"{row[0][-13:-12]}: {row[2] if len(row) > 2 else 'n/a'}" for row in scans_of(session)[1:]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "notes"),
+    [
+        (("003-1",), ("004-1",), ["1: n/a"]),
+        (("003-1", "004-1"), ("", "003-1"), ["2: of 003-1"]),
+        (("003-1", "004-1"), ("004-1",), ["1: of 004-1"]),
+        (("003-1", "004-1"), ("004-1", "003-1"), ["1: of 004-1", "2: of 003-1"]),
+        (("003-1", "004-1"), ("002-1", "003-1", "004-1"), ["1: n/a", "2: of 003-1", "3: of 004-1"]),
+    ],
+    ids=["another volume", "the other is dropped", "the first is dropped", "swapped", "an earlier one"],
+)
+def test_a_note_is_never_put_on_another_volume(
+    session: Session, before: tuple[str, ...], after: tuple[str, ...], notes: list[str]
+) -> None:
+    session.place(*runs_of(*before))
+    note_each(session)
+    noted = notes_by_run(session)
+    session.place(*runs_of(*after))
+    assert notes_by_run(session) == notes
+    session.place(*runs_of(*before))
+    assert notes_by_run(session) == noted, "notes on volumes without a name are kept for when they have one"
+
+
+def test_notes_stay_with_their_volumes_after_a_refusal_and_an_edit(session: Session) -> None:
+    session.place(*runs_of("003-1", "004-1"))
+    note_each(session)
+    in_the_way = session.bids / f"{T1W}.json"
+    in_the_way.parent.mkdir()
+    in_the_way.write_text("{}")
+    with pytest.raises(DatasetError, match="this session did not place it"):
+        session.place(*runs_of("004-1", "003-1"), a_row("002-1", T1W))
+    in_the_way.unlink()
+    table = session.bids / f"{SCANS}.tsv"
+    table.write_text(table.read_text().replace("of 003-1", "of 003-1, bad"))
+    session.place(*runs_of("004-1", "003-1"))
+    assert notes_by_run(session) == ["1: of 004-1", "2: of 003-1, bad"]
+
+
+def test_notes_stay_with_their_volumes_after_a_kill(session: Session) -> None:
+    one, two = runs_of("003-1", "004-1"), runs_of("004-1", "003-1")
+    session.place(*one)
+    note_each(session)
+    step, told_apart = 0, 0
+    while _killed_at(session, tuple(two), step):
+        session.place(*two)
+        assert notes_by_run(session) == ["1: of 004-1", "2: of 003-1"], f"killed at step {step}"
+        session.place(*one)
+        assert notes_by_run(session) == ["1: of 003-1", "2: of 004-1"], f"killed at step {step}"
+        _killed_at(session, tuple(two), step)
+        table = session.bids / f"{SCANS}.tsv"
+        table.write_text(table.read_text().replace("quality", "grade"))  # meanwhile a person edits it
+        session.place(*one)
+        right, kept = {"1: of 003-1", "2: of 004-1"}, (session.session_dir / "scans.base.json").read_text()
+        assert set(notes_by_run(session)) <= {*right, "1: n/a", "2: n/a"}
+        told_apart += set(notes_by_run(session)) == right
+        assert all(note[3:] in kept for note in right - set(notes_by_run(session)))
+        table.write_text("".join("\t".join(row[:2]) + "\n" for row in scans_of(session)))
+        (session.session_dir / "scans.base.json").unlink()
+        session.place(*one)
+        note_each(session)
+        step += 1
+    assert 0 < told_apart < step, "some of the kills must have been between the two records"
+
+
 def test_dates_of_a_subject_are_shifted_alike(session: Session, tmp_path: Path) -> None:
     hide = Hide(policy="shift", key=read_key(tmp_path / "dates.key", tmp_path))
     assert stat.S_IMODE((tmp_path / "dates.key").stat().st_mode) == 0o600

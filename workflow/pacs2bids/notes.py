@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pacs2bids.edited import UNKNOWN, Cells, read_object, read_rows
-from pacs2bids.files import read_record, write_record
+from pacs2bids.files import read_record, sha256, write_record
 from pacs2bids.model import DatasetError, Json
 from pacs2bids.scans import KEY, TIME, Scan, ScansBase, as_written, note_of
 
@@ -80,12 +80,17 @@ def read_base(session_dir: Path) -> ScansBase:
     return read_record(record, ScansBase) if record.exists() else ScansBase()
 
 
+def table_digest(path: Path) -> str:
+    """SHA-256 of a table, as ``ScansBase.by_table``."""
+    return sha256(path) if path.exists() else ""
+
+
 def noted_in(session_dir: Path, bids: Path) -> Noted:
     """What people noted in a session. Raises DatasetError if they left a table that cannot be read."""
     table = bids / scans_path(session_dir.name)
     found = read_rows(table, KEY, "file") or {}
     described = read_object(table.with_suffix(".json"))
-    base = read_base(session_dir)  # after the table: see above
+    base = read_base(session_dir).of_table(table_digest(table))  # after the table: see above
     written = {name: as_written(base.rows.get(name, ()), cells) for name, cells in found.items()}
     notes = dict(base.notes)
     named = set()

@@ -33,7 +33,15 @@ from pacs2bids.model import (
     SeriesInfo,
     VolumeFile,
 )
-from pacs2bids.notes import SCANS_BASE, Noted, bring_home, noted_elsewhere, read_base, scans_path
+from pacs2bids.notes import (
+    SCANS_BASE,
+    Noted,
+    bring_home,
+    noted_elsewhere,
+    read_base,
+    scans_path,
+    table_digest,
+)
 from pacs2bids.owned import (
     EDITABLE,
     SKELETONS,
@@ -338,7 +346,8 @@ def _scans_items(
         )
         for row in present
     ]
-    recorded = read_base(session_dir)
+    digest = table_digest(bids / path)
+    recorded = read_base(session_dir).of_table(digest)
     before = replace(recorded, notes={**taken.notes, **recorded.notes})
     found = read_rows(bids / path, KEY, "file")
     described = {**taken.columns, **read_object(bids / about)}
@@ -347,7 +356,8 @@ def _scans_items(
         text_item(path, table.text, kind=Kind.MERGED),
         _written(about, table.description, kind=Kind.MERGED),
     ]
-    return items if scans else [], table.base, before.until(table.base)
+    until = before.until(digest, table.base, items[0].digest if scans else "")
+    return items if scans else [], table.base, until
 
 
 def _volume_key(row: PlanRow) -> str:

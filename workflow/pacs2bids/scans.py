@@ -6,12 +6,15 @@ say) stands beside the new one. A note on a volume that has lost its name is kep
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pacs2bids.edited import UNKNOWN, Cells, Rows, merged_descriptions, merged_table
 from pacs2bids.files import tsv_text
 from pacs2bids.model import Json
+
+log = logging.getLogger("pacs2bids.place")
 
 KEY, TIME = "filename", "acq_time"
 
@@ -30,18 +33,29 @@ class ScansBase:
     """``scans.base.json``: what we wrote the last time.
 
     ``rows``: by filename; two in one place while a run goes from one table to the next. ``notes``: volume ->
-    cells of people, of volumes that have no row. ``columns``: their descriptions.
+    cells of people, of volumes that have no row. ``columns``: their descriptions. ``by_table``: meanwhile,
+    what we wrote by the SHA-256 of the table that stands there ("": none).
     """
 
     rows: dict[str, tuple[Scan, ...]] = field(default_factory=dict)
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
     columns: dict[str, Json] = field(default_factory=dict)
+    by_table: dict[str, ScansBase] = field(default_factory=dict)
 
-    def until(self, after: ScansBase) -> ScansBase:
-        """What may stand in the table while ``after`` replaces this."""
+    def until(self, digest: str, after: ScansBase, digest_after: str) -> ScansBase:
+        """What may stand in the table while ``after`` replaces this; digests: as ``by_table``."""
         names = dict.fromkeys([*self.rows, *after.rows])
         rows = {name: (*after.rows.get(name, ()), *self.rows.get(name, ())) for name in names}
-        return ScansBase(rows=rows, notes=self.notes | after.notes, columns=self.columns)
+        return ScansBase(
+            rows=rows,
+            notes=self.notes | after.notes,
+            columns=self.columns,
+            by_table={digest: replace(self, by_table={}), digest_after: after},
+        )
+
+    def of_table(self, digest: str) -> ScansBase:
+        """What we wrote into this table. After a kill both that may be, if people edited it since."""
+        return self.by_table.get(digest, self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,38 +101,55 @@ def _followed(
     rows: dict[str, Cells] = {}
     ours: dict[str, Cells] = {}
     notes = dict(before.notes)
-    for name, cells in found.items():
-        written = as_written(before.rows.get(name, ()), cells)
-        now = _name_now(name, volumes, written)
-        if now in volumes or written is None:
-            rows[now], ours[now] = cells, _cells(written) if written else {}
+    written = {name: as_written(before.rows.get(name, ()), cells) for name, cells in found.items()}
+    # first the rows that stay where they are, so that another one is never put into their place
+    for name in sorted(found, key=lambda name: not _stays(name, volumes, written[name])):
+        scan, cells = written[name], found[name]
+        now = _name_now(name, volumes, scan, before)
+        if now is not None and now not in rows:
+            rows[now], ours[now] = cells, _cells(scan) if scan else {}
         elif note := note_of(cells):
-            notes[written.volume] = note
+            whose = scan.volume if scan else _whose(name, before)
+            notes[whose] = {**notes.get(whose, {}), **note}
+            log.warning("%s: what people noted there is kept in the workdir for volume %s", name, whose)
+    there = {column: "" for cells in found.values() for column in cells}
     for scan in scans:
+        # where there is no table, the time is a column of it to be, and none that people deleted
+        if found or scan.volume in notes:
+            rows.setdefault(scan.filename, there if found else _cells(scan))
         if scan.volume in notes:
-            # where there is no table, the time is a column of it to be, and none that people deleted
-            _complete(rows, scan.filename, notes[scan.volume], {} if found else _cells(scan))
+            rows[scan.filename] = _completed(rows[scan.filename], notes[scan.volume])
     return rows, ours, {volume: note for volume, note in notes.items() if volume not in volumes.values()}
 
 
-def _complete(rows: dict[str, Cells], name: str, note: Cells, new: Cells) -> None:
-    """Put what was noted of a volume beside what its row says; the row wins."""
-    known = {column: cell for column, cell in rows.get(name, new).items() if cell not in UNKNOWN}
-    rows[name] = {**rows.get(name, new), **note, **known}
+def _completed(row: Cells, note: Cells) -> Cells:
+    """What was noted of a volume beside what its row says; the row wins."""
+    return {**row, **note, **{column: cell for column, cell in row.items() if cell not in UNKNOWN}}
 
 
 def as_written(written: Sequence[Scan], cells: Cells) -> Scan | None:
-    """Which of the rows that we may have written a row was."""
-    same = [scan for scan in written if _cells(scan)[TIME] == cells.get(TIME)]
-    return next(iter([*same, *written]), None)
+    """Which of the rows that we may have written a row was; None if it was none, or cannot be told."""
+    same = [scan for scan in written if _cells(scan)[TIME] == cells.get(TIME)] or written
+    return same[0] if len({scan.volume for scan in same}) == 1 else None
 
 
-def _name_now(name: str, volumes: Mapping[str, str], written: Scan | None) -> str:
-    """Where a row belongs: to the name that its volume has now."""
+def _stays(name: str, volumes: Mapping[str, str], written: Scan | None) -> bool:
+    return written is not None and volumes.get(name) == written.volume
+
+
+def _name_now(name: str, volumes: Mapping[str, str], written: Scan | None, before: ScansBase) -> str | None:
+    """Where a row belongs: to a name that its volume has now. None: nowhere, or that cannot be told."""
     if written is None:
+        return None if name in before.rows else name
+    if _stays(name, volumes, written):
         return name
-    names = [other for other, volume in volumes.items() if volume == written.volume]
-    return names[0] if len(names) == 1 else name
+    return next((other for other, volume in volumes.items() if volume == written.volume), None)
+
+
+def _whose(name: str, before: ScansBase) -> str:
+    """Under what to keep a note of which it cannot be told whose it is: apart from others of these."""
+    volumes = " or ".join(sorted({scan.volume for scan in before.rows.get(name, ())}))
+    return f"{volumes} ({name})"
 
 
 def note_of(cells: Cells) -> dict[str, str]:

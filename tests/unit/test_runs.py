@@ -347,6 +347,15 @@ def test_a_reference_of_a_run_that_was_dropped_goes_with_it() -> None:
     assert (found["003-1"], found["004-1"]) == ("sbref", "bold")
 
 
+def test_a_reference_of_a_run_that_was_marked_is_marked_with_it() -> None:
+    words = [("sbref", 1), ("bold", 9), ("sbref", 1), ("bold", 300), ("sbref", 1), ("bold", 300)]
+    assert list(with_references(*words, short="acq-short").values()) == [
+        "acq-short_sbref",
+        "acq-short_bold",
+        *(f"run-{run}_{suffix}" for run in (1, 2) for suffix in ("sbref", "bold")),
+    ]
+
+
 def test_a_reference_whose_run_was_never_recorded_is_told() -> None:
     found = with_references(("sbref", 1), ("sbref", 1), ("bold", 300))
     assert "its run was never recorded" in found["001-1"]

@@ -22,6 +22,7 @@ from pacs2bids.runs import (
     REFERENCE,
     acquisitions,
     grouped,
+    marked,
     numbered,
     out_of_order,
     references,
@@ -170,7 +171,7 @@ def _without_short(claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
         if rule == "drop":
             dropped.append(replace(claim, note=claim.note or note))
         else:
-            kept.append(claim if rule == "keep" else _marked(claim, rule))
+            kept.append(claim if rule == "keep" else marked(claim, rule))
     return kept, dropped
 
 
@@ -197,14 +198,6 @@ def _numbered(kept: Sequence[Claim], dropped: Sequence[Claim]) -> _Numbered:
         problems=(*problems, *pairs.problems),
         warnings=(*out_of_order(written), *lost),
     )
-
-
-def _marked(claim: Claim, entity: str) -> Claim:
-    """A short one with the entity that a rule wants for such, as "acq-short"."""
-    key, _, label = entity.partition("-")
-    said = claim.name.label(key)
-    label = said + label[:1].upper() + label[1:] if said else label
-    return replace(claim, name=claim.name.with_entity(key, label))
 
 
 def _named(claim: Claim) -> Named:

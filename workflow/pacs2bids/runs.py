@@ -165,6 +165,14 @@ def _is_mate(claim: Claim, short: Sequence[Claim], longest: int) -> bool:
     return _volumes(claim) < longest or _volumes(claim) <= max(map(_volumes, short))
 
 
+def marked(claim: Claim, entity: str) -> Claim:
+    """A short one with the entity that a rule wants for such, as "acq-short"."""
+    key, _, label = entity.partition("-")
+    said = claim.name.label(key)
+    label = said + label[:1].upper() + label[1:] if said else label
+    return replace(claim, name=claim.name.with_entity(key, label), unmarked=claim.name)
+
+
 def _incomplete(claim: Claim) -> str:
     """No measure of how short it is: whoever stops each run by hand loses a part of a volume each time."""
     lost = sum(leftover.reason is Reason.INCOMPLETE for leftover in claim.series.leftovers)
@@ -343,9 +351,11 @@ def _moment(time: str) -> datetime:
 
 
 def _like(reference: Claim, run: Claim | None) -> Claim:
-    """With what the names of its run say of run and direction."""
+    """With what the names of its run say of run and direction, and that it was cut short."""
     if run is None:
         return reference
+    if run.unmarked and not reference.unmarked:
+        reference = marked(reference, run.answer.short)
     towards = run.name.label("dir")
     if towards and reference.name.label("dir") is None:
         reference = replace(reference, name=reference.name.with_entity("dir", towards))
@@ -365,7 +375,7 @@ def _reason(run: Claim | None) -> str:
 def _is_run_of(run: Claim, reference: Claim) -> bool:
     if run.name.suffix == REFERENCE or run.name.datatype != reference.name.datatype:
         return False
-    name = run.name.with_suffix(REFERENCE)
+    name = (run.unmarked or run.name).with_suffix(REFERENCE)
     if reference.name.label("dir") is None:  # it has one if references of several directions share its name
         name = name.without_entity("dir")
     return _family(replace(run, name=name)) == _family(reference)

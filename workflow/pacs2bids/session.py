@@ -131,6 +131,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
     ``stack``: None for one that was refused, which counts when the others of its series are named.
     ``note``: what its row in the plan says beside the name. ``is_short``: fewer volumes than were planned.
+    ``unmarked``: the name before the rule for short ones marked it; None if it did not.
     """
 
     series: Series
@@ -140,6 +141,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     stack: Stack | None
     note: str = ""
     is_short: bool = False
+    unmarked: BidsName | None = None
 
     @property
     def acquired(self) -> str | None:

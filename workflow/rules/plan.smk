@@ -25,7 +25,11 @@ rule plan:
         version=NAMING,
         heuristic=CONFIG.heuristic,
         choices=f"--seqinfo {CONFIG.seqinfo} --fieldmaps {CONFIG.fieldmaps} --events {CONFIG.events}"
-        + (f" --fieldmap-shims {CONFIG.fieldmap_shims}" if CONFIG.fieldmap_shims != "same" else ""),
+        + (
+            f" --fieldmap-shims {CONFIG.fieldmap_shims}"
+            if CONFIG.fieldmap_shims != "same"
+            else ""
+        ),
         labels=labels,
         naming=f"--short-runs {CONFIG.naming.short_runs} --computed-maps {CONFIG.naming.computed_maps}"
         + (" --runs by_time" if CONFIG.naming.runs == "several" else ""),

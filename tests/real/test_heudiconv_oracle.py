@@ -294,7 +294,7 @@ def _heuristics(heudiconv: ModuleType) -> list[Path]:
 
 def _theirs(heudiconv: ModuleType, heuristic: Path, rows: Sequence[Any]) -> set[tuple[str, str]] | None:
     """(path, SeriesInstanceUID) as heudiconv would convert; None if it stops."""
-    is_ours = heuristic.is_relative_to(ROOT)
+    is_ours = heuristic.is_relative_to(ROOT / "heuristics")  # not what .venv holds
     module = heudiconv.utils.load_heuristic(str(heuristic) if is_ours else heuristic.stem)
     files = {row.series_id: [str(row.series_uid)] for row in rows}
     try:

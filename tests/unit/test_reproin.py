@@ -456,7 +456,7 @@ def test_by_its_bare_name() -> None:
     (odd,) = [one for one in warnings if "anat_acq-odd" in one]
     assert "write it as in anat-T1w" in odd
     (other,) = [one for one in warnings if "session" in one]
-    assert "session 'b'; what counts is the studies table's 'a'" in other
+    assert "another session; what counts is the studies table's 'a'" in other
 
 
 def test_files_that_change_it_run_unchanged(tmp_path: Path) -> None:

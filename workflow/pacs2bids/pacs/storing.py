@@ -235,7 +235,9 @@ class _Store:
         if self._incoming is None:
             return
         if not is_whole and is_cut(self._reader, self._incoming.path):
-            raise _RefusalError(CANNOT_UNDERSTAND, "is cut short: its dataset ends within an element")
+            # all fragments came: it is so at the PACS, and one such must not keep its study from coming whole
+            uid = self.request.sop_instance_uid
+            log.warning("instance %s is cut short: its dataset ends within an element; kept as it came", uid)
         if self._incoming.keep_soon() is Kept.CONFLICTING:
             uid = self.request.sop_instance_uid
             log.warning("instance %s came again with other content; the first is kept, see quarantine", uid)

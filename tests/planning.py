@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pacs2bids.bids import BidsName
 from pacs2bids.model import (
     Json,
     Leftover,
@@ -18,7 +19,7 @@ from pacs2bids.model import (
 )
 from pacs2bids.model import Placement as Nowhere
 from pacs2bids.plan import DEFAULT_RULES, SessionPlan, plan_session
-from pacs2bids.session import Answer, Answers
+from pacs2bids.session import Answer, Answers, Named, Series
 
 IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
 STUDY = "1.2.3"
@@ -114,3 +115,23 @@ def said(study: StudyIndex, *named: Answer) -> str:
     with pytest.raises(PlanError) as caught:
         planned(study, *named)
     return str(caught.value)
+
+
+def named_stack(stack: Stack, template: str, path: str) -> Named:
+    """The one volume of a series that a heuristic named so."""
+    info = SeriesInfo(
+        series_key="001",
+        study_instance_uid="1",
+        series_instance_uid="1.2",
+        series_number=1,
+        modality="MR",
+        acquired=None,
+        instances=1,
+        stack_ids=("001-1",),
+        example_path="",
+        dims=(1, 1, 1, 1),
+        series_files=1,
+    )
+    answer = Answer(study_instance_uid="1", series_instance_uid="1.2", template=template, path=path)
+    series = Series(info=info, stacks=(stack,), leftovers=(), refused=())
+    return Named(series=series, stack=stack, answer=answer, name=BidsName.parse(path))

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from heudiconv.bids import populate_intended_for
 
-from pacs2bids.bids import BidsName
 from pacs2bids.metadata import Choices, FieldMaps, complete
-from pacs2bids.model import Placement, SeriesInfo, Stack, StackFacts
-from pacs2bids.session import Answer, IntendedForOptions, Named, Series
+from pacs2bids.model import Placement, Stack, StackFacts
+from pacs2bids.session import IntendedForOptions, Named
+from planning import named_stack
 
 SHAPES = ((8, 8, 4), (8, 8, 6))
 SHIMS = ([100, -200, 300, 4], [100, -260, 300, 4], [102, -200, 300, 4])  # the last: within 5 % of the first
@@ -71,22 +71,7 @@ def volume(name: str, minute: int, chance: random.Random) -> Named:
         facts=StackFacts(acquired=f"2026-01-02T10:{minute:02d}:00", phase_encoding_direction="j"),
         sidecar={"ShimSetting": list(shims)},
     )
-    info = SeriesInfo(
-        series_key="001",
-        study_instance_uid="1",
-        series_instance_uid="1.2",
-        series_number=1,
-        modality="MR",
-        acquired=None,
-        instances=1,
-        stack_ids=("001-1",),
-        example_path="",
-        dims=(1, 1, 1, 1),
-        series_files=1,
-    )
-    answer = Answer(study_instance_uid="1", series_instance_uid="1.2", template=name, path=path)
-    series = Series(info=info, stacks=(stack,), leftovers=(), refused=())
-    return Named(series=series, stack=stack, answer=answer, name=BidsName.parse(path))
+    return named_stack(stack, name, path)
 
 
 def a_session(chance: random.Random, labels: Sequence[str]) -> Iterator[Named]:

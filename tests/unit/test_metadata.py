@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
 from pacs2bids.metadata import Added, Choices, Events, FieldMaps, Shims, complete
-from pacs2bids.model import Placement, SeriesInfo, Stack, StackFacts
-from pacs2bids.session import Answer, IntendedForOptions, Named, Series
+from pacs2bids.model import Placement, Stack, StackFacts
+from pacs2bids.session import IntendedForOptions, Named
+from planning import named_stack
 
 GRID = ((-3.0, 0, 0, 96.0), (0, 3.0, 0, -96.0), (0, 0, 3.0, -45.0), (0, 0, 0, 1.0))
 WHOLE_HEAD = ((-4.0, 0, 0, 128.0), (0, 4.0, 0, -128.0), (0, 0, 4.0, -64.0), (0, 0, 0, 1.0))
@@ -51,22 +52,7 @@ def volume(
         ),
         sidecar=sidecar | ({"ShimSetting": list(shims)} if shims else {}),
     )
-    answer = Answer(study_instance_uid="1", series_instance_uid="1.2", template=name, path=path)
-    info = SeriesInfo(
-        series_key="001",
-        study_instance_uid="1",
-        series_instance_uid="1.2",
-        series_number=1,
-        modality="MR",
-        acquired=None,
-        instances=1,
-        stack_ids=("001-1",),
-        example_path="",
-        dims=(1, 1, 1, 1),
-        series_files=1,
-    )
-    series = Series(info=info, stacks=(stack,), leftovers=(), refused=())
-    return Named(series=series, stack=stack, answer=answer, name=BidsName.parse(path))
+    return named_stack(stack, name, path)
 
 
 def completed(

@@ -16,8 +16,8 @@ _OF_ONE_EXCITATION = ("echo", "part")
 
 # edges of one grid, as written for echoes, or for magnitude and phase, differ in the last digits at most
 _SAME_PLACE_MM = 0.1
-# consoles write repetition times with noise in the last digits (Philips)
-_SAME_TIME = 0.002
+# consoles write times and angles with noise in the last digits, another one in each run (Philips)
+NOISE = 0.002
 
 
 def protocols(claims: Sequence[Claim], entity: str) -> list[int]:
@@ -74,7 +74,7 @@ def _same_grid(one: Stack, other: Stack) -> bool:
 
 def _same_repetition(one: Stack, other: Stack) -> bool:
     first, second = one.facts.repetition_time_s, other.facts.repetition_time_s
-    return first is None or second is None or abs(first - second) <= _SAME_TIME * max(first, second)
+    return first is None or second is None or abs(first - second) <= NOISE * max(first, second)
 
 
 def _same_sequence(one: Stack, other: Stack) -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pacs2bids.files import private_folder, read_record
 from pacs2bids.model import ConfigError, PlacedSession
+from pacs2bids.moments import moment_of
 
 log = logging.getLogger("pacs2bids.dates")
 
@@ -84,14 +85,11 @@ class Hide:
         return Dates(policy=self.policy, days=0)
 
 
-def moment_of(acquired: str) -> datetime | None:
+def exact_moment(acquired: str) -> datetime | None:
     """Read "2026-03-04T10:00:00.25"; None if it does not tell date and time of day."""
     if "T" not in acquired and " " not in acquired:  # a date alone says no time
         return None
-    try:
-        return datetime.fromisoformat(acquired).replace(tzinfo=None)
-    except ValueError:
-        return None
+    return moment_of(acquired)
 
 
 def shift_days(key: bytes, subject: str) -> int:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from pacs2bids.moments import moment
 from pacs2bids.runs import Acquisition, acquisitions, grouped, is_of_field_map, without_run
 from pacs2bids.session import Claim
 from pacs2bids.telling import PARTS, PROTOCOL, differing, direction
@@ -79,7 +80,7 @@ def _apart(what: str, shots: Sequence[Acquisition]) -> str:
 
 
 def _begun(claim: Claim) -> datetime:
-    return datetime.fromisoformat(claim.facts.acquired or "").replace(tzinfo=None)
+    return moment(claim.facts.acquired or "")
 
 
 def _without_echoes(claims: Sequence[Claim]) -> Iterable[str]:

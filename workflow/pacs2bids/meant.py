@@ -45,7 +45,7 @@ def without_open_names(all_series: Sequence[Series], answers: Answers) -> Answer
     by_key = {series.key: series for series in all_series}
     sure, unsure = [], []
     for answer in answers.named:
-        reason = _open(by_key[answer.study_instance_uid, answer.series_instance_uid], answer)
+        reason = _open(by_key[answer.key], answer)
         if reason:
             uids = (answer.study_instance_uid, answer.series_instance_uid)
             unsure.append(Unanswered(study_instance_uid=uids[0], series_instance_uid=uids[1], reason=reason))

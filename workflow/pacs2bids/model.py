@@ -556,6 +556,16 @@ def is_set_aside(row: PlanRow) -> bool:
     return row.reason.startswith("the heuristic fails on this series")
 
 
+def session_key(subject: str, session: str) -> str:
+    """What a session is called, in messages and as a folder: "sub-01_ses-a", or "sub-01" without session."""
+    return f"sub-{subject}" + (f"_ses-{session}" if session else "")
+
+
+def session_folder(key: str) -> str:
+    """Where a session with this key lies in a dataset: "sub-01/ses-a", or "sub-01"."""
+    return key.replace("_ses-", "/ses-")
+
+
 class StudyRow(Struct, frozen=True, kw_only=True):
     """One row of the resolved ``studies.tsv``. ``session`` is "" where the study has no sessions."""
 
@@ -567,7 +577,7 @@ class StudyRow(Struct, frozen=True, kw_only=True):
     @property
     def session_key(self) -> str:
         """Name of the session's folder under ``sessions/``: "sub-01_ses-a", or "sub-01"."""
-        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
+        return session_key(self.subject, self.session)
 
 
 class PlacedSession(Struct, frozen=True, kw_only=True):

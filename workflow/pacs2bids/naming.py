@@ -93,7 +93,7 @@ def _claimed(
         answers, key=lambda one: (place[one.study_instance_uid, one.series_instance_uid], one.path)
     ):
         answer = replace(said, run=said.run or rules.runs, short=said.short or rules.short_runs)
-        series = by_key[answer.study_instance_uid, answer.series_instance_uid]
+        series = by_key[answer.key]
         try:
             base = _base(answer, subject, session)
             found = _claims_of_series(series, answer, base)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pacs2bids.edited import UNKNOWN, Cells, read_object, read_rows
 from pacs2bids.files import read_record, sha256, write_record
-from pacs2bids.model import DatasetError, Json
+from pacs2bids.model import DatasetError, Json, session_folder
 from pacs2bids.scans import KEY, TIME, Scan, ScansBase, as_written, note_of
 
 log = logging.getLogger("pacs2bids.place")
@@ -71,7 +71,7 @@ class Noted:
 
 def scans_path(session_key: str) -> str:
     """The session's scans table in the dataset."""
-    return f"{session_key.replace('_ses-', '/ses-')}/{session_key}_scans.tsv"
+    return f"{session_folder(session_key)}/{session_key}_scans.tsv"
 
 
 def read_base(session_dir: Path) -> ScansBase:

@@ -29,7 +29,7 @@ from pacs2bids.files import (
     write_bytes,
     write_record,
 )
-from pacs2bids.model import DatasetError
+from pacs2bids.model import DatasetError, session_folder
 from pacs2bids.text import counted, listed
 
 log = logging.getLogger("pacs2bids.place")
@@ -316,8 +316,8 @@ def remains_of(session_dir: Path, bids: Path, tables: Collection[str], *, are_ou
     ``tables``: those that we merge with what people write. Their content tells whose they are
     (``are_ours``), not their digest. Raises DatasetError if the folder's name is none of a session.
     """
-    subject, session = session_labels(session_dir.name)
-    folder = bids / f"sub-{subject}" / (f"ses-{session}" if session else "")
+    _, session = session_labels(session_dir.name)
+    folder = bids / session_folder(session_dir.name)
     owned = owned_files(session_dir)
     present = {path: bids / path for path in owned if (bids / path).is_file()}
     ours = {

@@ -20,7 +20,7 @@ import msgspec
 
 from pacs2bids.archive import EXTENSION, series_archive
 from pacs2bids.bids import intended_file, values_of
-from pacs2bids.dates import ABOUT, Dates, Hide, moment_of
+from pacs2bids.dates import ABOUT, Dates, Hide, exact_moment
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import write_record
 from pacs2bids.filled_in import move_filled, moves_of_filled, remember, table_beside
@@ -32,6 +32,7 @@ from pacs2bids.model import (
     PlanRow,
     SeriesInfo,
     VolumeFile,
+    session_folder,
 )
 from pacs2bids.notes import (
     SCANS_BASE,
@@ -108,7 +109,7 @@ def place_session(
     """
     subject, session = session_labels(session_dir.name)
     named = [row for row in rows if row.bids_name]
-    _check_names(named, subject, session)
+    _check_names(named, session_dir.name)
     absent = _failed_stacks(named, studies)
     present = [row for row in named if row.bids_name not in absent]
     begun = _begun(rows)
@@ -159,15 +160,15 @@ def _prepared(session_dir: Path, bids: Path, items: Sequence[Item], volumes: Map
 
 def _begun(rows: Iterable[PlanRow]) -> datetime | None:
     """When the first series began, named or not: a change of names must not move the others' times."""
-    return min((moment for row in rows if (moment := moment_of(row.acquired))), default=None)
+    return min((moment for row in rows if (moment := exact_moment(row.acquired))), default=None)
 
 
 # ------------------------------------------------------------------------------------------ what should be
 
 
-def _check_names(named: Sequence[PlanRow], subject: str, session: str) -> None:
+def _check_names(named: Sequence[PlanRow], key: str) -> None:
     """No session may reach into the folder of another: they are placed at the same time."""
-    folder = f"sub-{subject}/ses-{session}/" if session else f"sub-{subject}/"
+    folder = f"{session_folder(key)}/"
     hint = "Run the plan stage again"
     seen = set()
     for row in named:
@@ -224,7 +225,7 @@ def _tables_beside(present: Sequence[PlanRow]) -> Iterable[Item]:
 
 def _archives(rows: Iterable[PlanRow], studies: Mapping[str, StudyVolumes], key: str) -> Iterable[Item]:
     """DICOM files of the series that the heuristic wants in sourcedata, named or not."""
-    folder = f"{SOURCEDATA}/{key.replace('_ses-', '/ses-')}/"
+    folder = f"{SOURCEDATA}/{session_folder(key)}/"
     series: dict[str, PlanRow] = {}
     for row in rows:
         path, hint = f"{row.sourcedata}{EXTENSION}", "Run the plan stage again"
@@ -341,7 +342,7 @@ def _scans_items(
     scans = [
         Scan(
             filename=f"{row.bids_name.removeprefix(folder + '/')}.nii.gz",
-            acq_time=dates.hidden(moment_of(row.acquired)),
+            acq_time=dates.hidden(exact_moment(row.acquired)),
             volume=_volume_key(row),
         )
         for row in present

@@ -114,10 +114,8 @@ def _row(series: Series, stack: Stack | None, *, reason: str = "", origin: str =
 
 
 def _skipped(all_series: Sequence[Series], names: Names, answers: Answers) -> Iterable[PlanRow]:
-    answered = {(one.study_instance_uid, one.series_instance_uid) for one in answers.named}
-    reasons = {
-        (one.study_instance_uid, one.series_instance_uid, one.stack): one for one in answers.unanswered
-    }
+    answered = {one.key for one in answers.named}
+    reasons = {(*one.key, one.stack): one for one in answers.unanswered}
     named = {(one.series.key, one.stack.stack_id) for one in names.named}
     left_out = {(one.series.key, one.stack.stack_id): one for one in names.left_out}
     for series in all_series:
@@ -157,11 +155,10 @@ def _with_archives(rows: Sequence[PlanRow], archives: Sequence[Answer]) -> list[
     """The same with the archives of series of which nothing but DICOM files is asked for."""
     found = list(rows)
     for answer in archives:
-        key = (answer.study_instance_uid, answer.series_instance_uid)
         mine = [
             number
             for number, row in enumerate(found)
-            if (row.study_instance_uid, row.series_instance_uid) == key
+            if (row.study_instance_uid, row.series_instance_uid) == answer.key
         ]
         free = next((number for number in mine if not found[number].sourcedata), mine[0])
         found[free] = replace(found[free], sourcedata=answer.sourcedata)
@@ -220,9 +217,9 @@ def _warnings(
     for odd in answers.unanswered:
         if odd.is_meant:
             continue
-        found.append(f"{by_key[odd.study_instance_uid, odd.series_instance_uid].label}: {odd.reason}")
+        found.append(f"{by_key[odd.key].label}: {odd.reason}")
     for answer in answers.named:
-        series = by_key[answer.study_instance_uid, answer.series_instance_uid]
+        series = by_key[answer.key]
         if not series.stacks:
             found.append(f"{series.label} is named {answer.path}, but there is {_no_volume(series)}")
     found += [f"{path}: {said}" for path, more in added.items() for said in more.warnings]

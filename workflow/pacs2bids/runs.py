@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
 from pacs2bids.model import PlanError, Reason
+from pacs2bids.moments import moment
 from pacs2bids.session import Claim
 from pacs2bids.text import counted
 
@@ -72,7 +73,7 @@ def _moments(claims: Iterable[Claim]) -> list[tuple[datetime, float]]:
     """
     return [
         (
-            _moment(claim.facts.acquired),
+            moment(claim.facts.acquired),
             max(_LEAST_S, _REPETITIONS * _repetition_s(claim)),
         )
         for claim in claims
@@ -337,17 +338,13 @@ def _followed(
     Within a second is at the same time: a header may say that the run began a little before its reference.
     """
     early = -timedelta(seconds=_LEAST_S)
-    timed = [(_moment(claim.acquired), claim) for claim in runs if claim.acquired]
-    starts = [_moment(_start(shot)) for shot in shots]
+    timed = [(moment(claim.acquired), claim) for claim in runs if claim.acquired]
+    starts = [moment(_start(shot)) for shot in shots]
     for shot, since, until in zip(shots, starts, [*starts[1:], datetime.max], strict=True):
         following = [
             (begun, claim) for begun, claim in timed if early < begun - since and begun - until <= early
         ]
         yield shot, min(following, key=lambda one: one[0], default=(None, None))[1]
-
-
-def _moment(time: str) -> datetime:
-    return datetime.fromisoformat(time).replace(tzinfo=None)
 
 
 def _like(reference: Claim, run: Claim | None) -> Claim:

@@ -56,6 +56,11 @@ class Answer(Struct, frozen=True, kw_only=True):
     volumes: int | None = None
     volume_types: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Of the series: StudyInstanceUID and SeriesInstanceUID."""
+        return (self.study_instance_uid, self.series_instance_uid)
+
 
 class Unanswered(Struct, frozen=True, kw_only=True):
     """A series for which the heuristic gave no usable answer, or meant to give none, and why, for a person.
@@ -70,6 +75,11 @@ class Unanswered(Struct, frozen=True, kw_only=True):
     origin: str = ""
     is_meant: bool = False
     stack: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Of the series, as ``Answer.key``."""
+        return (self.study_instance_uid, self.series_instance_uid)
 
 
 class IntendedForOptions(Struct, frozen=True, kw_only=True):

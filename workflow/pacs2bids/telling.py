@@ -19,7 +19,7 @@ from itertools import chain
 
 from msgspec.structs import replace
 
-from pacs2bids.alike import protocols
+from pacs2bids.alike import NOISE, protocols
 from pacs2bids.model import PlanError, Stack, StackFacts
 from pacs2bids.session import Claim
 
@@ -178,17 +178,14 @@ def _coil(stack: Stack | None) -> str | None:
 
 
 def _ranks(values: Iterable[float | None]) -> Labels:
-    """ "1" for the smallest value, and so on; values that differ by less than ``_SAME`` are the same."""
+    """ "1" for the smallest value, and so on; values that differ by less than ``NOISE`` are the same."""
     values = list(values)
     steps: list[float] = []  # the smallest of each
     for value in sorted({value for value in values if value is not None}):
-        if not steps or value > steps[-1] * (1 + _SAME):
+        if not steps or value > steps[-1] * (1 + NOISE):
             steps.append(value)
     return [None if value is None else str(bisect_right(steps, value)) for value in values]
 
-
-# consoles write times and angles with noise in the last digits, another one in each run (Philips)
-_SAME = 0.002
 
 _LABELS: dict[str, Callable[[Sequence[Claim]], Labels]] = {
     "dir": _directions,

@@ -26,7 +26,7 @@ from pacs2bids.dialects.probes import Condition, Probes
 from pacs2bids.dialects.seqinfos import SEQINFOS, series_to_show
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, Failure, UserCode, spoken
-from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex
+from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex, session_folder, session_key
 from pacs2bids.session import VOLUME_TYPES, Answer, Answers, Tried, Unanswered
 
 REPEAT = "__dup-"  # behind the name of a series that was repeated, as ReproIn's get_dups_marked puts it
@@ -138,8 +138,8 @@ def _names(subject: str, session: str) -> dict[str, str | None]:
     return {
         "subject": subject,
         "session": f"ses-{session}" if session else None,
-        "bids_subject_session_prefix": f"sub-{subject}" + (f"_ses-{session}" if session else ""),
-        "bids_subject_session_dir": f"sub-{subject}" + (f"/ses-{session}" if session else ""),
+        "bids_subject_session_prefix": session_key(subject, session),
+        "bids_subject_session_dir": session_folder(session_key(subject, session)),
     }
 
 

@@ -22,6 +22,7 @@ from pacs2bids.bids import BidsName, intended_file, values_of
 from pacs2bids.metadata import space
 from pacs2bids.metadata.added import Shims
 from pacs2bids.model import Json, Stack, Vector
+from pacs2bids.moments import moment_of
 from pacs2bids.session import Named
 
 PEPOLAR = "pepolar"
@@ -117,10 +118,7 @@ def short(name: BidsName) -> str:
 
 def moment(one: Named) -> datetime | None:
     """Start of its acquisition."""
-    try:
-        return datetime.fromisoformat(one.stack.facts.acquired or "").replace(tzinfo=None)
-    except ValueError:
-        return None
+    return moment_of(one.stack.facts.acquired)
 
 
 def opposed(one: Vector, other: Vector) -> bool:

@@ -21,8 +21,9 @@ from pacs2bids.model import (
     TransferStatus,
     is_set_aside,
 )
+from pacs2bids.moments import moment_of
 from pacs2bids.report.evidence import Evidence, Log, SessionEvidence, StudyEvidence
-from pacs2bids.report.series import moment_of, series_of
+from pacs2bids.report.series import series_of
 from pacs2bids.report.view import (
     BAD,
     FAIR,

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from pacs2bids.model import PlacedSession, PlanRow, SeriesInfo, Stack
+from pacs2bids.moments import moment_of
 from pacs2bids.report.evidence import SessionEvidence, StudyEvidence
 from pacs2bids.report.view import BAD, FAIR, GOOD, PLAIN, Badge, Fact, SeriesView, StackView, VolumeRef
 
@@ -183,14 +184,6 @@ def b_value_summary(b_values_s_per_mm2: Sequence[float]) -> str:
     listed = [f"{count} × {value}" for value, count in sorted(counts.items())]
     text = ", ".join(listed if len(listed) <= 6 else [*listed[:3], "…", *listed[-2:]])
     return f"{text} s/mm²"
-
-
-def moment_of(acquired: str | None) -> datetime | None:
-    """An ISO date and time, without its time zone; None if it is none."""
-    try:
-        return datetime.fromisoformat(acquired or "").replace(tzinfo=None)
-    except ValueError:
-        return None
 
 
 def _time_of_day(acquired: str | None, first: datetime | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pacs2bids.bids import BidsName
 from pacs2bids.files import read_record
-from pacs2bids.model import ConfigError, StudyIndex, StudyRow
+from pacs2bids.model import ConfigError, StudyIndex, StudyRow, session_key
 from pacs2bids.verbs._placed import rows_of_table
 
 
@@ -26,7 +26,7 @@ class Session:
     @property
     def key(self) -> str:
         """ "sub-01_ses-a"."""
-        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
+        return session_key(self.subject, self.session)
 
 
 def add_sessions(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from pacs2bids.dialects.rules.conditions import Caught, Lookup, as_text, members
 from pacs2bids.dialects.rules.facts import FACTS, SIDECAR, value
 from pacs2bids.dialects.rules.reading import PLACEHOLDER, read_rules
 from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
-from pacs2bids.model import EndlessError, Json, Reason, Stack, StudyIndex
+from pacs2bids.model import EndlessError, Json, Reason, Stack, StudyIndex, session_folder, session_key
 from pacs2bids.session import Answer, Answers, Series, Tried, Unanswered, ordinal, series_of
 
 LIMIT_S = 20.0  # of one session; it takes milliseconds
@@ -52,7 +52,7 @@ def ask(
 
 def answers(rules: RulesFile, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:
     """What rules that are read already say of one session's series."""
-    folder = f"sub-{subject}" + (f"/ses-{session}" if session else "")
+    folder = session_folder(session_key(subject, session))
     named: list[Answer] = []
     unanswered: list[Unanswered] = []
     for series in _asked_about(indexes):

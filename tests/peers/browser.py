@@ -21,10 +21,10 @@ class Tab:
     requests: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Begin to note them."""
-        self.page.on("console", self._said)
+        """Begin to note them. No bound methods: playwright sets attributes on what they are bound to."""
+        self.page.on("console", lambda message: self._said(message))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", self._asked)
+        self.page.on("request", lambda request: self._asked(request))
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

@@ -22,17 +22,18 @@ class Tab:
 
     def listen(self) -> None:
         """Begin to note them. No bound methods: playwright sets attributes on what they are bound to."""
-        self.page.on("console", lambda message: self._said(message))
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                self.complaints.append(f"{message.type}: {message.text}")
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith(("data:", "blob:")):
+                self.requests.append(request.url)
+
+        self.page.on("console", said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self._asked(request))
-
-    def _said(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(f"{message.type}: {message.text}")
-
-    def _asked(self, request: Request) -> None:
-        if not request.url.startswith(("data:", "blob:")):
-            self.requests.append(request.url)
+        self.page.on("request", asked)
 
 
 @pytest.fixture(scope="session")

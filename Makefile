@@ -3,6 +3,7 @@
 # make bench   speed against dcm2niix: half an hour; make bench BENCH="session ct --rounds 1" for some
 # make bench-retrieval   speed of pulls against dcmtk, from Orthanc: a quarter of an hour, as root
 # make bench-edit   speed after an edit of a heuristic, 100 sessions: converted once, for a quarter of an hour
+# make site    the pages of docs/ as a static site in site/: open site/index.html
 # make         only set up: a virtual environment in .venv with everything that requirements.lock names
 #
 # Nothing is written outside this folder. Needs Python 3.11 or newer and one of: uv, python3-venv, pip.
@@ -21,7 +22,7 @@ export UV_NATIVE_TLS := 1
 LOCKED := --no-deps --require-hashes -r requirements.lock
 OURSELVES := --no-deps --no-build-isolation --editable .
 
-.PHONY: install demo test bench bench-retrieval bench-edit lint clean
+.PHONY: install demo test bench bench-retrieval bench-edit lint site clean
 install: $(INSTALLED)
 	@echo "Ready. Next: source .venv/bin/activate"
 
@@ -47,8 +48,12 @@ lint: $(INSTALLED)
 	.venv/bin/lint-imports
 	.venv/bin/snakefmt --check --compact-diff Snakefile workflow/rules
 
+site: $(INSTALLED)
+	@.venv/bin/mkdocs build --strict --quiet
+	@echo "The pages: site/index.html"
+
 clean:
-	rm -rf .venv .tooling demo
+	rm -rf .venv .tooling demo site
 
 # uv is fastest; else a virtual environment with its own pip; else (Debian without python3-venv has no
 # ensurepip) a bare one that the system's pip fills

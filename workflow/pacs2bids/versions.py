@@ -67,6 +67,7 @@ DELIVERY = (
     "plan_table.py",
     "report/*.*",
     "schemas/*.json",
+    "standing.py",
     "studies_table.py",
     "text.py",
     "verbs/_placed.py",

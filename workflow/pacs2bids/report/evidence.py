@@ -5,9 +5,8 @@ Nothing here judges or words anything; ``facts`` does.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,23 +27,9 @@ from pacs2bids.model import (
     StudyRow,
     VolumeOpinion,
 )
+from pacs2bids.standing import Log, logs_of_failed, read_log
 
 Record = TypeVar("Record")
-
-# "2026-01-31 12:00:00,123 ERROR   pacs2bids: ..."; lines without such a head continue the message
-_LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) +\S+: ", re.MULTILINE)
-_TRACEBACK = "\nTraceback (most recent call last):"
-_LOG_TAIL_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
-    """The end of one job's log. ``error``: its last error, "" if there is none."""
-
-    path: str
-    exists: bool
-    error: str = ""
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +103,7 @@ class _Gatherer:
             bids=bids,
             sessions=sessions,
             check=check,
-            logs=self._logs(),
+            logs=logs_of_failed(self._workdir),
             problems=tuple(self._problems),
         )
 
@@ -141,7 +126,7 @@ class _Gatherer:
             studies=tuple(self._study(row) for row in rows or _planned_studies(key, plan or ())),
             plan=plan,
             placed=self._record(folder / "placed.json", PlacedSession),
-            logs={stage: self._log(stage, key) for stage in ("plan", "place")},
+            logs={stage: read_log(self._workdir, stage, key) for stage in ("plan", "place")},
         )
 
     def _study(self, row: StudyRow) -> StudyEvidence:
@@ -156,7 +141,10 @@ class _Gatherer:
             index=self._record(folder / "index.json", StudyIndex),
             manifest=self._record(manifest, Manifest),
             opinions=self._opinions(folder / "second_opinion.tsv", manifest),
-            logs={stage: self._log(stage, uid) for stage in ("pull", "index", "reconstruct", "opinion")},
+            logs={
+                stage: read_log(self._workdir, stage, uid)
+                for stage in ("pull", "index", "reconstruct", "opinion")
+            },
         )
 
     def _opinions(self, path: Path, manifest: Path) -> tuple[VolumeOpinion, ...] | None:
@@ -197,41 +185,9 @@ class _Gatherer:
             self._problems.append(f"{path}: is no JSON object: {error}")
             return {}
 
-    def _logs(self) -> dict[str, Log]:
-        products = {"query": "studies.tsv", "dataset": "dataset.json", "check": "check.json"}
-        return {
-            stage: self._log(stage)
-            for stage, product in products.items()
-            if not (self._workdir / product).exists()
-        }
-
-    def _log(self, stage: str, key: str = "") -> Log:
-        path = self._workdir / "logs" / (f"{stage}/{key}.log" if key else f"{stage}.log")
-        if not path.exists():
-            return Log(path=str(path), exists=False)
-        entries = list(_log_entries(_tail(path)))
-        errors = [message for level, message in entries if level == "ERROR"]
-        warnings = dict.fromkeys(message for level, message in entries if level == "WARNING")
-        return Log(path=str(path), exists=True, error=errors[-1] if errors else "", warnings=tuple(warnings))
-
 
 def _planned_studies(key: str, plan: Sequence[PlanRow]) -> list[StudyRow]:
     """The studies of a session as its plan tells them, where no table does."""
     subject, _, session = key.removeprefix("sub-").partition("_ses-")
     uids = dict.fromkeys(row.study_instance_uid for row in plan)
     return [StudyRow(study_instance_uid=uid, subject=subject, session=session, source="") for uid in uids]
-
-
-def _tail(path: Path) -> str:
-    """A log may be long; what ended the job stands at its end."""
-    with path.open("rb") as stream:
-        stream.seek(max(path.stat().st_size - _LOG_TAIL_BYTES, 0))
-        return stream.read().decode(errors="replace")
-
-
-def _log_entries(text: str) -> Iterator[tuple[str, str]]:
-    """Level and message of each entry, without its time and without tracebacks."""
-    heads = list(_LOG_HEAD.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    for head, end in zip(heads, ends, strict=False):  # without heads there is one end
-        yield head["level"], text[head.end() : end].partition(_TRACEBACK)[0].strip()

@@ -22,7 +22,7 @@ from pacs2bids.model import (
     is_set_aside,
 )
 from pacs2bids.moments import moment_of
-from pacs2bids.report.evidence import Evidence, Log, SessionEvidence, StudyEvidence
+from pacs2bids.report.evidence import Evidence, SessionEvidence, StudyEvidence
 from pacs2bids.report.series import series_of
 from pacs2bids.report.view import (
     BAD,
@@ -35,9 +35,9 @@ from pacs2bids.report.view import (
     Page,
     ReceiptView,
     SessionView,
-    Trouble,
     group,
 )
+from pacs2bids.standing import Log, State, Trouble, is_pulled, standing_of, troubles_of
 from pacs2bids.text import counted
 
 # what a reason means to a person, and its tone: fair if it may concern images that somebody misses
@@ -57,14 +57,7 @@ REASONS = {
 _RECOMMENDED = ": recommended fields that the headers do not tell; harmless"
 HARMLESS = {"JSON_KEY_RECOMMENDED": _RECOMMENDED, "SIDECAR_KEY_RECOMMENDED": _RECOMMENDED}
 
-# what a session or study is not yet, while a stage has no result
-UNDONE = {
-    "pull": "not received",
-    "index": "not indexed",
-    "reconstruct": "not reconstructed",
-    "plan": "not planned",
-    "place": "not placed",
-}
+_TONES = {State.PLACED: GOOD, State.LACKING: BAD, State.WAITING: FAIR, State.FAILED: BAD}
 
 
 def page_of(evidence: Evidence) -> Page:
@@ -217,37 +210,21 @@ def _session(session: SessionEvidence) -> SessionView:
 
 def _standing(session: SessionEvidence, troubles: Sequence[Trouble], set_aside: int) -> Badge:
     """How far a session came."""
-    stopped = next((trouble.stage for trouble in troubles if trouble.log), None)
-    if stopped:
-        return Badge(tone=BAD, text=f"failed: {UNDONE[stopped]}")
-    if session.placed is None:
-        return Badge(tone=FAIR, text=UNDONE[troubles[0].stage])
-    absent = len(session.placed.absent)
-    if absent:
-        return Badge(tone=BAD, text=f"placed, {counted(absent, 'volume')} missing")
-    if not session.is_listed:
+    state, text = standing_of(troubles, _absent(session))
+    if state is State.PLACED and not session.is_listed:
         return Badge(tone=FAIR, text="placed, not in studies.tsv any more")
-    if set_aside:
+    if state is State.PLACED and set_aside:
         return Badge(tone=FAIR, text=f"placed, {counted(set_aside, 'series', 'series')} set aside")
-    return Badge(tone=GOOD, text="placed")
+    return Badge(tone=_TONES[state], text=text)
 
 
 def _troubles(session: SessionEvidence) -> tuple[Trouble, ...]:
-    """Every error; else, of a session that is not placed, the first stage that has no result.
+    return troubles_of(list(_open_stages(session)), _absent(session))
 
-    A session may be placed and have failed since: by a later run, which took the result of the stage away.
-    """
-    stages = list(_open_stages(session))
-    failed = [Trouble(stage=stage, error=log.error, log=log.path) for stage, log in stages if log.error]
-    if failed:
-        return tuple(failed)
-    if stages and stages[0][1].exists:
-        stage, log = stages[0]
-        return (Trouble(stage=stage, error="The job ended without a result or an error.", log=log.path),)
-    if session.placed is not None:
-        absent = session.placed.absent.items()
-        return tuple(Trouble(stage=name.rpartition("/")[2], error=why, log="") for name, why in absent)
-    return (Trouble(stage=stages[0][0], error="This stage has not run yet.", log=""),)
+
+def _absent(session: SessionEvidence) -> dict[str, str] | None:
+    """Planned names without a volume, and why; None if the session is not placed."""
+    return session.placed.absent if session.placed else None
 
 
 def _open_stages(session: SessionEvidence) -> Iterator[tuple[str, Log]]:
@@ -266,10 +243,8 @@ def _open_stages(session: SessionEvidence) -> Iterator[tuple[str, Log]]:
 
 
 def _is_pulled(study: StudyEvidence) -> bool:
-    """An index alone tells it, too, where no pull is known: studies need not come from the workflow."""
-    if study.receipt is not None and study.receipt.complete:
-        return True
-    return study.index is not None and not study.logs["pull"].exists
+    is_whole = study.receipt is not None and study.receipt.complete
+    return is_pulled(is_whole=is_whole, is_indexed=study.index is not None, log=study.logs["pull"])
 
 
 def _came(session: SessionEvidence) -> str:

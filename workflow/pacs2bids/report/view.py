@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pacs2bids.standing import Trouble
+
 GOOD, FAIR, BAD, PLAIN = "good", "fair", "bad", "plain"
 
 SHOWN = 200  # entries of a list; the rest is counted
@@ -80,15 +82,6 @@ class ReceiptView:
     facts: tuple[Fact, ...]
     groups: tuple[Group, ...]
     transfers: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Why a stage, or a planned volume, has no result. ``log``: where more is told, "" if nowhere."""
-
-    stage: str
-    error: str
-    log: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

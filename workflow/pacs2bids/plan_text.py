@@ -42,13 +42,13 @@ def table(rows: Sequence[PlanRow], indexes: Iterable[StudyIndex]) -> list[str]:
 
 
 def _cells(row: PlanRow, facts: StackFacts | None) -> list[str]:
-    said = _said_of(facts) if facts else counted(row.instances, "instance")
+    said = said_of(facts) if facts else counted(row.instances, "instance")
     stack = row.stack_id or ("-" if row.series_number is None else f"{row.series_number:03d}")
     name = short(row.bids_name) or f"- {printable(row.reason)}"
     return [stack, printable(row.series_description) or "-", row.dims or "-", said, name]
 
 
-def _said_of(facts: StackFacts) -> str:
+def said_of(facts: StackFacts) -> str:
     """What tells series apart, as a person at the console would."""
     words = [
         None if facts.repetition_time_s is None else f"TR {facts.repetition_time_s:g} s",

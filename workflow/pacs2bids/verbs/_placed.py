@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pacs2bids.files import read_record, read_tsv
-from pacs2bids.model import ConfigError, PlacedSession, StudyRow
+from pacs2bids.files import read_record
+from pacs2bids.model import ConfigError, PlacedSession
+from pacs2bids.roster import session_keys
 
 
 def add_placed(parser: argparse.ArgumentParser) -> None:
@@ -48,23 +49,3 @@ def read_placed(paths: Sequence[Path], *, partial: bool = False) -> list[PlacedS
     Raises HeaderError for a session without its record.
     """
     return [read_record(path, PlacedSession) for path in paths if path.exists() or not partial]
-
-
-def session_keys(studies: Path) -> list[str]:
-    """The sessions of the resolved table. Raises ConfigError if it is missing or is none."""
-    return sorted({row.session_key for row in rows_of_table(studies)})
-
-
-def rows_of_table(path: Path) -> list[StudyRow]:
-    """The resolved studies table. Raises ConfigError if it is missing or is none."""
-    try:
-        table = read_tsv(path)
-    except FileNotFoundError:
-        hint = "Run snakemake first, or 'pacs2bids query'"
-        raise ConfigError("is missing", where=str(path), hint=hint) from None
-    columns = StudyRow.__struct_fields__
-    try:
-        return [StudyRow(**{column: row[column] for column in columns}) for row in table]
-    except KeyError as error:
-        what = f"has no column {error}"
-        raise ConfigError(what, where=str(path), hint="Run 'pacs2bids query' again") from None

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids.bids import label_problem
-from pacs2bids.dialects import ask, explain
 from pacs2bids.dialects.seqinfos import SEQINFOS
 from pacs2bids.metadata import Choices, Events, FieldMaps, Shims
 from pacs2bids.model import (
@@ -21,13 +20,12 @@ from pacs2bids.model import (
     Pacs2BidsError,
     PlanError,
     PlanRow,
-    StudyIndex,
     is_set_aside,
 )
-from pacs2bids.plan import SessionPlan, plan_session
-from pacs2bids.session import Tried
+from pacs2bids.planning import Asked, Planned, asked_of_config, plan_of
+from pacs2bids.roster import Session, is_indexed, sessions_of_table
 from pacs2bids.text import counted
-from pacs2bids.verbs._sessions import Session, indexes_of, is_indexed, session_by_hand, sessions_of_table
+from pacs2bids.verbs._sessions import session_by_hand
 
 log = logging.getLogger("pacs2bids.plan")
 
@@ -70,17 +68,6 @@ def _short_rule(said: str) -> str:
     raise argparse.ArgumentTypeError(f"{said!r} is neither keep, nor drop, nor an entity such as acq-short")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What names are asked of, and how what it leaves open is decided."""
-
-    heuristic: Path
-    seqinfo: str
-    rules: NamingRules
-    choices: Choices
-    on_heuristic_error: str = "fail"
-
-
 def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
     """Which sessions, and how. Raises ConfigError for sessions or a configuration that are none."""
     if arguments.studies and arguments.heuristic:  # as the workflow asks
@@ -99,17 +86,13 @@ def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
         hint = "Name the folders that hold its index.json, as in work/studies/<UID>"
         raise ConfigError(what, where="STUDY", hint=hint)
     config = load_config(arguments.config)
-    choices = Choices(
-        fieldmaps=FieldMaps(config.fieldmaps),
-        shims=Shims(config.fieldmap_shims),
-        events=Events(config.events),
-    )
+    said = asked_of_config(config)
     asked = Asked(
-        heuristic=arguments.heuristic or config.heuristic,
-        seqinfo=arguments.seqinfo or config.seqinfo,
-        rules=_rules(arguments, config.naming),
-        choices=_choices(arguments, choices),
-        on_heuristic_error=config.on_heuristic_error,
+        heuristic=arguments.heuristic or said.heuristic,
+        seqinfo=arguments.seqinfo or said.seqinfo,
+        rules=_rules(arguments, said.rules),
+        choices=_choices(arguments, said.choices),
+        on_heuristic_error=said.on_heuristic_error,
     )
     if arguments.studies:
         return [session_by_hand(arguments)], asked
@@ -142,15 +125,6 @@ def _choices(arguments: argparse.Namespace, choices: Choices) -> Choices:
         shims=Shims(arguments.fieldmap_shims or choices.shims),
         events=Events(arguments.events or choices.events),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """A session with its plan."""
-
-    session: Session
-    indexes: Sequence[StudyIndex]
-    plan: SessionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,28 +169,6 @@ def _of_series(session: Session, row: PlanRow) -> str:
     return f"{session.key} series {number} ({row.series_description})"
 
 
-def plan_of(session: Session, asked: Asked) -> Planned:
-    """The plan of one session. Raises HeuristicError and PlanError."""
-    indexes, labels = indexes_of(session), (session.subject, session.session)
-    answers = ask(
-        asked.heuristic,
-        indexes,
-        subject=labels[0],
-        session=labels[1],
-        folders=[study / "dicom" for study in session.studies],
-        seqinfo=asked.seqinfo,
-    )
-    plan = plan_session(
-        subject=labels[0],
-        session=labels[1],
-        indexes=indexes,
-        answers=answers,
-        rules=asked.rules,
-        choices=asked.choices,
-    )
-    return Planned(session=session, indexes=indexes, plan=plan)
-
-
 def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
     """All that can be planned. Raises what goes wrong with a session that was named by hand.
 
@@ -239,17 +191,3 @@ def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
             failed.append(f"{session.key}: {error}".replace("\n", "\n    "))
             is_endless = isinstance(error, EndlessError)
     return AllPlanned(done=done, waiting=waiting, failed=failed, unasked=unasked)
-
-
-def tried_of(planned: Planned, asked: Asked, series: tuple[str, str]) -> tuple[Tried, ...]:
-    """What each place of the heuristic made of a series (StudyInstanceUID, SeriesInstanceUID)."""
-    session = planned.session
-    return explain(
-        asked.heuristic,
-        planned.indexes,
-        subject=session.subject,
-        session=session.session,
-        folders=[study / "dicom" for study in session.studies],
-        seqinfo=asked.seqinfo,
-        series=series,
-    )

@@ -13,22 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids import plan_text
-from pacs2bids.files import read_record
-from pacs2bids.model import ConfigError, PlacedSession, PlanError, PlanRow
+from pacs2bids.model import ConfigError, PlanError, PlanRow
 from pacs2bids.plan_table import read_plan, write_plan
+from pacs2bids.planning import Asked, Planned, placed_names, plan_of, tried_of
+from pacs2bids.roster import Session
 from pacs2bids.session import Series, series_of
 from pacs2bids.text import counted
-from pacs2bids.verbs._planning import (
-    AllPlanned,
-    Asked,
-    Planned,
-    add_planning,
-    asked_of,
-    plan_of,
-    planned_of,
-    tried_of,
-)
-from pacs2bids.verbs._sessions import Session, add_sessions
+from pacs2bids.verbs._planning import AllPlanned, add_planning, asked_of, planned_of
+from pacs2bids.verbs._sessions import add_sessions
 
 log = logging.getLogger("pacs2bids.plan")
 
@@ -109,26 +101,13 @@ def _changes(planned: Sequence[Planned]) -> list[str]:
     """Old and new names of all sessions, before anything is placed."""
     lines, changed, kinds = list[str](), 0, list[str]()
     for one in planned:
-        found = plan_text.differences(_placed(one.session), one.plan.rows)
+        found = plan_text.differences(placed_names(one.session), one.plan.rows)
         changed += bool(found)
         kinds += [difference.kind for difference in found]
         lines += [one.session.key, *(f"  {difference}" for difference in found)] if found else []
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(kinds).items()))
     of_all = f"{changed} of {_sessions(len(planned))} change"
     return [*lines, f"{of_all}: {counts}" if counts else f"nothing changes in {_sessions(len(planned))}"]
-
-
-def _placed(session: Session) -> plan_text.Names:
-    """What stands in the dataset: (StudyInstanceUID, stack_id) -> names."""
-    record = session.folder / "placed.json" if session.folder else None
-    if record is None or not record.exists():
-        return {}
-    names: dict[plan_text.Key, set[str]] = {}
-    placed = read_record(record, PlacedSession)
-    for name, volume in placed.volumes.items():
-        study, _, stack = volume.partition("/")
-        names.setdefault((study, stack), set()).add(name)
-    return names
 
 
 def _kept(planned: AllPlanned, path: Path, *, is_all: bool) -> list[str]:

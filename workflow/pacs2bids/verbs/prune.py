@@ -13,8 +13,8 @@ from pathlib import Path
 from pacs2bids.model import ConfigError, DatasetError
 from pacs2bids.notes import Noted, left_to_lose, scans_path
 from pacs2bids.owned import SKELETONS, Remains, remains_of, remove_remains
+from pacs2bids.roster import session_keys
 from pacs2bids.text import counted
-from pacs2bids.verbs._placed import session_keys
 
 log = logging.getLogger("pacs2bids.prune")
 

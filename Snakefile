@@ -1,7 +1,6 @@
 # From a PACS to a validated BIDS dataset. Each stage is a file in workflow/rules/ whose rule calls
 # `pacs2bids <verb>`; the work is done there, and Snakemake is not known there. Nothing but the configuration
 # is read here.
-import fcntl
 import logging
 import os
 import re
@@ -41,6 +40,7 @@ try:
     from pacs2bids.files import private_folder, read_tsv
     from pacs2bids.model import Pacs2BidsError
     from pacs2bids.text import counted
+    from pacs2bids.turn import take_turn
     from pacs2bids.versions import delivery_version, naming_version
 except ImportError as error:
     stop(

@@ -1128,5 +1128,5 @@ def test_prune_waits_for_no_run(session: Session, capsys: pytest.CaptureFixture[
     with (session.root / "work/.lock").open("w") as run:
         fcntl.flock(run, fcntl.LOCK_EX)
         assert prune(session, "--yes") == 2
-    assert "a snakemake is at work" in capsys.readouterr().err
+    assert "another run is at work" in capsys.readouterr().err
     assert session.session_dir.exists()

@@ -515,4 +515,4 @@ def test_one_run_at_a_time(copied: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         result = snakemake(copied)
     assert result.returncode == 2
-    assert "another snakemake is at work on work" in result.stderr
+    assert "work: another run is at work on it" in result.stderr

@@ -40,6 +40,7 @@ VERBS = {
     "dataset": "write the top-level files of the dataset",
     "check": "validate the dataset",
     "report": "write the page to look at",
+    "status": "show where each session stands, and why",
     "prune": "remove the sessions that left the studies table from dataset and workdir",
     "convert": "turn any folder of DICOM into NIfTI, without workflow and BIDS names",
     "serve": "a small PACS over a folder of DICOM files",

@@ -25,6 +25,8 @@ UNDONE = {
 # what is done once a run: its product, beside which an error in its log is an old one
 ONCE = {"query": "studies.tsv", "dataset": "dataset.json", "check": "check.json"}
 
+ENDED = "The job ended without a result or an error."
+
 # "2026-01-31 12:00:00,123 ERROR   pacs2bids: ..."; lines without such a head continue the message
 _LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) +\S+: ", re.MULTILINE)
 _TRACEBACK = "\nTraceback (most recent call last):"
@@ -97,7 +99,7 @@ def troubles_of(stages: Sequence[tuple[str, Log]], absent: Mapping[str, str] | N
         return tuple(failed)
     if stages and stages[0][1].exists:
         stage, log = stages[0]
-        return (Trouble(stage=stage, error="The job ended without a result or an error.", log=log.path),)
+        return (Trouble(stage=stage, error=ENDED, log=log.path),)
     if absent is not None:
         return tuple(
             Trouble(stage=name.rpartition("/")[2], error=why, log="") for name, why in absent.items()

@@ -13,13 +13,10 @@ TOLD = re.compile(r"returned non-zero exit status (1|2|130)\.")
 def lock_workdir():
     """One run at a time. Unlike Snakemake's own lock (off in the profiles), it ends with a killed run."""
     private_folder(WORK)
-    lock["stream"] = (WORK / ".lock").open("w")
     try:
-        fcntl.flock(lock["stream"], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stop(f"another snakemake is at work on {WORK}. Wait for it, or stop it")
-    # by the clock of the file system, as it dates all that this run writes
-    os.utime(lock["stream"].fileno())
+        lock["stream"] = take_turn(WORK)
+    except Pacs2BidsError as error:
+        stop(error)
     lock["since_ns"] = os.fstat(lock["stream"].fileno()).st_mtime_ns
 
 

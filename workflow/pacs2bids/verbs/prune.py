@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pacs2bids.model import ConfigError, DatasetError
+from pacs2bids.model import DatasetError
 from pacs2bids.notes import Noted, left_to_lose, scans_path
 from pacs2bids.owned import SKELETONS, Remains, remains_of, remove_remains
 from pacs2bids.roster import session_keys
 from pacs2bids.text import counted
+from pacs2bids.turn import alone
 
 log = logging.getLogger("pacs2bids.prune")
 
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace) -> str:
     """List, or remove, what such sessions left. Raises ConfigError without a table and during a run."""
     workdir, bids = arguments.workdir, arguments.bids
     wanted = session_keys(workdir / "studies.tsv")
-    with _alone(workdir):
+    with alone(workdir):
         folders = sorted(path for path in workdir.glob("sessions/*/") if path.name not in wanted)
         found = [_left(folder, bids) for folder in folders]
         if not found:
@@ -109,15 +108,3 @@ def _lost(left: _Left) -> Iterator[str]:
     for volume in sorted(left.noted.unnamed):
         cells = ", ".join(f"{column}: {cell}" for column, cell in left.noted.notes[volume].items())
         yield f"goes, too, what was noted of volume {volume}, which has no name: {cells}"
-
-
-@contextmanager
-def _alone(workdir: Path) -> Iterator[None]:
-    """Hold the workflow's own lock."""
-    with (workdir / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what = "a snakemake is at work on it"
-            raise ConfigError(what, where=str(workdir), hint="Wait for it") from None
-        yield

@@ -1,0 +1,205 @@
+"""``pacs2bids status``: what it says of sessions in every state, as a person and a program read it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pacs2bids.__main__ import main
+from pacs2bids.files import write_record, write_tsv
+from pacs2bids.model import CheckResult, ConfigError, Finding, PlacedSession
+from pacs2bids.status import PROVISIONAL, Standing, status_of
+from pacs2bids.turn import alone, take_turn, who_is_at_work
+
+ERROR = "2026-03-01 03:00:00,123 ERROR   pacs2bids: {}\n"
+COLUMNS = ("study_instance_uid", "subject", "session", "source")
+
+
+class Work:
+    """A workdir with the results and logs that the jobs of these sessions would have left."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "work"
+        self.rows: list[dict[str, str]] = []
+
+    def session(self, key: str, *, done: int = 5, absent: dict[str, str] | None = None) -> str:
+        """Add a session of one study, of which the first ``done`` of the five stages have a result."""
+        subject, _, label = key.removeprefix("sub-").partition("_ses-")
+        uid = f"1.2.{len(self.rows) + 1}"
+        self.rows.append(dict(zip(COLUMNS, (uid, subject, label, "pacs"), strict=True)))
+        write_tsv(self.root / "studies.tsv", COLUMNS, self.rows)
+        study, session = self.root / "studies" / uid, self.root / "sessions" / key
+        plain = (study / "receipt.json", study / "index.json", study / "volumes/manifest.json")
+        for path in (*plain, session / "plan.tsv")[:done]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        if done == 5:
+            placed = PlacedSession(
+                session_key=key,
+                subject=subject,
+                session=label,
+                files={},
+                volumes={"sub-x_T1w": f"{uid}/1-1"},
+                absent=absent or {},
+            )
+            write_record(session / "placed.json", placed)
+        return uid
+
+    def log(self, name: str, error: str = "") -> Path:
+        path = self.root / "logs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(ERROR.format(error) if error else "")
+        return path
+
+    def check(self, *findings: tuple[str, str], name: str = "check.json") -> None:
+        told = [
+            Finding(severity="error", code=code, location=location, message="is odd", origin="pacs2bids")
+            for code, location in findings
+        ]
+        told.append(Finding(severity="warning", code="W", location="sub-01", message="", origin="x"))
+        write_record(self.root / name, CheckResult(ok=False, validator_version="3", findings=tuple(told)))
+
+    def states(self) -> dict[str, Standing]:
+        return {line.session: line.state for line in status_of(self.root).lines}
+
+    def why(self, key: str) -> str:
+        return next(line.why for line in status_of(self.root).lines if line.session == key)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path)
+
+
+def test_each_state_is_told(work: Work) -> None:
+    work.session("sub-01_ses-a")
+    work.session("sub-01_ses-b", done=2)
+    failed = work.session("sub-02", done=0)
+    work.log(f"pull/{failed}.log", "the PACS\ncannot be reached")
+    work.session("sub-03", absent={"anat/sub-03_T1w": "slices are missing"})
+    work.session("sub-04")
+    work.session("sub-05")
+    killed = work.session("sub-06", done=1)
+    work.log(f"index/{killed}.log")
+    (work.root / "sessions/sub-99").mkdir()
+    work.check(
+        ("CHANGED_FILE", "sub-04/anat/sub-04_T1w.json"), ("EMPTY_SESSION", "sub-05"), ("NO_README", "")
+    )
+    assert work.states() == {
+        "sub-01_ses-a": Standing.PLACED,
+        "sub-99": Standing.LEFT,
+        "sub-03": Standing.LACKING,
+        "sub-01_ses-b": Standing.WAITING,
+        "sub-04": Standing.INVALID,
+        "sub-05": Standing.INVALID,
+        "dataset": Standing.INVALID,
+        "sub-02": Standing.FAILED,
+        "sub-06": Standing.FAILED,
+    }
+    assert work.why("sub-02") == "not received: the PACS cannot be reached"
+    assert work.why("sub-01_ses-b") == "not reconstructed"
+    assert "slices are missing" in work.why("sub-03")
+    assert "CHANGED_FILE: is odd" in work.why("sub-04")
+    assert "ended without a result" in work.why("sub-06")
+    # what needs a person comes last, next to the prompt
+    assert [line.needs_a_person for line in status_of(work.root).lines] == [False] * 4 + [True] * 5
+
+
+def test_finding_goes_to_its_session(work: Work) -> None:
+    for key in ("sub-01_ses-a", "sub-01_ses-b", "sub-010"):
+        work.session(key)
+    work.check(
+        ("A", "sub-01/ses-b/anat/x.json"), ("A", "sub-01/sub-01_sessions.tsv"), ("B", "sub-010/anat/y")
+    )
+    states = work.states()
+    assert states["sub-01_ses-a"] is Standing.PLACED
+    assert [states[key] for key in ("sub-01_ses-b", "sub-010", "dataset")] == [Standing.INVALID] * 3
+
+
+def test_provisional_check_counts_until_there_is_another(work: Work) -> None:
+    work.session("sub-01")
+    work.check(("A", "sub-01/anat/x"), name=PROVISIONAL)
+    assert work.states()["sub-01"] is Standing.INVALID
+    work.check()
+    assert work.states()["sub-01"] is Standing.PLACED
+
+
+def test_exit_code_and_filter(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    work.session("sub-01")
+    options = ["status", "--workdir", str(work.root)]
+    assert main(options) == 0
+    assert "1 session: 1 placed" in capsys.readouterr().out
+    uid = work.session("sub-02", done=0)
+    work.log(f"pull/{uid}.log", "no such study")
+    assert main([*options, "--problems"]) == 1
+    told = capsys.readouterr()
+    assert "sub-01" not in told.out
+    assert "sub-02  failed: not received: no such study (see " in told.out
+    assert "1 line above needs a person" in told.err
+    assert main([*options, "--json"]) == 1
+    read = json.loads(capsys.readouterr().out)
+    assert [one["session"] for one in read["sessions"]] == ["sub-01", "sub-02"]
+    assert read["counts"] == {"placed": 1, "failed": 1}
+    assert read["problems"] == 1
+
+
+def test_no_workdir_is_a_wrong_configuration(tmp_path: Path) -> None:
+    assert main(["status", "--workdir", str(tmp_path / "none")]) == 2
+
+
+def test_broken_files_are_told_and_hide_nothing(work: Work) -> None:
+    work.session("sub-01")
+    (work.root / "sessions/sub-01/placed.json").write_text("{")
+    work.session("sub-02")
+    (work.root / "check.json").write_text("[]")
+    work.log("query.log", "the PACS is away")
+    states = work.states()
+    assert (states["sub-01"], states["sub-02"]) == (Standing.FAILED, Standing.PLACED)
+    assert states["dataset"] is Standing.FAILED
+    (work.root / "studies.tsv").write_text("nothing\n1\n")
+    assert any("is no table of studies" in line.why for line in status_of(work.root).lines)
+
+
+def test_job_of_a_run_that_goes_on_has_not_failed(work: Work) -> None:
+    uid = work.session("sub-01", done=1)
+    old = work.session("sub-02", done=1)
+    stale = work.log(f"index/{old}.log")
+    os.utime(stale, (1, 1))
+    with alone(work.root):
+        work.log(f"index/{uid}.log")
+        assert work.states() == {"sub-01": Standing.RUNNING, "sub-02": Standing.FAILED}
+        assert f"pid {os.getpid()} on " in str(status_of(work.root).at_work)
+    assert work.states() == {"sub-01": Standing.FAILED, "sub-02": Standing.FAILED}
+
+
+def test_lock_names_its_holder(tmp_path: Path) -> None:
+    with take_turn(tmp_path), pytest.raises(ConfigError, match=f"pid {os.getpid()} on "):
+        take_turn(tmp_path)
+    assert who_is_at_work(tmp_path) is None
+    take_turn(tmp_path).close()
+
+
+def test_who_only_asks_keeps_nobody_from_beginning(tmp_path: Path) -> None:
+    take_turn(tmp_path).close()
+    with (tmp_path / ".lock").open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        with pytest.raises(ConfigError):
+            take_turn(tmp_path)
+    take_turn(tmp_path).close()
+
+
+def test_a_thousand_sessions_are_told_at_once(work: Work) -> None:
+    for number in range(1000):
+        key = f"sub-{number:04d}"
+        subject = key.removeprefix("sub-")
+        work.rows.append(dict(zip(COLUMNS, (f"1.2.{number}", subject, "", "pacs"), strict=True)))
+        (work.root / "sessions" / key).mkdir(parents=True)
+    write_tsv(work.root / "studies.tsv", COLUMNS, work.rows)
+    begun = time.process_time()
+    assert status_of(work.root).counts == {"waiting": 1000}
+    assert time.process_time() - begun < 2

@@ -35,7 +35,7 @@ signal.signal(signal.SIGINT, interrupt)
 
 try:
     from pacs2bids.config import label_rules, load_config, require_files
-    from pacs2bids.dialects.imports import files_of
+    from pacs2bids.dialects.imports import files_of, files_that_say
     from pacs2bids.engine import engine_version
     from pacs2bids.files import private_folder, read_tsv
     from pacs2bids.model import Pacs2BidsError

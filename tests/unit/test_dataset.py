@@ -488,6 +488,30 @@ def command(tmp_path: Path) -> list[str]:
     return ["dataset", *words]
 
 
+def test_what_the_heuristic_says_stands_behind_the_configuration(
+    tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, heuristic = tmp_path / "config.yaml", tmp_path / "x.py"
+    config.write_text(config.read_text().replace("Phantoms", "Phantoms, authors: [A]"))
+    words = [*command, "--sessions", "sessions", "--studies", "studies.tsv"]
+
+    def described(text: str, *more: str) -> dict[str, object]:
+        heuristic.write_text(text)
+        assert main([*words, *more]) == 0
+        told: dict[str, object] = json.loads((tmp_path / "bids/dataset_description.json").read_text())
+        return told
+
+    rest = "def infotodict(seqinfo): return {}\n"
+    told = described(f"DEFAULT_FIELDS = {{'License': 'CC0', 'Authors': ['B', 'C']}}\n{rest}")
+    assert (told["License"], told["Authors"]) == ("CC0", ["A"])
+    assert "License" not in described(rest)  # withdrawn
+    broken = "DEFAULT_FIELDS = 1 / 0\n"
+    assert "License" not in described(broken, "--partial")
+    assert "its DEFAULT_FIELDS are left out" in capsys.readouterr().err
+    assert main(words) == 1
+
+
 def test_sessions_of_the_studies_table(tmp_path: Path, command: list[str]) -> None:
     table = ["--sessions", str(tmp_path / "sessions"), "--studies", str(tmp_path / "studies.tsv")]
     assert main([*command, *table]) == 0

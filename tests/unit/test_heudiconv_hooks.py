@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import time
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from msgspec.structs import replace
 from pydicom import Dataset
 
+from pacs2bids.dialects import default_fields
 from pacs2bids.dialects.heudiconv import ask
 from pacs2bids.dialects.seqinfos import series_to_show
-from pacs2bids.model import HeuristicError, StudyIndex
+from pacs2bids.model import HeuristicError, Json, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import Answers, IntendedForOptions
 from synthetic import Series, indexed, save
@@ -265,6 +267,126 @@ def test_infotoids_is_compared_with_the_studies_table(asks: Asks) -> None:
     parts = "list(seqinfos)[1].patient_id.split('_')[1]"  # labels within an ID
     assert asks(hook % (parts, "P") + ALL, session="a").warnings == ()
     assert "infotoids fails" in asks(hook % ("1 / 0", "") + ALL).warnings[0]
+
+
+# ---------------------------------------------------------------------------------------------- grouping
+
+GROUPING = """
+from collections import OrderedDict
+from pathlib import Path
+import pydicom
+def grouping(files, dcmfilter, seqinfo):
+    assert dcmfilter is None
+    found = OrderedDict()
+    for path in sorted(files):
+        ds = pydicom.dcmread(path, stop_before_pixels=True)
+        found.setdefault(KEY, []).append(path)
+    return OrderedDict(
+        (seqinfo(*[n, files[0], str(key), "", len(files), "", 4, 4, 3, 1, 2.0, 4.0, "p", False, False,
+                   "", "", "", "d", "", ("M",), "", None, None, None, str(n), None, "mine"]), files)
+        for n, (key, files) in enumerate(found.items())
+    )
+"""
+
+
+NAMED = ALL.replace("assert", "#")  # what a file makes itself it need not count as heudiconv does
+
+
+def test_a_grouping_makes_the_series(asks: Asks) -> None:
+    """One of heudiconv's own form, by echo: two series of one."""
+    by_echo = GROUPING.replace("KEY", "f'{ds.SeriesNumber}{ds.EchoTime:.0f}'")
+    answers = asks(by_echo + NAMED.replace("{s.series_id[0]}", "{s.series_id}"))
+    assert sorted(paths(answers)) == [("x130_mine_3", ()), ("x24_mine_3", (1,)), ("x27_mine_3", (2,))]
+    assert answers.warnings == ()
+
+
+def test_a_grouping_that_volumes_cannot_follow(asks: Asks) -> None:
+    together = asks(GROUPING.replace("KEY", "'all'") + NAMED)
+    reason = "the heuristic's grouping puts its files together with those of another series"
+    assert reasons(together) == [(reason, False)] * 2
+    apart = asks(GROUPING.replace("KEY", "f'{ds.SeriesNumber}{ds.InstanceNumber % 2}'") + NAMED)
+    assert {reason for reason, _ in reasons(apart)} == {
+        "the heuristic's grouping takes a volume of it apart: only whole volumes have names"
+    }
+    scout = GROUPING.replace("sorted(files)", "[one for one in files if 'scout-' in one]")
+    none = asks(scout.replace("KEY", "ds.SeriesNumber") + NAMED)
+    assert paths(none) == [("x1_mine_3", ())]
+    assert reasons(none) == [("the heuristic's grouping leaves it out", True)]
+
+
+def test_groups_beside_heudiconv(asks: Asks) -> None:
+    """Its own answer on these files, with the file's function, and with keywords."""
+    dicoms = pytest.importorskip("heudiconv.dicoms")
+    files = sorted(map(str, asks.dicom.iterdir()))
+    asks.path.write_text(GROUPING.replace("KEY", "f'{ds.SeriesNumber}{ds.EchoTime:.0f}'"))
+    mine = runpy.run_path(str(asks.path))["grouping"]
+    theirs = dicoms.group_dicoms_into_seqinfos(list(files), "custom", custom_grouping=mine)
+    answers = asks(asks.path.read_text() + NAMED.replace("{s.series_id[0]}", "{s.series_id}"))
+    told = {one.path.split("_")[0][1:] for one in answers.named}
+    assert told == {info.series_id for info in theirs}
+    for keyword in ("SeriesNumber", "Modality", "Manufacturer", "EchoTime"):
+        found = dicoms.group_dicoms_into_seqinfos(list(files), "custom", custom_grouping=keyword)
+        warned = asks(f"grouping = {keyword!r}\n{ALL}").warnings
+        assert len(warned) == (len(found) > 1), keyword
+        assert not warned or f"makes {len(found)} sessions" in warned[0]
+
+
+def test_a_grouping_into_sessions_is_told(asks: Asks) -> None:
+    nested = GROUPING.replace("return OrderedDict(", "one = dict(").replace("KEY", "ds.SeriesNumber")
+    nested += "    return {key.series_id: {key: value} for key, value in one.items()}\n"
+    answers = asks(nested + NAMED)
+    assert sorted(paths(answers)) == [("x1_mine_3", ()), ("x2_mine_6", ())]
+    (warning,) = answers.warnings
+    assert "grouping makes 2 sessions of these series (2; 1); what counts is the studies table" in warning
+    by_keyword = "grouping = %r\n" + NAMED
+    (warning,) = asks(by_keyword % "SeriesNumber").warnings
+    assert "grouping by 'SeriesNumber' makes 2 sessions of these series (1-" in warning
+    for one in ("all", "studyUID", "accession_number", "Modality"):
+        assert asks(by_keyword % one).warnings == (), one
+    assert "no keyword of DICOM" in asks(by_keyword % "Acquired").warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("[1]", "grouping returns no dict of seqinfo objects"),
+        ("{'a': 1}", "grouping returns no dict of seqinfo objects"),
+        ("{'a': {'b': []}}", "grouping returns no dict of seqinfo objects"),
+        ("1 / 0", "grouping fails: ZeroDivisionError: division by zero (mine.py, line 1)"),
+        ("{seqinfo(*range(28)): []}", "gives 2 no files"),
+        ("{seqinfo(*range(28)): ['/else']}", "gives 2 files that it was not given"),
+        ("{seqinfo(n, *range(27)): [f] for n, f in enumerate(files[:3])}", "gives the id 1 twice"),
+    ],
+)
+def test_groupings_that_are_none(asks: Asks, returned: str, told: str) -> None:
+    assert told in asks.error(f"def grouping(files, dcmfilter, seqinfo): return {returned}\n{ALL}")
+
+
+# ------------------------------------------------------------------------------------------ default fields
+
+
+def test_fields_of_the_dataset(asks: Asks, tmp_path: Path) -> None:
+    def told(text: str) -> dict[str, Json]:
+        asks.path.write_text(text + ALL)
+        return default_fields(asks.path)
+
+    assert told("") == {}
+    said = {"License": "CC0", "Authors": ["One", "Two"], "Acknowledgements": "All"}
+    assert told(f"DEFAULT_FIELDS = dict({said!r}, Funding='A grant', Name='x')\n") == {
+        **said,
+        "Funding": ["A grant"],
+    }
+    (tmp_path / "base.py").write_text(f"DEFAULT_FIELDS = {said!r}\n")
+    assert told("from base import *\n") == said
+    assert asks(f"DEFAULT_FIELDS = {said!r}\n{ALL}").warnings == ()
+    assert "not used: 'Name'; used are License" in asks("DEFAULT_FIELDS = {'Name': 'x'}\n" + ALL).warnings[0]
+    assert "'License' is not a text" in asks.error("DEFAULT_FIELDS = {'License': ['x']}\n" + ALL)
+    assert "is a list, not a dict" in asks.error("DEFAULT_FIELDS = ['License']\n" + ALL)
+
+
+def test_another_ending_of_sidecars_is_told(asks: Asks) -> None:
+    assert asks("scaninfo_suffix = '.json'\n" + ALL).warnings == ()
+    assert "sidecars end in '.json'" in asks("scaninfo_suffix = '.scan'\n" + ALL).warnings[0]
 
 
 # ---------------------------------------------------------------------------------------------- no end

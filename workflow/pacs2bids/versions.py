@@ -60,6 +60,8 @@ DELIVERY = (
     "config.py",
     "dataset.py",
     "dates.py",
+    "dialects/*.py",
+    "dialects/builtins/*.py",
     "edited.py",
     "files.py",
     "model.py",

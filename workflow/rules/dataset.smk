@@ -16,6 +16,7 @@ def told_of_participants():
 rule dataset:
     input:
         told_of_participants(),
+        lambda wildcards: files_that_say(CONFIG.heuristic, "DEFAULT_FIELDS"),
         of_each_session(str(WORK / "sessions/{session}/placed.json")),
     output:
         WORK / "dataset.json",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.builtin import heuristic_file
-from pacs2bids.model import StudyIndex
+from pacs2bids.dialects.imports import files_that_say
+from pacs2bids.model import Json, StudyIndex
 from pacs2bids.session import Answers, Tried, series_of
 
 RULES = (".yaml", ".yml")  # endings of files of rules; others are Python
@@ -71,3 +72,12 @@ def explain(
         seqinfo=seqinfo,
         series=found.info,
     )
+
+
+def default_fields(heuristic: Path) -> dict[str, Json]:
+    """What a heuristic says for dataset_description.json, whatever the dataset. Raises as ``ask`` does."""
+    if not files_that_say(heuristic, "DEFAULT_FIELDS"):
+        return {}
+    from pacs2bids.dialects import heudiconv  # noqa: PLC0415
+
+    return heudiconv.default_fields(heuristic)

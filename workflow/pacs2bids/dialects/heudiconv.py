@@ -24,6 +24,7 @@ from pacs2bids.dialects.isolated import LIMIT_S, End, isolated
 from pacs2bids.dialects.origins import Origins
 from pacs2bids.dialects.probes import Condition, Probes
 from pacs2bids.dialects.seqinfos import SEQINFOS, series_to_show
+from pacs2bids.dialects.series_files import Filtered, unanswered
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, Failure, UserCode, spoken
 from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex, session_folder, session_key
@@ -90,6 +91,18 @@ def explain(
     return isolated(work, tuple[Tried, ...], where=str(path))
 
 
+def default_fields(path: Path, *, limit_s: float = LIMIT_S) -> dict[str, Json]:
+    """What a heuristic file says of the whole dataset (``DEFAULT_FIELDS``), in a process of its own.
+
+    Raises HeuristicError if the file cannot be loaded, or what it says is not of this kind.
+    """
+
+    def work(end: End) -> dict[str, Json]:
+        return hooks.default_fields(UserCode(path, Blank(()), end=end, limit_s=limit_s))
+
+    return isolated(work, dict[str, Json], where=str(path))
+
+
 def _tried(code: UserCode, conditions: Sequence[Condition], answers: Answers, uid: str) -> Iterator[Tried]:
     file = code.path.name
     named = {one.origin for one in answers.named if one.series_instance_uid == uid}
@@ -106,11 +119,12 @@ def _tried(code: UserCode, conditions: Sequence[Condition], answers: Answers, ui
             yield Tried(origin=odd.origin or file, took=False, failed=odd.reason)
 
 
-def _answers(code: UserCode, left: hooks.Filtered, subject: str, session: str) -> Answers:
+def _answers(code: UserCode, left: Filtered, subject: str, session: str) -> Answers:
     infos = [one.info for one in left.shown]
     warnings = [*hooks.not_called(code), *left.warnings]
     warnings += hooks.other_labels(code, infos, subject=subject, session=session)
     intended_for = hooks.intended_for(code)
+    hooks.default_fields(code)  # a mistake in them is told before anything is placed
     origins = Origins(code.is_users)
     returned, odd = _returned(code, infos, origins)
     reader = _Reader(left, _names(subject, session), origins)
@@ -121,7 +135,7 @@ def _answers(code: UserCode, left: hooks.Filtered, subject: str, session: str) -
         raise HeuristicError(what, where=code.where)
     reasons = hooks.left_out(code, [info for info in infos if info not in odd])
     meant = [
-        hooks.unanswered(one.series, reasons[one.info.series_id], is_meant=True)
+        unanswered(one.series, reasons[one.info.series_id], is_meant=True)
         for one in left.shown
         if one.info.series_id in reasons
     ]
@@ -218,7 +232,7 @@ def _failure(code: UserCode, infos: Sequence[SeqInfo]) -> Failure | None:
 class _Reader:
     """Reads what ``infotodict`` returned; collects everything that is wrong with it."""
 
-    def __init__(self, left: hooks.Filtered, names: Mapping[str, str | None], origins: Origins) -> None:
+    def __init__(self, left: Filtered, names: Mapping[str, str | None], origins: Origins) -> None:
         self.series = {one.info.series_id: one.series for one in left.shown}
         self.only, self.names, self.origins = left.only, names, origins
         self.named: list[Answer] = []
@@ -289,7 +303,7 @@ class _Reader:
         if is_repeat:
             other = "its name is that of another series, which repeats it or is what it was computed of"
             reason = f"{other}: {'/'.join(kept.split('/')[-2:])}"
-            self.unanswered.append(hooks.unanswered(series, reason, is_meant=True))
+            self.unanswered.append(unanswered(series, reason, is_meant=True))
         elif path is not None:
             self.named.append(
                 Answer(
@@ -298,7 +312,7 @@ class _Reader:
                     template=template,
                     path=path if outtypes & NIFTI else "",
                     stack=stack,
-                    stacks=self.only.get(series.series_instance_uid, ()),
+                    stacks=self.only.get(str(series_id), ()),
                     origin=origin,
                     metadata=self._sidecar(extra, where),
                     volume_types=self._volume_types(extra, where),

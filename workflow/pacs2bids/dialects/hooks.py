@@ -1,7 +1,8 @@
 """heudiconv's hooks of a heuristic, besides ``infotodict``.
 
 ``filter_files``, ``filter_dicom`` and ``custom_seqinfo`` are called as heudiconv calls them, on the study's
-DICOM files. ``infotoids`` is asked, but the studies table decides. What cannot be done here is told.
+DICOM files; ``grouping`` has a module of its own. ``infotoids`` is asked, but the studies table decides. What
+cannot be done here is told.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+import msgspec
 
+from pacs2bids.dialects import grouping
 from pacs2bids.dialects.blanking import IN_HEADERS
 from pacs2bids.dialects.seqinfos import Shown, with_files
+from pacs2bids.dialects.series_files import Filtered, SeriesFiles, files_of_all, unanswered
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, UserCode
-from pacs2bids.model import HeuristicError, SeriesInfo, Stack, StudyIndex
-from pacs2bids.session import IntendedForOptions, Unanswered, ordinal
+from pacs2bids.model import HeuristicError, Json, StudyIndex
+from pacs2bids.session import IntendedForOptions
 
 if TYPE_CHECKING:
     import pydicom
@@ -37,39 +40,42 @@ CRITERIA = ("First", "Closest")
 NOT_CALLED = {
     "custom_callable": "it is not called: what it did to files would be missing in the record of what was "
     "placed; run it on the finished dataset",
-    "grouping": "it is not used: a session is what the studies table says",
-    "DEFAULT_FIELDS": "it is not used: write these fields under 'dataset:' in config.yaml",
-    "scaninfo_suffix": "it is not used: BIDS wants '.json'",
 }
+SUFFIX = ".json"  # of sidecars; heudiconv's ``scaninfo_suffix`` may be another
 
-
-class Filtered(Struct, kw_only=True):
-    """What the hooks leave. ``only``: SeriesInstanceUID -> the stacks of which files are left."""
-
-    shown: list[Shown] = field(default_factory=list)
-    left_out: list[Unanswered] = field(default_factory=list)
-    only: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+# of dataset_description.json, what one person or one lab says of all its datasets (BIDS, "Dataset
+# description"); the form of each. What tells one dataset from another, stands in the configuration
+DEFAULT_FIELDS: dict[str, type] = {
+    "License": str,
+    "Authors": list[str],
+    "Acknowledgements": str,
+    "HowToAcknowledge": str,
+    "Funding": list[str],
+    "EthicsApprovals": list[str],
+    "ReferencesAndLinks": list[str],
+    "DatasetDOI": str,
+}
 
 
 def filtered(
     code: UserCode, shown: Sequence[Shown], indexes: Sequence[StudyIndex], folders: Sequence[Path]
 ) -> Filtered:
-    """Ask ``filter_files``, ``filter_dicom`` and ``custom_seqinfo`` of each series.
+    """Ask ``filter_files``, ``filter_dicom`` and ``custom_seqinfo`` of each series; or ``grouping``.
 
     ``folders``: where the DICOM files of each index lie. Raises HeuristicError if they are needed and gone,
     and for a mistake in the file.
     """
-    result = Filtered(shown=list(shown))
+    files = files_of_all(code.where, shown, indexes, folders)
+    if grouping.is_function(code):
+        return grouping.grouped(code, shown, files)
+    result = Filtered(warnings=list(grouping.sessions_of_keyword(code, shown, files)))
     if not any(callable(code.value(name)) for name in ("filter_files", "filter_dicom", "custom_seqinfo")):
+        result.shown = list(shown)
         return result
-    of_study = {index.study_instance_uid: (index, _of(indexes, folders, index)) for index in indexes}
-    result.shown.clear()
     files_till_now = 0
-    for one in shown:
-        index, folder = of_study[one.series.study_instance_uid]
+    for one, its_files in zip(shown, files, strict=True):
         try:
-            _ask(code, one, _Files(code.where, folder, index, one.series), result)
+            _ask(code, one, its_files, result)
         except FailedError as error:
             code.refuse_mistake(error.failure)
             reason = f"the heuristic fails on this series: {error.failure.text}"
@@ -81,42 +87,7 @@ def filtered(
     return result
 
 
-def unanswered(series: SeriesInfo, reason: str, *, is_meant: bool = False) -> Unanswered:
-    """No name for a series."""
-    return Unanswered(
-        study_instance_uid=series.study_instance_uid,
-        series_instance_uid=series.series_instance_uid,
-        reason=reason,
-        is_meant=is_meant,
-    )
-
-
-def _of(indexes: Sequence[StudyIndex], folders: Sequence[Path], index: StudyIndex) -> Path | None:
-    return dict(zip((id(one) for one in indexes), folders, strict=False)).get(id(index))
-
-
-class _Files:
-    """The DICOM files of one series."""
-
-    def __init__(self, where: str, folder: Path | None, index: StudyIndex, series: SeriesInfo) -> None:
-        self._where, self._folder = where, folder
-        uid = series.series_instance_uid
-        self.stacks = [stack for stack in index.stacks if stack.series_instance_uid == uid]
-        paths = {image.path for stack in self.stacks for image in stack.images}
-        paths |= {one.path for one in index.leftovers if one.series_instance_uid == uid}
-        self.paths = sorted(paths | {series.example_path})
-
-    def path(self, name: str) -> Path:
-        """Where one of ``paths`` lies."""
-        path = self._folder / name if self._folder else None
-        if path is None or not path.is_file():
-            what = "has hooks that read DICOM files, and they are not there any more"
-            place = f" in {self._folder}" if self._folder else ""
-            raise HeuristicError(f"{what}{place}", where=self._where, hint="Pull the study again")
-        return path
-
-
-def _ask(code: UserCode, one: Shown, files: _Files, result: Filtered) -> None:
+def _ask(code: UserCode, one: Shown, files: SeriesFiles, result: Filtered) -> None:
     kept = _kept(code, files)
     if not kept:
         hooks = " and ".join(name for name in ("filter_files", "filter_dicom") if code.has(name))
@@ -124,17 +95,17 @@ def _ask(code: UserCode, one: Shown, files: _Files, result: Filtered) -> None:
         result.left_out.append(unanswered(one.series, reason, is_meant=True))
         return
     if len(kept) < len(files.paths):
-        whole, cut = _left(files.stacks, set(kept))
+        whole, cut = files.left(set(kept))
         if cut or not whole:
             result.left_out.append(unanswered(one.series, _partly(len(files.paths) - len(kept), files)))
             return
-        result.only[one.series.series_instance_uid] = tuple(whole)
+        result.only[one.info.series_id] = whole
         one = with_files(one, len(kept))
     result.shown.append(_with_custom(code, one, [files.path(name) for name in kept], result))
 
 
-def _kept(code: UserCode, files: _Files) -> list[str]:
-    kept = files.paths
+def _kept(code: UserCode, files: SeriesFiles) -> list[str]:
+    kept = list(files.paths)
     if callable(code.value("filter_files")):
         kept = [name for name in kept if code.call("filter_files", str(files.path(name)))]
     if callable(code.value("filter_dicom")):
@@ -142,18 +113,7 @@ def _kept(code: UserCode, files: _Files) -> list[str]:
     return kept
 
 
-def _left(stacks: Sequence[Stack], kept: set[str]) -> tuple[list[int], bool]:
-    """Ordinals of the stacks of which all files are kept, and whether one is kept in part."""
-    whole, cut = [], False
-    for stack in stacks:
-        there = {image.path in kept for image in stack.images}
-        if there == {True}:
-            whole.append(ordinal(stack))
-        cut = cut or len(there) > 1
-    return whole, cut
-
-
-def _partly(dropped: int, files: _Files) -> str:
+def _partly(dropped: int, files: SeriesFiles) -> str:
     return (
         f"the heuristic's filters drop {dropped} of its {len(files.paths)} files, but its volumes are made "
         "of all of them: drop whole volumes, or none"
@@ -218,6 +178,27 @@ def intended_for(code: UserCode) -> IntendedForOptions | None:
     return IntendedForOptions(matching_parameters=tuple(matching), criterion=criterion)
 
 
+def default_fields(code: UserCode) -> dict[str, Json]:
+    """What ``DEFAULT_FIELDS`` says of the dataset. heudiconv 1.5 takes License, Authors, Acknowledgements.
+
+    Raises HeuristicError if it is no dict, or a field has another form.
+    """
+    name, said = "DEFAULT_FIELDS", code.value("DEFAULT_FIELDS") or {}
+    if not isinstance(said, Mapping):
+        what = f"{name} is a {type(said).__name__}, not a dict"
+        raise HeuristicError(what, where=code.where, hint=f"As in {name} = {{'License': 'CC0'}}")
+    fields = dict[str, Json]()
+    for key in (key for key in said if key in DEFAULT_FIELDS):
+        wanted = DEFAULT_FIELDS[key]
+        value = [said[key]] if wanted is not str and isinstance(said[key], str) else said[key]
+        try:
+            fields[key] = msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            form = "a text" if wanted is str else "a list of texts"
+            raise HeuristicError(f"{name}: {key!r} is not {form}", where=code.where) from error
+    return fields
+
+
 def left_out(code: UserCode, infos: Sequence[SeqInfo]) -> Mapping[str, str]:
     """Why the heuristic names no series, by their ids: what its function ``left_out(seqinfo)`` says.
 
@@ -237,6 +218,13 @@ def not_called(code: UserCode) -> Iterator[str]:
     for name, why in NOT_CALLED.items():
         if code.value(name):
             yield f"{code.where}: '{name}': {why}"
+    fields = code.value("DEFAULT_FIELDS") or {}
+    unknown = ", ".join(repr(key) for key in fields if key not in DEFAULT_FIELDS)
+    if unknown:
+        yield f"{code.where}: 'DEFAULT_FIELDS': not used: {unknown}; used are {', '.join(DEFAULT_FIELDS)}"
+    suffix = code.value("scaninfo_suffix")
+    if suffix not in (None, SUFFIX):
+        yield f"{code.where}: 'scaninfo_suffix' is {suffix!r}; sidecars end in {SUFFIX!r}, as BIDS wants"
 
 
 def other_labels(code: UserCode, infos: Sequence[SeqInfo], *, subject: str, session: str) -> Iterator[str]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids.config import Config, DatasetInfo, SourceDataset, load_config
 from pacs2bids.dataset import PARTICIPANT, Told, write_dataset
+from pacs2bids.dialects import default_fields
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import remove_unfinished
-from pacs2bids.model import ConfigError, DatasetError, Json, PlacedSession
+from pacs2bids.model import ConfigError, DatasetError, HeuristicError, Json, PlacedSession
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
 from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
+
+log = logging.getLogger("pacs2bids.dataset")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,8 @@ def run(arguments: argparse.Namespace) -> str:
     config = load_config(arguments.config)
     paths = placed_paths(arguments)
     placed = read_placed(paths, partial=arguments.partial)
-    record = write_dataset(bids=arguments.bids, out=arguments.out, placed=placed, told=_told(config))
+    told = _told(config, is_partial=arguments.partial)
+    record = write_dataset(bids=arguments.bids, out=arguments.out, placed=placed, told=told)
     _require_names(paths, placed, config)
     participants = counted(len(record.participants), "participant")
     return f"dataset: {participants}, {counted(len(record.sessions), 'session')}"
@@ -48,8 +53,8 @@ def _require_names(paths: Sequence[Path], placed: Sequence[PlacedSession], confi
     raise DatasetError(what, where=f"the heuristic {config.heuristic}", hint=hint)
 
 
-def _told(config: Config) -> Told:
-    """Raises ConfigError if the table of participants is none."""
+def _told(config: Config, *, is_partial: bool) -> Told:
+    """Raises ConfigError if the table of participants is none, HeuristicError as ``default_fields``."""
     rows, columns = {}, dict[str, Json]()
     if config.participants is not None:
         try:
@@ -60,8 +65,19 @@ def _told(config: Config) -> Told:
         rows = {f"sub-{name.removeprefix('sub-')}": cells for name, cells in found.items()}
         names = dict.fromkeys(name for cells in rows.values() for name in cells)
         columns = {name: described.get(name, {"Description": name}) for name in names}
-    description = _description(config.dataset)
+    description = _defaults(config.heuristic, is_partial=is_partial) | _description(config.dataset)
     return Told(description=description, participants=rows, columns=columns, container=_container())
+
+
+def _defaults(heuristic: Path, *, is_partial: bool) -> dict[str, Json]:
+    """What the heuristic says for all datasets. A broken one keeps nobody from those that are placed."""
+    try:
+        return default_fields(heuristic)
+    except HeuristicError as error:
+        if not is_partial:
+            raise
+        log.warning("its DEFAULT_FIELDS are left out: %s", error)
+        return {}
 
 
 def _container() -> dict[str, Json]:

@@ -67,6 +67,7 @@ def _called(path: Path) -> _Called:
     def work(end: End) -> _Called:
         code = UserCode(path, Blank(()), end=end, limit_s=LIMIT_S)
         hooks.intended_for(code)
+        hooks.default_fields(code)
         unused = tuple(said.removeprefix(f"{path}: ") for said in hooks.not_called(code))
         try:
             returned = code.call("infotodict", [])

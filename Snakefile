@@ -39,6 +39,7 @@ try:
     from pacs2bids.engine import engine_version
     from pacs2bids.files import private_folder, read_tsv
     from pacs2bids.model import Pacs2BidsError
+    from pacs2bids.status import PROVISIONAL
     from pacs2bids.text import counted
     from pacs2bids.turn import take_turn
     from pacs2bids.versions import delivery_version, naming_version

@@ -5,7 +5,6 @@ Which jobs ran is read from their logs: each job writes its own anew.
 
 from __future__ import annotations
 
-import fcntl
 import html
 import os
 import re
@@ -22,6 +21,7 @@ from pacs2bids.files import read_record, read_tsv
 from pacs2bids.model import CheckResult, Manifest, PlacedSession
 from pacs2bids.phantom.protocol import PhantomStudy, studies
 from pacs2bids.phantom.write import write
+from pacs2bids.turn import take_turn
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
@@ -286,11 +286,22 @@ def test_failure_is_told_until_it_is_repaired(copied: Path) -> None:
 
 def test_one_failed_session_of_two_is_told_again(copied: Path) -> None:
     heuristic = copied / "heuristic.py"
+    config = copied / "config.yaml"
+    config.write_text(config.read_text() + "notify: {mail: tee mailed, when: changes}\n")
     good = add(heuristic, "    if seqinfo[0].patient_id.endswith('2'):\n        return 1 / 0\n")
-    for _ in range(2):
+    for night in range(2):
         assert "of an earlier run" in told_failures(copied, "ZeroDivisionError", sessions=1)
+        said = (copied / "said").read_text().splitlines()
+        assert "2 sessions: 1 placed, 1 failed" in said
+        (line,) = [line for line in said if line.startswith("sub-02  failed: not planned: ")]
+        mailed = copied / "mailed"
+        assert mailed.exists() == (night == 0)
+        if mailed.exists():
+            assert line in mailed.read_text().splitlines()
+            mailed.unlink()
     heuristic.write_text(good)
     assert ran(copied) >= ENDING
+    assert "Nothing needs a person." in (copied / "mailed").read_text()
     assert ran(copied) == set()
 
 
@@ -511,8 +522,8 @@ def test_invalid_dataset_fails_after_the_report(copied: Path) -> None:
 
 def test_one_run_at_a_time(copied: Path) -> None:
     (copied / "heuristic.py").write_text((copied / "heuristic.py").read_text() + "\n")
-    with (copied / "work/.lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with take_turn(copied / "work"):
         result = snakemake(copied)
     assert result.returncode == 2
+    assert f"pid {os.getpid()} on " in result.stderr
     assert "work: another run is at work on it" in result.stderr

@@ -41,6 +41,7 @@ VERBS = {
     "check": "validate the dataset",
     "report": "write the page to look at",
     "status": "show where each session stands, and why",
+    "conclude": "say how a run ended, and tell whom the configuration names (the workflow calls it)",
     "prune": "remove the sessions that left the studies table from dataset and workdir",
     "convert": "turn any folder of DICOM into NIfTI, without workflow and BIDS names",
     "serve": "a small PACS over a folder of DICOM files",

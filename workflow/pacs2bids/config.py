@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time
@@ -31,6 +32,7 @@ from pacs2bids.peers import (
     Conditions,
     Courtesy,
     FolderSource,
+    Notify,
     PacsPeer,
     Secret,
     Slot,
@@ -126,6 +128,7 @@ class Config:
     fieldmaps: str
     fieldmap_shims: str
     events: str
+    notify: Notify | None
 
     def memory(self, source: str) -> Path:
         """Where it is recorded what the files of a source held when they were read last."""
@@ -173,6 +176,7 @@ def load_config(path: Path) -> Config:
         fieldmaps=content.get("fieldmaps", "both"),
         fieldmap_shims=content.get("fieldmap_shims", "same"),
         events=content.get("events", "none"),
+        notify=_notify(content["notify"], f"{path}: notify") if "notify" in content else None,
     )
     _check_folders(config, path)
     return config
@@ -507,6 +511,24 @@ def _naming(entry: Mapping[str, str]) -> NamingRules:
         runs=RUNS[entry.get("runs", "as_written")],
         short_runs=entry.get("short_runs", "keep"),
         computed_maps=entry.get("computed_maps", "skip"),
+    )
+
+
+def _notify(entry: Mapping[str, Any], where: str) -> Notify:
+    if not ("webhook" in entry or "mail" in entry):
+        raise ConfigError("must hold 'webhook' or 'mail'", where=where)
+    if "token" in entry and "webhook" not in entry:
+        raise ConfigError("'token' needs 'webhook' beside it", where=where)
+    mail = entry.get("mail", "")
+    try:
+        shlex.split(mail)
+    except ValueError as error:
+        raise ConfigError(f"is no command: {error}", where=f"{where}.mail") from None
+    return Notify(
+        webhook=entry.get("webhook", ""),
+        token=_secret(entry.get("token")),
+        mail=mail,
+        when=entry.get("when", "problems"),
     )
 
 

@@ -128,3 +128,17 @@ class FolderSource:
 
 
 Source: TypeAlias = PacsPeer | WebPeer | FolderSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Whom to tell how a run ended. ``webhook``: an address that gets JSON by POST, "" for none.
+
+    ``token``: a bearer token for it. ``mail``: a command that gets a text on its standard input, "" for none.
+    ``when``: "problems": if something needs a person; "changes": if that is not what was told last; "always".
+    """
+
+    webhook: str = ""
+    token: Secret | None = None
+    mail: str = ""
+    when: str = "problems"

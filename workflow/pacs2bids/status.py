@@ -115,9 +115,12 @@ class _Placed(msgspec.Struct, frozen=True):
     absent: dict[str, str] = {}
 
 
-def status_of(workdir: Path) -> Status:
-    """Look at a workdir; what is missing or broken is told, never raised."""
-    at_work = who_is_at_work(workdir)
+def status_of(workdir: Path, *, is_over: bool = False) -> Status:
+    """Look at a workdir; what is missing or broken is told, never raised.
+
+    ``is_over``: the run that has the lock is about to end, and no job of it is at work.
+    """
+    at_work = None if is_over else who_is_at_work(workdir)
     since_ns = (workdir / LOCK).stat().st_mtime_ns if at_work else None
     return _Reader(workdir, since_ns).status(at_work)
 

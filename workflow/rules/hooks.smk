@@ -106,13 +106,30 @@ def deliver_what_is_placed():
         if not was_written(REPORT):
             pacs2bids(*page)
         return
+    # all is made, and nothing failed but the verdict
+    if was_written(Path(rules.verdict.log[0])):
+        return
     studies = sessions_of_table()
     if any((WORK / "sessions" / key / "placed.json").exists() for key in studies):
         deliver(studies)
     pacs2bids(*page)
     # the next run makes them anew: Snakemake knows nothing of these
-    for provisional in (made, checked, valid):
+    if checked.exists():
+        checked.replace(WORK / PROVISIONAL)
+    for provisional in (made, valid):
         provisional.unlink(missing_ok=True)
+
+
+def conclude():
+    """The last lines of a run: who needs a person. And the messages that the configuration asks for."""
+    command = [sys.executable, "-m", "pacs2bids", "conclude", "--config", CONFIG_FILE]
+    subprocess.run(command, stdout=sys.stderr)
+
+
+def forget_provisional():
+    """What an earlier run that failed left instead of a check."""
+    provisional = WORK / PROVISIONAL
+    provisional.unlink(missing_ok=True)
 
 
 def forget_default_limit():
@@ -133,10 +150,16 @@ onstart:
         logger.addFilter(is_news)
 
 
+onsuccess:
+    forget_provisional()
+    conclude()
+
+
 onerror:
     if interrupted:
         sys.exit(128 + interrupted[0])
     deliver_what_is_placed()
+    conclude()
     if REPORT.exists():
         print(
             f"Not everything succeeded: see the errors above, {LOGS} and {REPORT}",

@@ -301,6 +301,15 @@ def test_the_description_is_the_configurations_and_the_rest_a_persons(write: Wri
     assert [entry["Name"] for entry in about["GeneratedBy"]] == ["pacs2bids", "defacer"]
 
 
+def test_lines_of_tabs_that_spreadsheets_write_are_no_rows(write: Write, bids: Path) -> None:
+    write(a_session("01"))
+    path = bids / "participants.tsv"
+    before = path.read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + before.replace("\n", "\t\r\n").encode() + b"\t \t\r\n\t\t\r\n")
+    write(a_session("01"))
+    assert path.read_text() == before
+
+
 def test_texts_of_people_are_left_alone(write: Write, bids: Path) -> None:
     bids.mkdir()
     for name in ("README", "CHANGES", ".bidsignore"):

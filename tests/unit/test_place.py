@@ -1048,6 +1048,54 @@ def test_notes_follow_a_study_into_another_session(
     assert qualities(session.bids / f"{SCANS}.tsv")["dwi.nii.gz"] == "fair"
 
 
+@pytest.mark.parametrize("last", ["fair", "n/a"])
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_a_study_that_comes_back_brings_what_was_noted_last(
+    session: Session, last: str, is_emptied: bool
+) -> None:
+    noted_and_merged(session)
+    if is_emptied:  # the session went on without the study
+        session.place(ROWS[3])
+    other, rows = moved(session)
+    other.place(*rows)
+    table = session.bids / "sub-01/ses-b/sub-01_ses-b_scans.tsv"
+    table.write_text(table.read_text().replace("good", last))
+    session.place(*ROWS)
+    notes = {"bold.nii.gz": "n/a", "T1w.nii.gz": "moved", "dwi.nii.gz": last}
+    assert qualities(session.bids / f"{SCANS}.tsv") == notes
+    session.place(*ROWS)
+    assert qualities(session.bids / f"{SCANS}.tsv") == notes
+
+
+@pytest.mark.parametrize("merged", [True, False], ids=["a run between", "no run between"])
+def test_what_people_wrote_outlasts_a_time_without_names(session: Session, merged: bool) -> None:
+    session.place(*ROWS)
+    before = session.tree()
+    table, about = (session.bids / f"{SCANS}{end}" for end in (".tsv", ".json"))
+    noted(session, T1w="moved", dwi="good")
+    table.write_text(table.read_text().replace("T10:00:00", "T10:00:07"))
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"quality": "by eye"}))
+    if merged:
+        session.place(*ROWS)
+    session.place(ROWS[3])
+    assert list(session.tree()) == ["sub-01"]
+    session.place(*ROWS)
+    assert qualities(table) == {"bold.nii.gz": "n/a", "T1w.nii.gz": "moved", "dwi.nii.gz": "good"}
+    assert "\t1900-01-02T10:00:07\tmoved\n" in table.read_text()
+    assert json.loads(about.read_text())["quality"] == "by eye"
+    assert set(session.tree()) == set(before)
+
+
+def test_rows_of_people_stay_in_a_session_without_names(session: Session) -> None:
+    noted_and_merged(session)
+    table = session.bids / f"{SCANS}.tsv"
+    table.write_text(f"{table.read_text()}anat/mine.nii.gz\tn/a\tmine\n")
+    session.place(ROWS[3])
+    assert table.read_text() == "filename\tacq_time\tquality\nanat/mine.nii.gz\tn/a\tmine\n"
+    session.place(*ROWS)
+    assert set(qualities(table).values()) == {"n/a", "moved", "good", "mine"}
+
+
 def test_notes_of_sessions_that_swap_a_study_for_another_are_read_at_any_moment(session: Session) -> None:
     """The session that lost the study may be placed just then: whatever it was at, the notes are found."""
     noted_and_merged(session)

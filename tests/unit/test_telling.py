@@ -202,6 +202,18 @@ REPEATS: dict[str, tuple[str, str, list[tuple[float, ...]], list[str]]] = {
         [(0.7, 2.5), (0.75, 2.6)],
         [f"run-{run}_inv-{inv}_MP2RAGE" for run in (1, 2) for inv in (1, 2)],
     ),
+    "multi-echo gradient echoes, and others": (
+        "anat/MEGRE",
+        "echo_time_s",
+        [(0.005, 0.010, 0.015), (0.006, 0.012, 0.018)],
+        [f"run-{run}_echo-{echo}_MEGRE" for run in (1, 2) for echo in (1, 2, 3)],
+    ),
+    "multi-echo gradient echoes, the last one later": (
+        "anat/MEGRE",
+        "echo_time_s",
+        [(0.005, 0.010, 0.015), (0.005, 0.010, 0.020)],
+        [f"run-{run}_echo-{echo}_MEGRE" for run in (1, 2) for echo in (1, 2, 3)],
+    ),
     "magnitudes of two field maps": (
         "fmap/magnitude",
         "echo_time_s",
@@ -245,6 +257,10 @@ def test_echoes_that_were_measured_in_turns_are_of_one_image() -> None:
     groups = [[stack(n, e, echo_time_s=(2 * e + n) / 1000) for e in (1, 2)] for n in (1, 2)]
     plan = planned(index(*groups), *(answer(n, "anat/MEGRE") for n in (1, 2)))
     assert list(names(plan).values()) == [f"echo-{echo}_MEGRE" for echo in (1, 3, 2, 4)]
+    again = [[stack(n, e, echo_time_s=(2 * e + 2 - n % 2) / 1000) for e in (1, 2)] for n in (1, 2, 3, 4)]
+    plan = planned(index(*again), *(answer(n, "anat/MEGRE", run="several") for n in (1, 2, 3, 4)))
+    expected = [f"run-{run}_echo-{echo}_MEGRE" for run in (1, 2) for echo in (1, 3, 2, 4)]
+    assert list(names(plan).values()) == expected
 
 
 def test_nothing_is_put_in_that_bids_does_not_allow_there() -> None:

@@ -6,7 +6,7 @@ differ, but they are no echoes: the matrices differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from pacs2bids.model import Stack
 from pacs2bids.session import Claim
@@ -28,7 +28,12 @@ def protocols(claims: Sequence[Claim], entity: str) -> list[int]:
     not tell is no difference. A refused stack is of the protocol of its series.
     """
     members: list[list[Stack]] = []
-    numbers = [_number(claim.stack, members, entity) if claim.stack else None for claim in claims]
+    known: dict[Hashable, int] = {}  # of stacks that look the same: a run may be repeated 1,000 times
+    numbers: list[int | None] = []
+    for stack in (claim.stack for claim in claims):
+        if stack is not None and (look := _look(stack)) not in known:
+            known[look] = _number(stack, members, entity)
+        numbers.append(known[look] if stack is not None else None)
     of_series = {
         claim.series.key: number for claim, number in zip(claims, numbers, strict=True) if number is not None
     }
@@ -36,6 +41,12 @@ def protocols(claims: Sequence[Claim], entity: str) -> list[int]:
         of_series.get(claim.series.key, 0) if number is None else number
         for claim, number in zip(claims, numbers, strict=True)
     ]
+
+
+def _look(stack: Stack) -> Hashable:
+    """All that ``_alike`` asks of a stack."""
+    kind = str(stack.sidecar.get("ScanningSequence"))
+    return stack.shape[:3], stack.affine_ras, stack.facts.repetition_time_s, kind
 
 
 def _number(stack: Stack, members: list[list[Stack]], entity: str) -> int:

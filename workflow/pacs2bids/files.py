@@ -144,9 +144,13 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 
 def read_cells(path: Path) -> list[list[str]]:
-    """The lines of a tab-separated table that are not empty, its heading first."""
+    """The lines of a tab-separated table that hold something, its heading first.
+
+    Spreadsheets write lines of nothing but tabs.
+    """
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        return [cells for cells in csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if cells]
+        lines = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [cells for cells in lines if any(map(str.strip, cells))]
 
 
 PREAMBLE_BYTES = 132  # of a DICOM file: 128 bytes, mostly zeros, and "DICM" (PS3.10 section 7.1)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pacs2bids.edited import UNKNOWN, Cells, read_object, read_rows
+from pacs2bids.edited import UNKNOWN, Cells, Rows, read_object, read_rows
 from pacs2bids.files import read_record, sha256, write_record
 from pacs2bids.model import DatasetError, Json, session_folder
 from pacs2bids.scans import KEY, TIME, Scan, ScansBase, as_written, note_of
@@ -63,15 +63,29 @@ class Noted:
             studies=self.studies,
         )
 
+    def instead_of(self, found: Rows | None, recorded: ScansBase) -> tuple[Rows | None, ScansBase]:
+        """A session's own table and record, with this instead of what they still say of these studies.
+
+        Who had them last knows best: a session to which a study comes back holds old notes of it.
+        """
+        rows: dict[str, Cells] = {}
+        for name, cells in (found or {}).items():
+            scan = as_written(recorded.rows.get(name, ()), cells)
+            is_old = scan is not None and _study(scan.volume) in self.studies
+            rows[name] = dict.fromkeys(cells, "") | _time(cells) if is_old else cells
+        kept = {volume: note for volume, note in recorded.notes.items() if _study(volume) not in self.studies}
+        return rows or None, replace(recorded, notes=kept | dict(self.notes))
+
     @property
     def is_in_table(self) -> bool:
         """Whether anything of it stands in the table or its description."""
         return self.is_more or bool(self.columns) or not self.notes.keys() <= self.unnamed
 
 
-def scans_path(session_key: str) -> str:
-    """The session's scans table in the dataset."""
-    return f"{session_folder(session_key)}/{session_key}_scans.tsv"
+def scans_paths(session_key: str) -> tuple[str, str]:
+    """The session's scans table in the dataset, and its description."""
+    path = f"{session_folder(session_key)}/{session_key}_scans"
+    return f"{path}.tsv", f"{path}.json"
 
 
 def read_base(session_dir: Path) -> ScansBase:
@@ -87,12 +101,13 @@ def table_digest(path: Path) -> str:
 
 def noted_in(session_dir: Path, bids: Path) -> Noted:
     """What people noted in a session. Raises DatasetError if they left a table that cannot be read."""
-    table = bids / scans_path(session_dir.name)
+    table, about = (bids / path for path in scans_paths(session_dir.name))
     found = read_rows(table, KEY, "file") or {}
-    described = read_object(table.with_suffix(".json"))
+    described = read_object(about)
     base = read_base(session_dir).of_table(table_digest(table))  # after the table: see above
+    described = base.described | described
     written = {name: as_written(base.rows.get(name, ()), cells) for name, cells in found.items()}
-    notes = dict(base.notes)
+    notes = {volume: note for volume, cells in base.notes.items() if (note := note_of(cells))}
     named = set()
     for name, cells in found.items():
         scan = written[name]
@@ -111,6 +126,10 @@ def noted_in(session_dir: Path, bids: Path) -> Noted:
 
 def _is_more(cells: Cells, written: Scan | None) -> bool:
     return written is None or cells.get(TIME, "") not in (*UNKNOWN, written.acq_time)
+
+
+def _time(cells: Cells) -> dict[str, str]:
+    return {column: cell for column, cell in cells.items() if column == TIME}
 
 
 def _study(volume: str) -> str:
@@ -137,6 +156,7 @@ def noted_elsewhere(session_dir: Path, bids: Path, study_dirs: Iterable[Path]) -
     """What people noted of volumes of these studies while these were another session's."""
     notes: dict[str, dict[str, str]] = {}
     columns: dict[str, Json] = {}
+    studies: set[str] = set()
     for folder in study_dirs:
         other = home_of(folder)
         if other in ("", session_dir.name):
@@ -148,11 +168,12 @@ def noted_elsewhere(session_dir: Path, bids: Path, study_dirs: Iterable[Path]) -
             continue
         moved = {volume: note for volume, note in noted.notes.items() if _study(volume) == folder.name}
         used = {column for note in moved.values() for column in note}
+        studies.add(folder.name)
         notes |= moved
         columns |= {name: text for name, text in noted.columns.items() if name in used}
         if moved:
             log.info("notes on %d volumes taken over from %s", len(moved), other)
-    return Noted(notes=notes, columns=columns)
+    return Noted(notes=notes, columns=columns, studies=frozenset(studies))
 
 
 def left_to_lose(session_dir: Path, bids: Path, studies_dir: Path) -> Noted:

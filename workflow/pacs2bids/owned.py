@@ -163,17 +163,20 @@ class Prepared:
     either: dict[str, tuple[str, ...]]
 
 
-def prepared(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:
+def prepared(
+    session_dir: Path, bids: Path, items: Sequence[Item], *, merged: Collection[str] = ()
+) -> Prepared:
     """See what is to be done for the session's part of the dataset to hold these files and no others of ours.
 
-    ``items``: what ``without_theirs`` left. Skeletons that people filled in are not ours any more. Nothing is
-    written. Raises DatasetError if a file that is not ours is in the way.
+    ``items``: what ``without_theirs`` left. Skeletons that people filled in are not ours any more.
+    ``merged``: tables of ours that may go though people edited them, as whoever made the items has kept the
+    edits. Nothing is written. Raises DatasetError if a file that is not ours is in the way.
     """
     before = _still_ours(session_dir, bids)
     after: dict[str, tuple[str, ...]] = {item.path: (item.digest,) for item in items}
     stale = sorted(before.keys() - after.keys())
     todo = [item for item in items if not _is_there(item, bids, before)]
-    _refuse_foreign(todo, stale, items, bids, before)
+    _refuse_foreign(todo, [path for path in stale if path not in merged], items, bids, before)
     either = {path: (*before.get(path, ()), *after.get(path, ())) for path in sorted({*before, *after})}
     return Prepared(session_dir=session_dir, bids=bids, items=items, todo=todo, stale=stale, either=either)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -40,7 +40,7 @@ from pacs2bids.notes import (
     bring_home,
     noted_elsewhere,
     read_base,
-    scans_path,
+    scans_paths,
     table_digest,
 )
 from pacs2bids.owned import (
@@ -153,9 +153,15 @@ def place_session(
 def _prepared(session_dir: Path, bids: Path, items: Sequence[Item], volumes: Mapping[str, str]) -> Prepared:
     """Prepare it, with filled tables moved to where their volumes are now: none, if anything is refused."""
     if moves := moves_of_filled(session_dir, bids, volumes):
-        prepared(session_dir, bids, without_theirs(session_dir, bids, items))
+        _refuse(session_dir, bids, items)
         move_filled(session_dir, bids, moves)
-    return prepared(session_dir, bids, without_theirs(session_dir, bids, items))
+    return _refuse(session_dir, bids, items)
+
+
+def _refuse(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:
+    """What is to be done. Raises DatasetError if anything of it is refused."""
+    ours = without_theirs(session_dir, bids, items)
+    return prepared(session_dir, bids, ours, merged=scans_paths(session_dir.name))
 
 
 def _begun(rows: Iterable[PlanRow]) -> datetime | None:
@@ -337,8 +343,8 @@ def _scans_items(
 
     ``taken``: notes of people that come with volumes from other sessions.
     """
-    path = scans_path(session_dir.name)
-    folder, about = path.rpartition("/")[0], path.replace(".tsv", ".json")
+    path, about = scans_paths(session_dir.name)
+    folder = path.rpartition("/")[0]
     scans = [
         Scan(
             filename=f"{row.bids_name.removeprefix(folder + '/')}.nii.gz",
@@ -349,16 +355,15 @@ def _scans_items(
     ]
     digest = table_digest(bids / path)
     recorded = read_base(session_dir).of_table(digest)
-    before = replace(recorded, notes={**taken.notes, **recorded.notes})
-    found = read_rows(bids / path, KEY, "file")
+    found, before = taken.instead_of(read_rows(bids / path, KEY, "file"), recorded)
     described = {**taken.columns, **read_object(bids / about)}
     table = scans_table(scans, found, described, before, ABOUT[dates.policy])
     items = [
         text_item(path, table.text, kind=Kind.MERGED),
         _written(about, table.description, kind=Kind.MERGED),
     ]
-    until = before.until(digest, table.base, items[0].digest if scans else "")
-    return items if scans else [], table.base, until
+    until = before.until(digest, table.base, items[0].digest if table.text else "")
+    return items if table.text else [], table.base, until
 
 
 def _volume_key(row: PlanRow) -> str:

@@ -15,7 +15,7 @@ comes out even; else nothing tells which belong together, and that is an error. 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
@@ -57,40 +57,40 @@ def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 
 def acquisitions(claims: Sequence[Claim]) -> list[Acquisition]:
     """What was measured together, in the order of time; what has no time comes last."""
-    found: list[Acquisition] = []
-    for series in grouped(claims, lambda claim: claim.series.key):
-        moments = _moments(series)
-        others = [one for one in found if not _meet(moments, _moments(one))]
-        same = [claim for one in found if _meet(moments, _moments(one)) for claim in one]
-        found = [*others, [*same, *series]]
-    return sorted(found, key=_start)
+    series = grouped(claims, lambda claim: claim.series.key)
+    one_of = list(range(len(series)))  # which acquisition each series is of, by the first series of it
+    for one, other in _met(series):
+        kept, gone = sorted((one_of[one], one_of[other]))
+        if kept != gone:
+            one_of = [kept if each == gone else each for each in one_of]
+    found = grouped(zip(one_of, series, strict=True), lambda pair: pair[0])
+    return sorted(([claim for _, its in pairs for claim in its] for pairs in found), key=_start)
 
 
-def _moments(claims: Iterable[Claim]) -> list[tuple[datetime, float]]:
-    """When each began, and within how many seconds no other acquisition can have begun.
+def _met(series: Sequence[Sequence[Claim]]) -> Iterator[tuple[int, int]]:
+    """Pairs of series, by number, of which something began at the same moment.
 
     Not by the time of the series, which a whole study may share for want of a better one.
     """
-    return [
-        (
-            moment(claim.facts.acquired),
-            max(_LEAST_S, _REPETITIONS * _repetition_s(claim)),
-        )
-        for claim in claims
+    begun = sorted(
+        (moment(claim.facts.acquired), number, _near_s(claim))
+        for number, its in enumerate(series)
+        for claim in its
         if claim.facts.acquired
-    ]
-
-
-def _repetition_s(claim: Claim) -> float:
-    return claim.facts.repetition_time_s or 0.0
-
-
-def _meet(ones: list[tuple[datetime, float]], others: list[tuple[datetime, float]]) -> bool:
-    return any(
-        abs((begun - other).total_seconds()) < min(near_s, other_near_s)
-        for begun, near_s in ones
-        for other, other_near_s in others
     )
+    for place, (when, number, near_s) in enumerate(begun):
+        for before in reversed(range(place)):
+            earlier, other, other_near_s = begun[before]
+            apart_s = (when - earlier).total_seconds()
+            if apart_s >= near_s:
+                break
+            if other != number and apart_s < other_near_s:
+                yield other, number
+
+
+def _near_s(claim: Claim) -> float:
+    """Within how many seconds no other acquisition can have begun."""
+    return max(_LEAST_S, _REPETITIONS * (claim.facts.repetition_time_s or 0.0))
 
 
 # nobody starts two acquisitions within a second; a little more than one TR, since times are of the clock

@@ -33,13 +33,15 @@ class ScansBase:
     """``scans.base.json``: what we wrote the last time.
 
     ``rows``: by filename; two in one place while a run goes from one table to the next. ``notes``: volume ->
-    cells of people, of volumes that have no row. ``columns``: their descriptions. ``by_table``: meanwhile,
-    what we wrote by the SHA-256 of the table that stands there ("": none).
+    cells of people, of volumes that have no row. ``columns``: our descriptions of columns. ``described``:
+    those of people while there is no table. ``by_table``: meanwhile, what we wrote by the SHA-256 of the
+    table that stands there ("": none).
     """
 
     rows: dict[str, tuple[Scan, ...]] = field(default_factory=dict)
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
     columns: dict[str, Json] = field(default_factory=dict)
+    described: dict[str, Json] = field(default_factory=dict)
     by_table: dict[str, ScansBase] = field(default_factory=dict)
 
     def until(self, digest: str, after: ScansBase, digest_after: str) -> ScansBase:
@@ -50,6 +52,7 @@ class ScansBase:
             rows=rows,
             notes=self.notes | after.notes,
             columns=self.columns,
+            described=self.described | after.described,
             by_table={digest: replace(self, by_table={}), digest_after: after},
         )
 
@@ -60,7 +63,7 @@ class ScansBase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScansTable:
-    """The table and its description to be, and the next base."""
+    """The table and its description to be, and the next base. ``text``: "" for no table."""
 
     text: str
     description: dict[str, Json]
@@ -81,12 +84,17 @@ def scans_table(
     rows, ours_before, notes = _followed(found or {}, scans, before)
     names, merged = merged_table(rows, wanted, ours_before, ours=columns, ours_before=before.columns)
     order = [*wanted, *(name for name in merged if name not in wanted)]
-    base = ScansBase(rows={scan.filename: (scan,) for scan in scans}, notes=notes, columns=columns)
-    return ScansTable(
-        text=tsv_text([KEY, *names], ({KEY: name, **merged[name]} for name in order)),
-        description=merged_descriptions(described, columns, before.columns),
-        base=base,
+    described = {**before.described, **described}
+    description = merged_descriptions(described, columns, before.columns)
+    theirs = {name: text for name, text in description.items() if text != columns.get(name)}
+    base = ScansBase(
+        rows={scan.filename: (scan,) for scan in scans},
+        notes=notes,
+        columns=columns if order else {},
+        described={} if order else theirs,
     )
+    text = tsv_text([KEY, *names], ({KEY: name, **merged[name]} for name in order))
+    return ScansTable(text=text if order else "", description=description, base=base)
 
 
 def _cells(scan: Scan) -> dict[str, str]:
@@ -108,7 +116,7 @@ def _followed(
         now = _name_now(name, volumes, scan, before)
         if now is not None and now not in rows:
             rows[now], ours[now] = cells, _cells(scan) if scan else {}
-        elif note := note_of(cells):
+        elif note := note_of(cells) | _time_of(cells, scan):
             whose = scan.volume if scan else _whose(name, before)
             notes[whose] = {**notes.get(whose, {}), **note}
             log.warning("%s: what people noted there is kept in the workdir for volume %s", name, whose)
@@ -116,7 +124,7 @@ def _followed(
     for scan in scans:
         # where there is no table, the time is a column of it to be, and none that people deleted
         if found or scan.volume in notes:
-            rows.setdefault(scan.filename, there if found else _cells(scan))
+            rows.setdefault(scan.filename, there if found else {TIME: ""})
         if scan.volume in notes:
             rows[scan.filename] = _completed(rows[scan.filename], notes[scan.volume])
     return rows, ours, {volume: note for volume, note in notes.items() if volume not in volumes.values()}
@@ -150,6 +158,12 @@ def _whose(name: str, before: ScansBase) -> str:
     """Under what to keep a note of which it cannot be told whose it is: apart from others of these."""
     volumes = " or ".join(sorted({scan.volume for scan in before.rows.get(name, ())}))
     return f"{volumes} ({name})"
+
+
+def _time_of(cells: Cells, written: Scan | None) -> dict[str, str]:
+    """The time, where people changed it."""
+    is_theirs = written is not None and cells.get(TIME, "") not in (*UNKNOWN, _cells(written)[TIME])
+    return {TIME: cells[TIME]} if is_theirs else {}
 
 
 def note_of(cells: Cells) -> dict[str, str]:

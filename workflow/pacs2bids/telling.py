@@ -7,8 +7,8 @@ entity is written only if BIDS allows it for that suffix (the schema says so), t
 the facts differ in it and all of them are known: nothing is guessed. Only volumes of one protocol (``alike``)
 are told apart; those of another one count for themselves, so that the echoes of both are "echo-1" and so on.
 So do, of one protocol, acquisitions that hold several echoes, inversions or angles each, but for echoes that
-BIDS requires (MEGRE). What then still shares a name is an error that ``naming`` words, or runs, where those
-are numbered by time.
+were measured in turns (MEGRE). What then still shares a name is an error that ``naming`` words, or runs,
+where those are numbered by time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
+from math import isclose
 
 from msgspec.structs import replace
 
@@ -76,15 +77,38 @@ def _counted(
 ) -> Labels:
     """The labels of one protocol: by acquisition, if one of them holds several; else among all.
 
-    A repeat with other echo times has echoes 1 to 3 of its own, not 4 to 6 of the first. Not so the echoes of
-    MEGRE and the like, which BIDS requires, and which may be measured in turns.
+    A repeat with other echo times has echoes 1 to 3 of its own, not 4 to 6 of the first. Not so echoes of
+    MEGRE and the like, which BIDS requires, where they were measured in turns.
     """
     claims = list(chain.from_iterable(acquisitions))
     found = [labels_of(one) for one in acquisitions if one]
     is_apart = all(len(set(labels)) < 2 for labels in found)
-    if is_apart or (key == "echo" and claims[0].name.level(key) == "required"):
+    is_required = key == "echo" and claims[0].name.level(key) == "required"
+    if is_apart or (is_required and _in_turns(acquisitions)):
         return labels_of(claims)
     return list(chain.from_iterable(found))
+
+
+def _in_turns(acquisitions: Sequence[Sequence[Claim]]) -> bool:
+    """Whether acquisitions hold the same train of echoes, later by one time or at the same one.
+
+    As where every second echo is measured by another series; a repeat with other echo times has another
+    spacing of them.
+    """
+    trains = [
+        sorted({claim.facts.echo_time_s or 0.0 for claim in acquisition})
+        for acquisition in acquisitions
+        if acquisition
+    ]
+    return all(_is_shifted(train, trains[0]) for train in trains)
+
+
+def _is_shifted(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one time tells two trains of echoes apart, or none."""
+    return len(one) == len(other) and all(
+        isclose(time - one[0], its - other[0], abs_tol=NOISE * time)
+        for time, its in zip(one, other, strict=True)
+    )
 
 
 def _helps(

@@ -11,9 +11,9 @@ from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import cache
 from itertools import combinations, pairwise
 from math import isclose
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -271,30 +271,47 @@ def _together(*images: FieldMap) -> FieldMap:
     return FieldMap(kind=images[0].kind, members=tuple(members))
 
 
-_Pairing = tuple[int, float, int, tuple[tuple[FieldMap, FieldMap], ...]]
-"""Pairs made (negative), seconds between them, how many are of two runs; and the pairs."""
+_Pairs: TypeAlias = "tuple[FieldMap, FieldMap, _Pairs] | None"
+_Pairing = tuple[int, float, int, _Pairs]
+"""Pairs made (negative), seconds between them, how many are of two runs; and the pairs, one and the rest."""
+_NONE: _Pairing = (0, 0.0, 0, None)
 
 
 def _closest(images: Sequence[FieldMap]) -> Generator[FieldMap, None, list[FieldMap]]:
     """As many pairs as there can be, in the order of time, and of those the closest; returns who has none."""
-    ones = [one for one in images if not opposed(one.directions_ras[0], images[0].directions_ras[0])]
-    others = [one for one in images if one not in ones]
-
-    @cache
-    def best(i: int, j: int) -> _Pairing:
-        """Of all from these two on."""
-        if i == len(ones) or j == len(others):
-            return 0, 0.0, 0, ()
-        one, other = ones[i], others[j]
-        made, apart_s, of_two, pairs = best(i + 1, j + 1)
-        is_of_two = _stem(one.members[0].name) != _stem(other.members[0].name)
-        both = (made - 1, apart_s + _apart_s(one, other), of_two + is_of_two, ((one, other), *pairs))
-        return min(both, best(i + 1, j), best(i, j + 1), key=lambda found: found[:3])
-
-    pairs = best(0, 0)[3]
-    yield from (_together(*pair) for pair in pairs)
-    return [image for image in images if not any(image in pair for pair in pairs)]
+    against = [opposed(one.directions_ras[0], images[0].directions_ras[0]) for one in images]
+    ones = [_Image.of(one) for one, is_other in zip(images, against, strict=True) if not is_other]
+    others = [_Image.of(one) for one, is_other in zip(images, against, strict=True) if is_other]
+    best = [_NONE] * (len(others) + 1)  # of those from here on, with each of the others from there on
+    for one in reversed(ones):
+        later, best = best, [_NONE] * (len(others) + 1)
+        for place, other in reversed([*enumerate(others)]):
+            made, apart_s, of_two, pairs = later[place + 1]
+            its_s, is_of_two = one.apart_s(other), one.stem != other.stem
+            both = (made - 1, apart_s + its_s, of_two + is_of_two, (one.image, other.image, pairs))
+            best[place] = min(both, later[place], best[place + 1], key=lambda found: found[:3])
+    paired = list(_listed(best[0][3]))
+    yield from (_together(*pair) for pair in paired)
+    taken = {id(image) for pair in paired for image in pair}
+    return [image for image in images if id(image) not in taken]
 
 
-def _apart_s(one: FieldMap, other: FieldMap) -> float:
-    return abs((one.started - other.started).total_seconds()) if one.started and other.started else 0.0
+def _listed(pairs: _Pairs) -> Iterator[tuple[FieldMap, FieldMap]]:
+    while pairs is not None:
+        one, other, pairs = pairs
+        yield one, other
+
+
+class _Image(NamedTuple):
+    """An image, and what is asked of it once for each of the others."""
+
+    image: FieldMap
+    started: datetime | None
+    stem: BidsName
+
+    @classmethod
+    def of(cls, image: FieldMap) -> _Image:
+        return cls(image, image.started, _stem(image.members[0].name))
+
+    def apart_s(self, other: _Image) -> float:
+        return abs((self.started - other.started).total_seconds()) if self.started and other.started else 0.0

@@ -16,7 +16,7 @@ from msgspec import Struct
 from pacs2bids.bids import VOLUME, values_of
 from pacs2bids.metadata import space
 from pacs2bids.metadata.added import Shims
-from pacs2bids.metadata.groups import PEPOLAR_M0, FieldMap, moment, opposed, same_shims
+from pacs2bids.metadata.groups import PEPOLAR_M0, FieldMap, moment, opposed, same_shims, short
 from pacs2bids.session import IntendedForOptions, Named
 
 COVERED = 0.5  # of an image's field of view: less is no map of it
@@ -131,7 +131,10 @@ def _is_for_others(one: FieldMap, _: Named) -> str:
 
 def _shims_differ(one: FieldMap, target: Named) -> str:
     """The field is that of the shims under which it was mapped; an unknown setting is no objection."""
-    return "its shim settings differ" if _same_shims(one, target) is False else ""
+    others = [member for member in one.members if same_shims(member.stack, target.stack) is False]
+    if 0 < len(others) < len(one.members):
+        return f"the shim settings of its {' and '.join(short(member.name) for member in others)} differ"
+    return "its shim settings differ" if others else ""
 
 
 def _same_shims(one: FieldMap, target: Named) -> bool | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from math import dist, hypot
+from typing import NamedTuple
 
 from pacs2bids.model import Stack, Vector
 
@@ -27,6 +29,8 @@ def same_grid(one: Stack, other: Stack) -> bool:
     """Whether two stacks have the same voxels."""
     if one.shape[:3] != other.shape[:3]:
         return False
+    if one.affine_ras == other.affine_ras:
+        return True  # most are: a session of 1,000 series asks this a million times
     columns, rows, slices = one.shape[:3]
     corners = ((0, 0, 0), (columns, 0, 0), (0, rows, 0), (0, 0, slices))
     return all(dist(_position(one, at), _position(other, at)) < GRID_TOLERANCE_MM for at in corners)
@@ -36,19 +40,31 @@ def covered(target: Stack, by: Stack) -> float:
     """Share of one stack's field of view that lies in another's, from 0 to 1."""
     if same_grid(target, by):
         return 1.0
+    boxes = [Box(stack.shape[:3], stack.affine_ras) for stack in (target, by)]
+    return _covered(*boxes)
+
+
+class Box(NamedTuple):
+    """The field of view of a stack: columns, rows and slices, and where they lie, as ``Stack.affine_ras``."""
+
+    sizes: tuple[int, ...]
+    affine_ras: tuple[tuple[float, float, float, float], ...]
+
+
+@lru_cache(maxsize=1024)  # the few protocols of a session, each asked of by many images
+def _covered(target: Box, by: Box) -> float:
     if not _determinant(*(_column(by, number) for number in range(3))):
         return 0.0  # slices on top of each other enclose nothing
     i, j, k, origin = _voxels_of(target, by)
-    sizes = by.shape[:3]
-    steps = [[(step + 0.5) / _POINTS * size - 0.5 for step in range(_POINTS)] for size in target.shape[:3]]
+    steps = [[(step + 0.5) / _POINTS * size - 0.5 for step in range(_POINTS)] for size in target.sizes]
     inside = 0
     for x, y, z in product(*steps):
         at = [i[axis] * x + j[axis] * y + k[axis] * z + origin[axis] for axis in range(3)]
-        inside += all(-0.5 <= one <= size - 0.5 for one, size in zip(at, sizes, strict=True))
+        inside += all(-0.5 <= one <= size - 0.5 for one, size in zip(at, by.sizes, strict=True))
     return float(inside) / _POINTS**3
 
 
-def _voxels_of(target: Stack, by: Stack) -> tuple[Vector, Vector, Vector, Vector]:
+def _voxels_of(target: Box, by: Box) -> tuple[Vector, Vector, Vector, Vector]:
     """The three axes of one grid, and its first voxel, in voxels of another.
 
     By Cramer's rule, since the axes of a tilted stack are not at right angles.
@@ -64,7 +80,7 @@ def _voxels_of(target: Stack, by: Stack) -> tuple[Vector, Vector, Vector, Vector
     return seen(i), seen(j), seen(k), seen(away)
 
 
-def _column(stack: Stack, number: int) -> Vector:
+def _column(stack: Stack | Box, number: int) -> Vector:
     x, y, z = (row[number] for row in stack.affine_ras[:3])
     return (x, y, z)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids.model import DatasetError
-from pacs2bids.notes import Noted, left_to_lose, scans_path
+from pacs2bids.notes import Noted, left_to_lose, scans_paths
 from pacs2bids.owned import SKELETONS, Remains, remains_of, remove_remains
 from pacs2bids.roster import session_keys
 from pacs2bids.text import counted
@@ -36,7 +36,7 @@ class _Left:
     @property
     def tables_stay(self) -> bool:
         """Then the records stay, too, by which a later run tells what is of people in them."""
-        return any(path in _tables(self.remains.session_dir) for path in self.remains.others)
+        return any(path in scans_paths(self.remains.session_dir.name) for path in self.remains.others)
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -62,19 +62,13 @@ def run(arguments: argparse.Namespace) -> str:
     return f"{gone}, {counted(files, 'file')} removed. Run snakemake again to have the dataset checked"
 
 
-def _tables(session_dir: Path) -> tuple[str, str]:
-    """The session's scans table and its description."""
-    path = scans_path(session_dir.name)
-    return path, path.removesuffix(".tsv") + ".json"
-
-
 def _left(session_dir: Path, bids: Path) -> _Left:
     try:
         noted = left_to_lose(session_dir, bids, session_dir.parent.parent / "studies")
     except DatasetError:
         noted = None
     are_ours = noted is not None and not noted.is_in_table
-    remains = remains_of(session_dir, bids, _tables(session_dir), are_ours=are_ours)
+    remains = remains_of(session_dir, bids, scans_paths(session_dir.name), are_ours=are_ours)
     return _Left(remains=remains, noted=noted)
 
 
@@ -87,7 +81,7 @@ def _listed(found: Sequence[_Left]) -> Iterator[str]:
 
 
 def _staying(left: _Left) -> Iterator[str]:
-    tables = _tables(left.remains.session_dir)
+    tables = scans_paths(left.remains.session_dir.name)
     for path in left.remains.others:
         if path in tables:
             what = (

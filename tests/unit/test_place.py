@@ -26,6 +26,7 @@ from pacs2bids.model import (
     ConfigError,
     DatasetError,
     FailedStack,
+    Identity,
     Json,
     Manifest,
     PlacedSession,
@@ -908,6 +909,8 @@ def test_the_command(session: Session, capsys: pytest.CaptureFixture[str]) -> No
         leftovers=(),
     )
     write_record(session.folder.parent / "index.json", index)
+    identity = Identity(study_instance_uid=UID, values={"PatientID": ("Phantom^One",)})
+    write_record(session.folder.parent / "identity.json", identity)
     studies, bids = str(session.folder.parent.parent), str(session.bids)
     command = ["place", "--session-dir", str(session.session_dir), "--studies-dir", studies, "--bids", bids]
     assert main(command) == 0

@@ -14,7 +14,17 @@ import pytest
 from pacs2bids.__main__ import main
 from pacs2bids.check import validate
 from pacs2bids.files import read_record, write_record
-from pacs2bids.model import CheckResult, Finding, Json, Manifest, PlanRow, SeriesInfo, StudyIndex, VolumeFile
+from pacs2bids.model import (
+    CheckResult,
+    Finding,
+    Identity,
+    Json,
+    Manifest,
+    PlanRow,
+    SeriesInfo,
+    StudyIndex,
+    VolumeFile,
+)
 from pacs2bids.plan_table import write_plan
 
 UID = "1.2.3"
@@ -111,6 +121,9 @@ class Project:
             engine_version="0", study_instance_uid=UID, instances=1, series=(series,), stacks=(), leftovers=()
         )
         write_record(study / "index.json", index)
+        write_record(
+            study / "identity.json", Identity(study_instance_uid=index.study_instance_uid, values={})
+        )
         write_plan(self.session_dir / "plan.tsv", self.rows)
         self.run(
             "place", "--session-dir", self.session_dir, "--studies-dir", study.parent, "--bids", self.bids

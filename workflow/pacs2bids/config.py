@@ -24,7 +24,8 @@ from jsonschema.exceptions import ValidationError
 
 from pacs2bids.builtin import heuristic_file
 from pacs2bids.conditions import check_keyword, checked_conditions
-from pacs2bids.model import RUNS, ConfigError, NamingRules
+from pacs2bids.identifiers import KEYWORDS
+from pacs2bids.model import RUNS, ConfigError, NamingRules, PrivacyRules
 from pacs2bids.peers import (
     GET,
     MOVE,
@@ -117,6 +118,7 @@ class Config:
     queries: tuple[StudyQuery, ...]
     dataset: DatasetInfo
     naming: NamingRules
+    privacy: PrivacyRules
     gzip: str
     philips_values: str
     on_broken_series: str
@@ -165,6 +167,7 @@ def load_config(path: Path) -> Config:
         ),
         dataset=_dataset(content["dataset"]),
         naming=_naming(content.get("naming", {})),
+        privacy=_privacy(content.get("privacy", {}), f"{path}: privacy"),
         gzip=content.get("gzip", "fast"),
         philips_values=content.get("philips_values", "precise"),
         on_broken_series=content.get("on_broken_series", "fail"),
@@ -530,6 +533,15 @@ def _notify(entry: Mapping[str, Any], where: str) -> Notify:
         mail=mail,
         when=entry.get("when", "problems"),
     )
+
+
+def _privacy(entry: Mapping[str, Any], where: str) -> PrivacyRules:
+    pseudonyms = tuple(entry.get("pseudonyms", ()))
+    for number, keyword in enumerate(pseudonyms):
+        if keyword not in KEYWORDS:
+            what = f"{keyword!r} is none of the attributes that the gate looks for"
+            raise ConfigError(what, where=f"{where}.pseudonyms[{number}]", hint=suggest(keyword, KEYWORDS))
+    return PrivacyRules(pseudonyms=pseudonyms, words=tuple(entry.get("words", ())))
 
 
 def _dataset(entry: Mapping[str, str | Sequence[str]]) -> DatasetInfo:

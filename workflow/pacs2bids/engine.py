@@ -25,6 +25,8 @@ SOURCES = (
     "frames.py",
     "geometry.py",
     "header.py",
+    "identifiers.py",
+    "identity.py",
     "indexing.py",
     "model.py",
     "nifti.py",

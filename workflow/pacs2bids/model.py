@@ -390,6 +390,16 @@ class StudyIndex(Struct, frozen=True, kw_only=True):
     refused: tuple[FailedStack, ...] = ()
 
 
+class Identity(Struct, frozen=True, kw_only=True):
+    """``identity.json``, ``identity.pacs.json``: what identifies the patient of a study (``identity``).
+
+    ``values``: DICOM keyword -> its different values, as the headers, or the PACS, give them.
+    """
+
+    study_instance_uid: str
+    values: dict[str, tuple[str, ...]]
+
+
 class VolumeFile(Struct, frozen=True, kw_only=True):
     """The files of one reconstructed stack: names inside ``volumes/`` and their SHA-256, hexadecimal.
 
@@ -549,6 +559,17 @@ class NamingRules(Struct, frozen=True, kw_only=True):
     runs: str = "written"
     short_runs: str = "keep"
     computed_maps: str = "skip"
+
+
+class PrivacyRules(Struct, frozen=True, kw_only=True):
+    """What the configuration says may leave (``privacy``).
+
+    ``pseudonyms``: DICOM keywords whose values are no identity here, as a PatientID that a study gave out.
+    ``words``: what is no name in this dataset, though a patient may have it for one.
+    """
+
+    pseudonyms: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 def is_set_aside(row: PlanRow) -> bool:

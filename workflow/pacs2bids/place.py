@@ -24,6 +24,7 @@ from pacs2bids.dates import ABOUT, Dates, Hide, exact_moment
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import write_record
 from pacs2bids.filled_in import move_filled, moves_of_filled, remember, table_beside
+from pacs2bids.gate import NOTHING, Hit, Needles, cure, masked, search_file
 from pacs2bids.model import (
     DatasetError,
     Json,
@@ -57,6 +58,7 @@ from pacs2bids.owned import (
     without_theirs,
 )
 from pacs2bids.scans import KEY, Scan, ScansBase, scans_table
+from pacs2bids.text import listed
 
 log = logging.getLogger("pacs2bids.place")
 
@@ -100,12 +102,13 @@ def place_session(
     studies: Mapping[str, StudyVolumes],
     participant: dict[str, Json],
     hide: Hide,
+    needles: Needles = NOTHING,
 ) -> PlacedSession:
     """Make the session's part of the dataset what the plan says; writes ``placed.json`` last.
 
-    ``studies`` maps StudyInstanceUID to its volumes. Stacks that could not be reconstructed are left out
-    and told. Raises DatasetError, before anything is written, if a volume is missing or if a file that is
-    not ours is in the way.
+    ``studies`` maps StudyInstanceUID to its volumes. ``needles``: what identifies the patient. Stacks that
+    could not be reconstructed are left out and told. Raises DatasetError, before anything is written, if a
+    volume is missing, if a file that is not ours is in the way or if one holds what identifies the patient.
     """
     subject, session = session_labels(session_dir.name)
     named = [row for row in rows if row.bids_name]
@@ -123,6 +126,7 @@ def place_session(
     taken = noted_elsewhere(session_dir, bids, study_dirs)
     scans, base, until = _scans_items(session_dir, bids, present, taken, dates)
     items = sorted([*items, *scans], key=lambda item: item.path)
+    _require_clean(session_dir.name, items, needles)
     begun_tables = [item.path for item in items if item.kind is Kind.SKELETON]
     what = _prepared(session_dir, bids, items, volumes)
     placed = PlacedSession(
@@ -162,6 +166,28 @@ def _refuse(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:
     """What is to be done. Raises DatasetError if anything of it is refused."""
     ours = without_theirs(session_dir, bids, items)
     return prepared(session_dir, bids, ours, merged=scans_paths(session_dir.name))
+
+
+def _require_clean(key: str, items: Iterable[Item], needles: Needles) -> None:
+    """Raise DatasetError if anything that is about to be placed holds what identifies the patient.
+
+    DICOM files in sourcedata do so by nature: of them the name alone is looked at.
+    """
+    found: list[tuple[str, Hit]] = []
+    for item in items:
+        content = b"" if item.kind is Kind.PRIVATE else item.source or item.content
+        found += [(masked(item.path, needles), hit) for hit in search_file(item.path, content, needles)]
+    for name, hit in found:
+        if not hit.is_sure:
+            log.warning("%s: %s, or another word of two letters: please look", name, hit)
+    sure = [(name, hit) for name, hit in found if hit.is_sure]
+    if sure:
+        (name, hit), *rest = sure
+        others = (
+            f" (and {listed([f'{one}: {what}' for one, what in rest], 3, separator='; ')})" if rest else ""
+        )
+        what = f"{hit}{others}; nothing of {masked(key, needles)} is placed"
+        raise DatasetError(what, where=name, hint=cure(hit))
 
 
 def _begun(rows: Iterable[PlanRow]) -> datetime | None:

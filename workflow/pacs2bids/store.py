@@ -38,6 +38,7 @@ from pacs2bids.files import (
 )
 from pacs2bids.geometry import fsl_b_vectors
 from pacs2bids.header import ParsedFile, Reader
+from pacs2bids.identity import Identifying
 from pacs2bids.indexing import Indexer
 from pacs2bids.model import (
     ConversionError,
@@ -125,12 +126,18 @@ class _Descriptor:
         return os.lseek(self._descriptor, 0, os.SEEK_CUR)
 
 
-def index_study(dicom: Path, study_instance_uid: str) -> StudyIndex:
-    """Read every header below ``dicom`` (folders named by SeriesInstanceUID) once, and index the study."""
+def index_study(dicom: Path, study_instance_uid: str, identifying: Identifying | None = None) -> StudyIndex:
+    """Read every header below ``dicom`` (folders named by SeriesInstanceUID) once, and index the study.
+
+    ``identifying`` collects what identifies the patient.
+    """
     indexer, reader = _indexer(dicom, study_instance_uid), Reader()
     for path in files_below(dicom):
         try:
-            indexer.add(path, parse_file(reader, dicom, path))
+            parsed = parse_file(reader, dicom, path)
+            indexer.add(path, parsed)
+            if identifying is not None:
+                identifying.see(parsed.header)
         except HeaderError as error:
             indexer.add_unreadable(path, error, Path(path).parent.name or None)
     return indexer.finish()

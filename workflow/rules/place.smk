@@ -13,8 +13,11 @@ rule place:
         version=NAMING,
         bids=BIDS,
         dates=CONFIG.dates,
+        config=CONFIG_FILE,
+        # a function, as braces in a plain text would be wildcards
+        privacy=lambda wildcards: repr(CONFIG.privacy),
         studies=WORK / "studies",
         folder=lambda wildcards: WORK / "sessions" / wildcards.session,
     shell:
         "{PACS2BIDS} place --session-dir {params.folder:q} --studies-dir {params.studies:q}"
-        " --bids {params.bids:q} --dates {params.dates} --log {log:q}"
+        " --bids {params.bids:q} --dates {params.dates} --config {params.config:q} --log {log:q}"

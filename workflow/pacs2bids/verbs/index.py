@@ -19,20 +19,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Write ``index.json`` into the study's folder."""
+    """Write ``identity.json`` and ``index.json`` into the study's folder."""
+    from pacs2bids.identity import Identifying  # noqa: PLC0415 - heavy, as below
     from pacs2bids.store import index_study  # noqa: PLC0415 - heavy: numpy, pydicom, nibabel
 
     folder: Path = arguments.study
     dicom = folder / "dicom"
     if not dicom.is_dir():
         raise HeaderError("holds no dicom folder", where=str(folder), hint="Run `pacs2bids pull` first")
-    index = index_study(dicom, _study_instance_uid(folder))
+    uid, identifying = _study_instance_uid(folder), Identifying()
+    index = index_study(dicom, uid, identifying)
     if not index.instances:
         raise HeaderError("holds no files", where=str(dicom), hint="Run `pacs2bids pull` again")
     for leftover in index.leftovers:
         log.info("left over: %s: %s (%s)", leftover.path, leftover.detail, leftover.reason)
     for failed in index.refused:
         log.warning("%s: %s", failed.stack_id, failed.error)
+    write_record(folder / "identity.json", identifying.identity(uid))
     write_record(folder / "index.json", index)
     return f"study {folder.name}: {summary(index)}"
 

@@ -12,6 +12,7 @@ from pacs2bids.owned import changes, owned_files
 from pacs2bids.place import StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
+from pacs2bids.verbs._gate import needles_of_session, policy_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--studies-dir", type=Path, required=True, help="folder of the studies, one a UID")
     parser.add_argument("--bids", type=Path, required=True, help="root of the BIDS dataset")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the configuration, for what it says of `privacy`"
+    )
     parser.add_argument("--dates", choices=POLICIES, default=SHIFT, help="how dates are hidden (shift)")
     parser.add_argument(
         "--dates-key",
@@ -50,6 +54,11 @@ def run(arguments: argparse.Namespace) -> str:
         studies=studies,
         participant=participant_facts(sorted(series, key=lambda entry: entry.acquired or "~")),
         hide=_hide(arguments),
+        needles=needles_of_session(
+            arguments.session_dir.name,
+            [arguments.studies_dir / uid for uid in studies],
+            policy_of(arguments.config, arguments.dates),
+        ),
     )
     files = len(placed.files) + len(placed.tables)
     told = [

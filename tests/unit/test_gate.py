@@ -1,0 +1,317 @@
+"""The privacy gate: a planted identifier is found wherever it stands, and its value never told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import bidsschematools.schema
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from pacs2bids import nifti
+from pacs2bids.dates import Hide
+from pacs2bids.gate import NOTHING, UID, Needles, hits, masked, needles_of, search_file
+from pacs2bids.header import Header
+from pacs2bids.identity import Identifying, of_answer
+from pacs2bids.model import DatasetError, Identity, Json, Manifest, PlanRow, VolumeFile
+from pacs2bids.place import StudyVolumes, place_session
+from pacs2bids.words import WORDS
+
+STUDY = "1.2.3"
+IDENTITY = Identity(
+    study_instance_uid=STUDY,
+    values={
+        "PatientName": ("Zzyzx^Quux",),
+        "PatientID": ("Q-90210",),
+        "PatientBirthDate": ("19700302",),
+        "AccessionNumber": ("ACC4711X",),
+        "OperatorsName": ("Wibble^Wobble",),
+        "StudyDate": ("20260304",),
+    },
+)
+NEEDLES = needles_of([IDENTITY])
+SPELLINGS = {
+    "PatientName": (
+        "Zzyzx^Quux",
+        "QUUX, Zzyzx",
+        "zzyzx_quux",
+        "t1_QuuxZzyzx01",
+        "Zzýzx quüx",
+        "MPRAGEquux",
+        "zzyzx",
+    ),
+    "PatientID": ("Q-90210", "q90210", "sub Q 90210", "xQ-90210.dcm"),
+    "PatientBirthDate": (
+        *("19700302", "1970-03-02", "02.03.1970", "03/02/1970", "2.3.1970", "02.03.70", "19700302101500"),
+        *("2 Mar 1970", "March 2, 1970", "02-MAR-1970"),
+    ),
+    "AccessionNumber": ("ACC4711X", "acc-4711-x"),
+    "OperatorsName": ("Wobble Wibble",),
+    "StudyDate": ("2026-03-04", "4.3.2026"),
+}
+HARMLESS = (
+    *("zzyzxs", "quuxes", "xquux", "0.90210", "190210", "Q-902101", "19700303", "1.9.7003", "3021970"),
+    *("wobble_dti", "1.2.840.10008.5.1.4.1.1.4", "sub-01_task-rest_bold", "2026 volumes", "12.3.1970.2"),
+)
+
+
+def of(**values: str) -> Needles:
+    return needles_of(
+        [Identity(study_instance_uid=STUDY, values={key: (one,) for key, one in values.items()})]
+    )
+
+
+def told(text: str, needles: Needles = NEEDLES) -> set[str]:
+    return {hit.attribute for hit in hits(text, needles)}
+
+
+# ------------------------------------------------------------------------------------------------ what is f
+
+
+@pytest.mark.parametrize("attribute", SPELLINGS)
+def test_usual_spellings_are_found(attribute: str) -> None:
+    missed = [text for text in SPELLINGS[attribute] if told(f"a {text} b") != {attribute}]
+    assert not missed
+
+
+def test_words_and_numbers_that_only_look_alike_are_not() -> None:
+    assert [text for text in HARMLESS if told(text)] == []
+
+
+def test_uids_are_found_by_their_form() -> None:
+    assert told("of 1.3.12.2.1107.5.2.43.66012.2026030410154512345.") == {UID}
+    assert told("SIEMENS syngo 2.3.4.5.6.7") == set()
+    assert not hits("1.3.12.2.1107.5.2.43.66012.2026030410154512345", NOTHING)
+
+
+def test_names_of_other_scripts_and_customs() -> None:
+    japanese = of(PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう")
+    assert told("検査_山田太郎様", japanese) == {"PatientName"}
+    assert told("tarou_yamada", japanese) == {"PatientName"}
+    assert told("МРТ Иванов", of(PatientName="Иванов^Иван")) == {"PatientName"}
+    assert told("mueller", of(PatientName="Müller^Zed")) == {"PatientName"}
+    assert told("Müller", of(PatientName="Mueller^Zed")) == {"PatientName"}
+    assert told("MCQUUX", of(PatientName="McQuux^Zed")) == {"PatientName"}
+    assert told("quux zzyzx", of(PatientName="Zzyzx^Quux^Xyzzy^Dr^MD")) == {"PatientName"}
+    assert told("md 3 dr", of(PatientName="Zzyzx^Quux^Xyzzy^Dr^MD")) == set()
+
+
+def test_short_and_common_names_count_together_and_the_short_alone_are_a_doubt() -> None:
+    needles = of(PatientName="Wu^Head")
+    assert told("head", needles) == set()
+    assert told("Head_Wu", needles) == {"PatientName"}
+    (doubt,) = hits("t1 wu", needles)
+    assert not doubt.is_sure
+    assert not hits("wurst wu1", needles)
+    assert {"phantom", "mr", "siemens", "rest"} <= WORDS
+    assert not hits("Phantom MR 1 rest", of(PatientName="Phantom^MR", PatientID="1", AccessionNumber="001"))
+
+
+def test_the_vocabulary_of_bids_is_no_name() -> None:
+    schema = bidsschematools.schema.load_schema()
+    rules = schema.rules.files.raw
+    suffixes = {one for group in rules for rule in rules[group].values() for one in rule.get("suffixes", ())}
+    entities = {schema.objects.entities[one].name for one in schema.rules.entities}
+    known = {one.lower() for one in (*suffixes, *entities, *schema.objects.datatypes)}
+    assert sorted(known - WORDS - {""}) == []
+
+
+def test_what_may_leave() -> None:
+    assert not hits("sub-Q90210", needles_of([IDENTITY], pseudonyms=["PatientID"]))
+    assert not hits("sub-Q90210", NEEDLES.without(["Q90210"]))
+    assert not hits("ses-20260304", needles_of([IDENTITY], dates=False))
+    assert hits("zzyzx quux", NEEDLES.without(["quux"])), "the whole name is one still"
+    assert not hits("quux", NEEDLES.whole)
+
+
+def test_the_value_is_blotted_out_of_names() -> None:
+    assert masked("sub-01/anat/sub-01_acq-ZzyzxQuux_T1w.json", NEEDLES) == (
+        "sub-01/anat/sub-01_acq-***_T1w.json"
+    )
+
+
+def test_many_patients_take_no_longer() -> None:
+    many = needles_of([IDENTITY, *(of_number(number) for number in range(1000))])
+    assert told("zzyzx", many) == {"PatientName"}
+    assert told("Aab^Zed7", many) == set()
+
+
+def of_number(number: int) -> Identity:
+    return Identity(study_instance_uid=STUDY, values={"PatientID": (f"N{number:07d}",)})
+
+
+# ------------------------------------------------------------------------------------------- where it is from
+
+
+def test_headers_tell_who_it_is() -> None:
+    data = Dataset()
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.PatientName, data.PatientID = "Zzyzx^Quüx", "Q-90210"
+    data.AcquisitionDateTime = "20260304101500.5"
+    other = Dataset()
+    other.PatientID = "R-90210"
+    data.OtherPatientIDsSequence = Sequence([other])
+    identifying = Identifying()
+    identifying.see(Header.of(data))
+    data.PatientID = "S-90210"  # what another file says
+    identifying.see(Header.of(data))
+    assert identifying.identity(STUDY).values == {
+        "PatientName": ("Zzyzx^Quüx",),
+        "PatientID": ("Q-90210", "R-90210", "S-90210"),
+        "AcquisitionDateTime": ("20260304",),
+    }
+    assert of_answer(STUDY, {"PatientName": "Zzyzx^Quux", "PatientID": "", "Modality": "MR"}).values == {
+        "PatientName": ("Zzyzx^Quux",)
+    }
+
+
+# --------------------------------------------------------------------------------------------------- in files
+
+
+def a_volume(**fields: tuple[int, bytes]) -> bytes:
+    head = bytearray(
+        nifti.header(
+            shape=(2, 2, 2),
+            dtype=np.dtype("<i2"),
+            is_rgb=False,
+            affine_ras=np.eye(4),
+            has_sform=True,
+            has_qform=True,
+            repetition_time_s=None,
+            slope=1,
+            intercept=0,
+        )
+    )
+    for start, text in fields.values():
+        head[start : start + len(text)] = text
+    return bytes(head) + bytes(16)
+
+
+def with_extension(text: bytes) -> bytes:
+    volume = bytearray(a_volume())
+    volume[348] = 1
+    volume[108:112] = np.float32(352 + 64).tobytes()
+    extension = (64).to_bytes(4, "little") + (6).to_bytes(4, "little") + text.ljust(56, b"\0")
+    return bytes(volume[:352]) + extension + bytes(16)
+
+
+PLANTED: dict[str, tuple[str, bytes, str]] = {
+    "sidecar": ("a_T1w.json", b'{"Echo": 1, "ImageComments": "of Quux"}', "ImageComments"),
+    "sidecar, deep": ("a_T1w.json", b'{"A": [{"B": "Q90210"}]}', "A.B"),
+    "sidecar, a number": ("a.json", b'{"A": 19700302}', "A"),
+    "sidecar, a key": ("a.json", b'{"ZzyzxQuux": 1}', "a key"),
+    "scans.tsv": ("a_scans.tsv", b"filename\tnote\nanat/a.nii.gz\tMr Zzyzx moved\n", "note in line 2"),
+    "sessions.tsv": (
+        "a_sessions.tsv",
+        b"session_id\tacq_time\nses-1\t2026-03-04T10:00\n",
+        "acq_time in line 2",
+    ),
+    "events, a heading": ("a_events.tsv", b"onset\tZzyzxQuux\n1\t2\n", "its heading"),
+    "a bval file": ("a.bval", b"0 1000 ACC4711X\n", "line 1"),
+    "gz contents": ("a_physio.tsv.gz", gzip.compress(b"1\t2\n3\tQuux\n"), "2 in line 2"),
+    "two gzip members": ("a.tsv.gz", gzip.compress(b"1\n") + gzip.compress(b"Quux\n"), "1 in line 2"),
+    "Latin-1": ("a.txt", "Quüx".encode("latin-1"), "line 1"),
+    "UTF-16": ("a.txt", "of Quux".encode("utf-16"), "line 1"),
+    "a file name": ("sub-Quux_T1w.bval", b"0", "its name"),
+    "descrip": ("a.nii.gz", gzip.compress(a_volume(descrip=(148, b"TE=3 Zzyzx"))), "descrip"),
+    "aux_file": ("a.nii.gz", gzip.compress(a_volume(aux_file=(228, b"Q-90210"))), "aux_file"),
+    "intent_name": ("a.nii.gz", gzip.compress(a_volume(intent=(328, b"quux"))), "intent_name"),
+    "db_name": ("a.nii.gz", gzip.compress(a_volume(db_name=(14, b"quux"))), "db_name"),
+    "NIfTI extension": ("a.nii.gz", gzip.compress(with_extension(b"<x>QUUX</x>")), "extension 1"),
+    "plain NIfTI": ("a.nii", with_extension("Quux".encode("utf-16-le")), "extension 1"),
+}
+
+
+@pytest.mark.parametrize("place", PLANTED)
+def test_a_planted_identifier_is_found(place: str, tmp_path: Path) -> None:
+    name, content, field = PLANTED[place]
+    path = tmp_path / "it"
+    path.write_bytes(content)
+    for given in (content, path):
+        found = search_file(name, given, NEEDLES)
+        assert {hit.field for hit in found} == {field}
+        assert not any(value in str(found).lower() for value in ("quux", "zzyzx", "90210", "1970", "4711"))
+
+
+def test_voxels_are_no_text_and_clean_files_hold_nothing() -> None:
+    voxels = a_volume()[:-8] + b"QuuxQuux"
+    assert not search_file("a.nii.gz", gzip.compress(voxels), NEEDLES)
+    assert not search_file("a.json", b'{"Manufacturer": "Siemens", "EchoTime": 0.90210}', NEEDLES)
+
+
+# --------------------------------------------------------------------------------------------------- at work
+
+NAME = "sub-01/anat/sub-01_T1w"
+
+
+def place(root: Path, metadata: dict[str, Json], name: str = NAME, volume: bytes = b"") -> None:
+    """One volume, as the workflow places it."""
+    folder = root / "work/studies" / STUDY / "volumes"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "002-1.json").write_text(json.dumps({"SeriesDescription": "t1"}))
+    (folder / "002-1.nii.gz").write_bytes(gzip.compress(volume or a_volume()))
+    made = VolumeFile(stack_id="002-1", input_digest="", files={"002-1.json": "1", "002-1.nii.gz": "2"})
+    manifest = Manifest(engine_version="0", study_instance_uid=STUDY, volumes=(made,))
+    session_dir = root / "work/sessions/sub-01"
+    session_dir.mkdir(parents=True, exist_ok=True)
+    row = PlanRow(
+        study_instance_uid=STUDY,
+        series_instance_uid="1",
+        series_number=2,
+        series_description="",
+        stack_id="002-1",
+        acquired="2026-03-04T10:00:00",
+        dims="",
+        instances=1,
+        bids_name=name,
+        reason="",
+        metadata=metadata,
+    )
+    place_session(
+        session_dir=session_dir,
+        bids=root / "bids",
+        rows=[row],
+        studies={STUDY: StudyVolumes(folder=folder, manifest=manifest)},
+        participant={},
+        hide=Hide(policy="day_one"),
+        needles=NEEDLES,
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "planted"),
+    [
+        (f"{NAME}.json", "Description holds PatientName;", {"metadata": {"Description": "Zzyzx^Quux"}}),
+        (f"{NAME[:-3]}acq-***_T1w.json", "its name holds a part", {"name": f"{NAME[:-3]}acq-Quux_T1w"}),
+        (f"{NAME}.nii.gz", "descrip holds PatientID", {"volume": a_volume(descrip=(148, b"Q-90210"))}),
+    ],
+)
+def test_nothing_of_the_session_is_placed(
+    tmp_path: Path, where: str, what: str, planted: dict[str, object]
+) -> None:
+    with pytest.raises(DatasetError) as error:
+        place(tmp_path, **{"metadata": {}, **planted})  # type: ignore[arg-type]
+    message = str(error.value)
+    assert message.startswith(f"{where}: {what}")
+    assert "nothing of sub-01 is placed" in message
+    assert "docs/privacy.md" in message
+    assert not any(value in message.lower() for value in ("quux", "zzyzx", "90210"))
+    assert not (tmp_path / "bids").exists()
+
+
+def test_a_clean_session_is_placed(tmp_path: Path) -> None:
+    place(tmp_path, {})
+    assert (tmp_path / f"bids/{NAME}.json").is_file()
+
+
+def test_what_people_note_in_the_scans_table_is_searched(tmp_path: Path) -> None:
+    place(tmp_path, {})
+    table = tmp_path / "bids/sub-01/sub-01_scans.tsv"
+    heading, line = table.read_text().splitlines()
+    table.write_text(f"{heading}\tnote\n{line}\tMr Quux moved\n")
+    with pytest.raises(DatasetError, match="note in line 2 holds a part of PatientName"):
+        place(tmp_path, {"EchoTime": 0.003})

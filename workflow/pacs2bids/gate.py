@@ -1,0 +1,526 @@
+"""The privacy gate: is a patient's own identifier anywhere in what is about to leave?
+
+Theory of operation. ``needles_of`` turns what identifies a patient (``identity``) into keys: letters and
+digits alone, without accents, in lower case. A text is cut into pieces where a word could begin or end (at
+whatever is no letter or digit, between letters and digits, at aA and at the last capital of AAa); neighbours
+joined again are looked up among the keys. So "Zzyzx^Quux" is found as "zzyzx_quux", "acq-QuuxZzyzx01" or
+"QUUX, Zzyzx", and never inside a longer word; and the time does not grow with the number of keys, be they of
+one patient or of a thousand. Digits that a separator parts stay parted ("1970-01-02"), so that lists of
+numbers make no dates.
+
+What is too short or too common to mean one person is not searched for alone (``WORDS``, ``SHORTEST_PART``):
+the reasons are in docs/privacy.md. A message names the file, the field and the attribute, never the value.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import permutations
+from pathlib import Path
+
+import msgspec
+from isal import igzip, igzip_lib
+
+from pacs2bids.identifiers import BIRTH_DATES, NAMES, NUMBERS, PEOPLE, SCAN_DATES
+from pacs2bids.model import Identity, Json
+from pacs2bids.words import NOBODY, WORDS
+
+UID = "a UID"
+
+SHORTEST_PART = 3  # letters of a part of a name that is searched for alone
+SHORTEST_NAME = 4  # of family and given name together
+SHORTEST_CODE = 4  # letters and digits of an identifier
+SHORTEST_NUMBER = 5  # digits of one that has nothing else; fewer are a run, a count, a year
+SHORTEST_BARE = 6  # digits of a number in JSON that is no text
+SHORTEST_CONTACT = 6
+_MOST_PARTS = 4  # of a name, in all orders
+
+# DICOM instance UIDs; those of the standard itself (transfer syntaxes, SOP classes) name no patient
+_UID = re.compile(r"(?<![\w.])(?!1\.2\.840\.10008\.)[0-2](?:\.(?:0|[1-9]\d*)){5,}(?![\w.]*\w)")
+_SHORTEST_UID = 20
+
+_PIECE = re.compile(
+    r"[A-Z]+(?=[A-Z][a-z])|(?<=[A-Z])[A-Z](?=[a-z])|[A-Z][a-z]+|[A-Z]+|[a-z]+|\d+|[^\W\d_A-Za-z]+"
+)
+_GAP = re.compile(r"(?:[^\w\n\t]|_){0,3}")
+_PARTS = re.compile(r"[\s^_.,;/-]+")
+_LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss"})
+_LETTERS |= str.maketrans({"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "Th", "ð": "d"})
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_CJK = "\u2e80"  # from here on Unicode has scripts without spaces between words
+_Piece = tuple[str, int, int]  # key, start, end
+_LONGEST = 64  # of a key: an element of VR LO has as many characters
+_DATE_AND_TIME = (12, 14)  # digits of a DT without and with seconds
+_STARTS = 4  # letters of keys by which most texts are told to begin none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """``field``: where in the file, "" for the whole; ``attribute``: whose value stands there, or ``UID``.
+
+    ``is_part``: a part of a name alone. ``is_sure``: False of one so short that it may be another word.
+    """
+
+    field: str
+    attribute: str
+    is_part: bool = False
+    is_sure: bool = True
+
+    def __str__(self) -> str:
+        what = f"a part of {self.attribute}" if self.is_part else self.attribute
+        return f"{self.field} holds {what}" if self.field else f"holds {what}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needles:
+    """What to look for. ``known``: key -> what it is. ``starts``: beginnings of keys. ``uids``: UIDs, too."""
+
+    known: Mapping[str, Hit]
+    starts: frozenset[str]
+    uids: bool
+
+    @property
+    def whole(self) -> Needles:
+        """Without single parts of names: for texts that speak of many people, or of none."""
+        return _needles({key: hit for key, hit in self.known.items() if not hit.is_part}, uids=self.uids)
+
+    def without(self, words: Iterable[str]) -> Needles:
+        """Without keys that are said to identify nobody."""
+        gone = {key for word in words for key in _both(word)}
+        return _needles({key: hit for key, hit in self.known.items() if key not in gone}, uids=self.uids)
+
+
+def _needles(known: Mapping[str, Hit], *, uids: bool) -> Needles:
+    starts = {key[:length] for key in known for length in range(1, _STARTS + 1)}
+    return Needles(known=known, starts=frozenset(starts), uids=uids)
+
+
+NOTHING = Needles(known={}, starts=frozenset(), uids=False)
+
+
+# ------------------------------------------------------------------------------------------------ needles
+
+
+def needles_of(
+    identities: Iterable[Identity], *, pseudonyms: Iterable[str] = (), dates: bool = True, uids: bool = True
+) -> Needles:
+    """What to look for. ``pseudonyms``: attributes whose values may leave. ``dates``: also those of scans."""
+    known: dict[str, Hit] = {}
+    allowed = frozenset(pseudonyms)
+    for identity in identities:
+        for keyword, values in identity.values.items():
+            if keyword in allowed or (keyword in SCAN_DATES and not dates):
+                continue
+            for value in values:
+                known |= _hits_of(keyword, value, known)
+    return _needles(known, uids=uids)
+
+
+def _hits_of(keyword: str, value: str, known: Mapping[str, Hit]) -> dict[str, Hit]:
+    """The keys of a value, and what a hit of each means; a whole value counts more than a part of one."""
+    whole, parts, short = _keys_of(keyword, value)
+    hit = Hit(field="", attribute=keyword)
+    part = replace(hit, is_part=True)
+    unsure = replace(part, is_sure=False)
+    found = dict.fromkeys(short - known.keys(), unsure) | dict.fromkeys(parts - known.keys(), part)
+    return found | {key: hit for key in whole if key not in known or known[key].is_part}
+
+
+_Keys = tuple[set[str], set[str], set[str]]
+
+
+def _keys_of(keyword: str, value: str) -> _Keys:
+    """Keys of a whole value, of single parts of it, and of its short parts."""
+    if keyword in NAMES:
+        return _of_name(value)
+    if keyword in PEOPLE:  # parts of their names stand in the protocols that they wrote
+        return (_of_name(value)[0] if len(_parts(value)) > 1 else set()), set(), set()
+    if keyword in NUMBERS:
+        return _of_number(value), set(), set()
+    if keyword in (*BIRTH_DATES, *SCAN_DATES):
+        return set(_spellings(value)), set(), set()
+    return {key for key in _both(value) if len(key) >= SHORTEST_CONTACT}, set(), set()
+
+
+def _of_name(value: str) -> _Keys:
+    """A person name (PS3.5 section 6.2.1.1): groups parted by =, components by ^, of which the last two are
+    titles. One with digits is a code: searched for whole, and its only word alone; so is one of many
+    words, which nobody has for a name. "Head Phantom" is nobody.
+    """
+    plain = {_joined(part) for part in _parts(value)}
+    if plain <= WORDS and plain & NOBODY:
+        return set(), set(), set()
+    whole: set[str] = set()
+    single: set[str] = set()
+    for group in value.split("="):
+        name = "^".join(group.split("^")[:3])
+        for spelled in _transliterated(name):
+            words = _parts(spelled)
+            is_sentence = "^" not in spelled and len(words) > _MOST_PARTS
+            if is_sentence or any(letter.isdigit() for letter in spelled):
+                whole |= _of_number(spelled)
+                single |= {_joined(word) for word in words if word.isalpha() and len(words) == 2}
+                continue
+            some = words[:_MOST_PARTS]
+            for count in range(2, len(some) + 1):
+                whole |= {_joined("".join(order)) for order in permutations(some, count)}
+            single |= {_joined(part) for part in (*words, *spelled.split("^")) if not _is_common(part)}
+            whole |= {_joined(spelled)} if len(words) > 1 else set()
+    sure = {key for key in single if len(key) >= (SHORTEST_PART if key < _CJK else 2)}
+    short = {key for key in single - sure if len(key) == 2}
+    return {key for key in whole if len(key) >= SHORTEST_NAME or key >= _CJK} - WORDS, sure, short
+
+
+def _is_common(part: str) -> bool:
+    """Whether it is made of words that mean nobody, as "epiRT"."""
+    return _joined(part) in WORDS or all(piece in WORDS for piece, _, _ in _pieces(_folded(part)))
+
+
+def _of_number(value: str) -> set[str]:
+    keys = set()
+    for key in _both(value):
+        shortest = SHORTEST_NUMBER if key.replace("-", "").isdigit() else SHORTEST_CODE
+        if key.isalpha():
+            shortest = SHORTEST_PART  # it is a word, if not a name
+        if len(key) >= shortest:
+            keys.add(key)
+    return keys - WORDS
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """Keys of a day (DA) in usual spellings; two digits of a year only with separators."""
+    try:
+        day = date(int(value[:4]), int(value[4:6]), int(value[6:8]))
+    except ValueError:
+        return
+    if day == date(1900, 1, 1):
+        return  # what stands for "unknown"
+    year, short = f"{day.year:04d}", f"{day.year % 100:02d}"
+    yield f"{year}{day.month:02d}{day.day:02d}"
+    yield f"{day.day:02d}{day.month:02d}{year}"
+    yield f"{day.month:02d}{day.day:02d}{year}"
+    for month in {f"{day.month:02d}", f"{day.month}"}:
+        for number in {f"{day.day:02d}", f"{day.day}"}:
+            yield from (f"{year}-{month}-{number}", f"{number}-{month}-{year}", f"{month}-{number}-{year}")
+    yield from (f"{day.day:02d}-{day.month:02d}-{short}", f"{day.month:02d}-{day.day:02d}-{short}")
+    month_name = _MONTHS[day.month - 1]
+    for name in (month_name, month_name[:3]):
+        for number in {f"{day.day:02d}", f"{day.day}"}:
+            yield from (f"{number}{name}{year}", f"{name}{number}-{year}")
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in _PARTS.split(name) if part]
+
+
+def _transliterated(text: str) -> set[str]:
+    """As it is, and as those write it who have no umlauts, or who put them back."""
+    return {text, text.translate(_GERMAN), re.sub(r"(?i)([aou])e", r"\1", text)}
+
+
+# ------------------------------------------------------------------------------------------------ keys
+
+
+def _folded(text: str) -> str:
+    """Without accents; one letter may become two."""
+    if text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKD", text.translate(_LETTERS))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+
+
+def _pieces(folded: str) -> list[_Piece]:
+    """Key, start and end of each piece."""
+    return [(match[0].casefold(), *match.span()) for match in _PIECE.finditer(folded)]
+
+
+def _key(text: str) -> str:
+    """Of a whole text, as the search makes it of pieces."""
+    pieces = _pieces(_folded(text))
+    key = ""
+    for before, after in zip([None, *pieces], pieces, strict=False):
+        key += _joint(before, after) + after[0]
+    return key
+
+
+def _joined(text: str) -> str:
+    """Letters and digits only."""
+    return "".join(piece for piece, _, _ in _pieces(_folded(text)))
+
+
+def _both(value: str) -> set[str]:
+    return {_key(value), _joined(value)}
+
+
+def _joint(before: _Piece | None, after: _Piece) -> str:
+    """Digits that something parts stay parted."""
+    if before is None or before[2] == after[1]:
+        return ""
+    return "-" if before[0].isdigit() and after[0].isdigit() else ""
+
+
+# ------------------------------------------------------------------------------------------------ search
+
+
+def search(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
+    """What is found, its start and its end (in the text without accents)."""
+    folded = _folded(text)
+    if needles.uids:
+        for match in _UID.finditer(folded):
+            if len(match[0]) >= _SHORTEST_UID:
+                yield Hit(field="", attribute=UID), *match.span()
+    if needles.known:
+        yield from _in_pieces(folded, needles)
+        if not folded.isascii():
+            yield from _in_script(folded.casefold(), needles.known)
+
+
+def _in_pieces(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
+    pieces = _pieces(text)
+    for number, (piece, start, end) in enumerate(pieces):
+        if piece[:_STARTS] in needles.starts:
+            for key, stop in _joined_on(text, pieces, number, needles.starts):
+                if key in needles.known and _stands(key, text, start, stop):
+                    yield needles.known[key], start, stop
+        if piece.isdigit() and len(piece) in _DATE_AND_TIME and piece[:8] in needles.known:
+            yield needles.known[piece[:8]], start, end
+
+
+def _joined_on(
+    text: str, pieces: Sequence[_Piece], number: int, starts: frozenset[str]
+) -> Iterator[tuple[str, int]]:
+    """A piece alone, with the next, and so on, as long as they may be a key; and where each ends."""
+    last = pieces[number]
+    key = last[0]
+    yield key, last[2]
+    for following in range(number + 1, len(pieces)):
+        piece = pieces[following]
+        if len(key) > _LONGEST or not _GAP.fullmatch(text, last[2], piece[1]):
+            return
+        key += _joint(last, piece) + piece[0]
+        if key[:_STARTS] not in starts:
+            return
+        yield key, piece[2]
+        last = piece
+
+
+def _in_script(text: str, known: Mapping[str, Hit]) -> Iterator[tuple[Hit, int, int]]:
+    for key, hit in known.items():
+        if key >= _CJK and (start := text.find(key)) >= 0:
+            yield hit, start, start + len(key)
+
+
+def _stands(key: str, text: str, start: int, end: int) -> bool:
+    """Whether digits are a number of their own, and two letters a word."""
+    if key.isdigit():
+        return not _is_fraction(text, start, end)
+    around = text[max(start - 1, 0) : start] + text[end : end + 1]
+    return len(key) > 2 or not any(letter.isalnum() for letter in around)
+
+
+def _is_fraction(text: str, start: int, end: int) -> bool:
+    """Whether digits are those of a decimal number, before or behind its point."""
+    behind = text[end : end + 1] == "." and text[end + 1 : end + 2].isdigit()
+    before = text[max(start - 1, 0) : start] == "." and text[max(start - 2, 0) : start - 1].isdigit()
+    return behind or before
+
+
+def hits(text: str, needles: Needles, where: str = "") -> list[Hit]:
+    """What a text holds, each once; of an attribute whose whole value is there, not its parts besides."""
+    found = dict.fromkeys(hit for hit, *_ in search(text, needles))
+    whole = {hit.attribute for hit in found if not hit.is_part}
+    return [replace(hit, field=where) for hit in found if not (hit.is_part and hit.attribute in whole)]
+
+
+def masked(text: str, needles: Needles) -> str:
+    """The text with what identifies blotted out; for names of files in messages."""
+    folded, at = _folded(text), 0
+    shown = ""
+    for _, start, end in sorted(search(folded, needles), key=lambda found: found[1:]):
+        shown += folded[at:start] + "***" * (start >= at)
+        at = max(at, end)
+    return shown + folded[at:]
+
+
+def cure(hit: Hit) -> str:
+    """What a person can do about it."""
+    where = "docs/privacy.md"
+    if hit.attribute == UID:
+        return f"Have the heuristic leave the field out: a UID leads to the scan in the PACS ({where})"
+    if hit.field == "its name":
+        mend = "Have the heuristic, or the studies table, give another name"
+    else:
+        mend = "Have the heuristic say it otherwise, or set the field to None"
+    keep = f"`pseudonyms: [{hit.attribute}]` under `privacy` in config.yaml says that its values may leave"
+    word = ", `words: [...]` that a word is no name here" if hit.is_part else ""
+    return f"{mend}; {keep}{word} ({where})"
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def search_file(name: str, content: Path | bytes, needles: Needles) -> list[Hit]:
+    """What a file of a dataset holds, its name included. Pixels are not looked at.
+
+    ``content``: its bytes, or where it is. Raises OSError if it cannot be read.
+    """
+    found = [*hits(name, needles, "its name")]
+    if needles == NOTHING:
+        return found
+    if name.endswith((".nii.gz", ".nii")):
+        return found + [one for text, part in _of_nifti(content) for one in hits(text, needles, part)]
+    raw = content if isinstance(content, bytes) else content.read_bytes()
+    if name.endswith(".gz"):
+        raw = _inflated(raw)
+    if name.endswith(".json"):
+        try:
+            return found + list(dict.fromkeys(_of_json(msgspec.json.decode(raw), needles, needles.whole)))
+        except msgspec.DecodeError:
+            pass
+    texts = decoded(raw)
+    if name.endswith((".tsv", ".tsv.gz")):
+        return found + [hit for text in texts for hit in _of_table(text, needles)]
+    return found + list(dict.fromkeys(hit for text in texts for hit in _of_lines(text, needles)))
+
+
+def decoded(raw: bytes) -> list[str]:
+    """The text that bytes are; several, where they may be more than one."""
+    try:
+        texts = [raw.decode("utf-8-sig")]
+    except UnicodeDecodeError:
+        texts = [raw.decode("utf-8", "ignore"), raw.decode("latin-1")]
+    if b"\0" in raw:
+        texts += [
+            raw[first:].decode(codec, "ignore") for first in (0, 1) for codec in ("utf-16-le", "utf-16-be")
+        ]
+    return texts
+
+
+def _inflated(raw: bytes) -> bytes:
+    """What is in a gzip file; of a damaged one what there is before."""
+    stream = zlib.decompressobj(wbits=31)
+    content = b""
+    try:
+        while raw:
+            content += stream.decompress(raw)
+            raw = stream.unused_data
+            stream = zlib.decompressobj(wbits=31)
+    except zlib.error:
+        pass
+    return content
+
+
+# what these fields say is the scanner's, whoever lies in it: a part of a name in them is another word
+OF_SCANNERS = frozenset(
+    {
+        *("Manufacturer", "ManufacturersModelName", "SoftwareVersions", "ReceiveCoilName"),
+        *("ReceiveCoilActiveElements", "MRTransmitCoilSequence", "SequenceName", "PulseSequenceDetails"),
+        *("PulseSequenceType", "ConversionSoftware"),
+    }
+)
+
+
+def _of_json(value: Json, needles: Needles, whole: Needles, path: str = "") -> Iterator[Hit]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from hits(key, whole, f"a key in {path}" if path else "a key")
+            wanted = whole if key in OF_SCANNERS else needles
+            yield from _of_json(inner, wanted, whole, f"{path}.{masked(key, whole)}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _of_json(inner, needles, whole, path)
+    elif isinstance(value, str):
+        yield from hits(value, needles, path)
+    elif isinstance(value, int) and len(str(abs(value))) >= SHORTEST_BARE:
+        yield from hits(str(abs(value)), needles, path)
+
+
+def _of_table(text: str, needles: Needles) -> Iterator[Hit]:
+    lines = text.splitlines()
+    columns = lines[0].split("\t") if lines else []
+    yield from (hit for name in columns for hit in hits(name, needles.whole, "its heading"))
+    for number, line in enumerate(lines[1:], start=2):
+        if next(search(line, needles), None) is None:
+            continue
+        for place, cell in enumerate(line.split("\t")):
+            column = masked(columns[place], needles) if place < len(columns) else f"column {place + 1}"
+            yield from hits(cell, needles, f"{column} in line {number}")
+
+
+def _of_lines(text: str, needles: Needles) -> Iterator[Hit]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        yield from hits(line, needles, f"line {number}")
+
+
+# ------------------------------------------------------------------------------------------------ NIfTI
+
+# texts of the header, NIfTI-1 (348 bytes) and NIfTI-2 (540): name -> first and last byte (nifti1.h, nifti2.h)
+_NIFTI_1 = {
+    "data_type": (4, 14),
+    "db_name": (14, 32),
+    "descrip": (148, 228),
+    "aux_file": (228, 252),
+    "intent_name": (328, 344),
+}
+_NIFTI_2 = {"descrip": (240, 320), "aux_file": (320, 344), "intent_name": (508, 524)}
+_HEADER_BYTES = 544  # of NIfTI-2 with the extension flag; of NIfTI-1 they hold the first extension, too
+
+
+def _of_nifti(content: Path | bytes) -> Iterator[tuple[str, str]]:
+    """Texts of header and extensions, and what they are called."""
+    head = head_of_volume(content)
+    size = int.from_bytes(head[:4], "little")
+    order = "little" if size in (348, 540) else "big"
+    fields = _NIFTI_2 if 540 in (size, int.from_bytes(head[:4], "big")) else _NIFTI_1
+    for name, (start, stop) in fields.items():
+        if value := head[start:stop].strip(b"\0 "):
+            yield from ((text, name) for text in decoded(value))
+    at, number = (544 if fields is _NIFTI_2 else 352), 1
+    while at + 8 <= len(head):
+        length = int.from_bytes(head[at : at + 4], order)  # type: ignore[arg-type]
+        if length < 8:
+            return
+        yield from ((text, f"extension {number}") for text in decoded(head[at + 8 : at + length]))
+        at, number = at + length, number + 1
+
+
+def head_of_volume(content: Path | bytes) -> bytes:
+    """A volume up to its first voxel: as much is read and inflated as that needs."""
+    if isinstance(content, bytes):
+        head = _inflated(content) if content[:2] == b"\x1f\x8b" else content
+        return head[: _offset(head)]
+    with content.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    if not packed:
+        with content.open("rb") as stream:
+            head = stream.read(_HEADER_BYTES)
+            return (head + stream.read(max(_offset(head) - len(head), 0)))[: _offset(head)]
+    try:
+        with igzip.IGzipFile(content, "rb") as stream:  # type: ignore[no-untyped-call]
+            head = stream.read(_HEADER_BYTES)
+            return bytes(head + stream.read(max(_offset(head) - len(head), 0)))[: _offset(head)]
+    except (EOFError, OSError, igzip_lib.IsalError):  # type: ignore[misc]  # its stub is wrong
+        return b""  # a damaged volume: the check says so
+
+
+def _offset(head: bytes) -> int:
+    """Where voxels begin (vox_offset: a float in NIfTI-1, an integer of 64 bits in NIfTI-2)."""
+    if len(head) < 352:
+        return len(head)
+    for order in "<>":
+        (size,) = struct.unpack_from(f"{order}i", head)
+        if size == 348:
+            return int(struct.unpack_from(f"{order}f", head, 108)[0])
+        if size == 540 and len(head) >= 176:
+            return int(struct.unpack_from(f"{order}q", head, 168)[0])
+    return len(head)

@@ -1,0 +1,66 @@
+"""Words that mean no person in the texts of scans, though a person may have one of them for a name.
+
+A patient may be called Head, Long or Siemens; and each of his sidecars says one of these words, of whomever
+it is. So the gate does not look for such a name alone: it looks for it together with the patient's others.
+"""
+
+from __future__ import annotations
+
+# what phantoms, volunteers and those without a name are called
+_NOBODY = """
+admin anon anonym anonymised anonymized anonymous coil control dev development dummy healthy human image
+na nobody noname none null participant patient person phantom pilot prisma qa qc regression removed
+research scan scanner service session study subject system technician test tester testing trial unknown
+user volunteer withheld
+"""
+_BODY = """
+abdomen adult arm axial back body brain breast cardiac chest child coronal ear extremity eye ffdl ffdr
+ffp ffs foot hand head heart hfdl hfdr hfp hfs hip kidney knee left leg liver lung neck oblique oral
+orbit pelvis plane prostate right sagittal shoulder skull spine thorax tra transversal transverse tumor
+vessel whole wrist
+"""
+_DEVICES = """
+achieva avanto biograph bruker canon diffusion discovery electric elition elscint fuji ge general
+healthcare healthineers hitachi imaging ingenia ingenuity magnetom medical medtronic mr mri oasis orian
+philips pioneer premier scanco siemens signa skyra sola spectra symphony syngo systems terra titan
+toshiba trio triotim umr united vantage varian verio vida vision
+"""
+_SCANS = """
+2pe dicom rt ap pa lr rl is si hf fh te tr ti fa mb mt se gr ir ep ge sb pd ax sg tw id no of in on to at by
+or an vs
+adc add align anat angio arterial asc ascending asl average axial balanced base baseline best black blip
+block blood body bold brain calib calibration cat clear coil combined contrast cor correction cs ct dark
+default delay derived desc design diff diffusion dir dis2d dis3d display dixon dti dual dwi dynamic echo
+end epi epse error fast fat ffe field filter fine first flair flash flip flow fmap fmri frame freq front
+full func functional gate gradient gray gre grey grid group high image imaging inner int interleaved
+interp invert iso label laser last light localizer long loop low magnitude main map mapping mask matrix
+max mean medium min mixed moco mode mono mosaic motion mprage multi navigator new nifti nii noise norm
+normal notes off old one only opposed orig original ortho out page parallel part pause perf phase physio
+pick plain plan polarity post pre primary product program proton pulse rage rapid real recon ref
+reference release repeat rest resting reverse reversed rise room rotate routine run sag saturation save
+scout second sequence sequential series set shim short single slab slice slow small space spectro spin
+spiral spoiled start state static std step stop strong structural sum survey sweep swi table task tensor
+term third time tof top trace track train trigger turbo two type uniform view volume water weight white
+wide wip young
+"""
+# suffixes, datatypes and entities of BIDS (bidsschematools)
+_BIDS = """
+acq acquisition adc anat angio asl aslcontext asllabeling atlas beh bf blood bold cars cbv ce ceagent
+channels chimap chunk cohort colfa conf coordsystem defacemask den density desc description descriptions
+df dic dir direction dseg dwi echo eeg electrodes emg epi events expadc fa fieldmap flair flash flip fluo
+fmap func headshape hemi hemisphere ieeg inplanet1 inplanet2 inv inversion irt1 label m0map m0scan
+magnitude magnitude1 magnitude2 markers mask meg megre mese micr mod modality motion mp2rage mpe mpm mrs
+mrsi mrsref mt mtr mtransfer mtrmap mts mtsat mtvmap mwfmap nirs nlo norf nuc nucleus oct optodes part pc
+pd pdmap pdt2 pdw perf pet phase phase1 phase2 phasediff phenotype photo physio physioevents pli probseg
+proc processing r1map r2map r2starmap rb1cor rb1map rec reconstruction recording res resolution run s0map
+sample sbref scale scans seg segmentation sem ses session sessions space spim split sr stain stim sub
+subject svs t1map t1rho t1w t2map t2star t2starmap t2starw t2w task tb1afi tb1dam tb1epi tb1map tb1rfm
+tb1srge tb1tfl tem template tpl trace tracer tracksys trc twope uct unit1 unloc vfa voi volume xpct
+"""
+_MONTHS = """
+apr april aug august dec december feb february jan january jul july jun june mar march may nov november
+oct october sep september
+"""
+
+NOBODY = frozenset(_NOBODY.split())
+WORDS = frozenset(" ".join([_NOBODY, _BODY, _DEVICES, _SCANS, _BIDS, _MONTHS]).split())

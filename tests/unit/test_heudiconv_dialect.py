@@ -258,11 +258,6 @@ return info
     }
 
 
-def test_a_hook_that_is_not_called_is_a_warning(tmp_path: Path) -> None:
-    path = heuristic(tmp_path, "return {}", head="def custom_callable(*args):\n    return True\n")
-    assert "'custom_callable': it is not called" in asked(path).warnings[0]
-
-
 def test_a_session_without_series_asks_nothing(tmp_path: Path) -> None:
     empty = replace(SESSION, series=())
     assert asked(heuristic(tmp_path, "return seqinfo[0]"), empty).named == ()

@@ -105,11 +105,10 @@ def infotodict(seqinfo):
     return {}
 => E0 POPULATE_INTENDED_FOR_OPTS holds 'Shim'. Allowed: Shims
 
-def custom_callable(*files):
-    pass
+scaninfo_suffix = ".scan"
 def infotodict(seqinfo):
     return {}[seqinfo[0]]
-=> W0 'custom_callable': it is not called
+=> W0 'scaninfo_suffix' is '.scan'
 
 rest = create_key("rsfmri/rest_run{item:03d}/rest")
 def infotodict(seqinfo):

@@ -513,6 +513,20 @@ class Receipt(Struct, frozen=True, kw_only=True):
     software_version: str = ""
 
 
+class HookCall(Struct, frozen=True, kw_only=True):
+    """A call of a heuristic's ``custom_callable`` that is due when a session is placed.
+
+    ``heuristic``: its file; ``version``: SHA-256 of what it is made of. ``number``: calls are in this order.
+    ``prefix``: path in the dataset without extension, as the heuristic says it. ``outtypes``: likewise.
+    """
+
+    heuristic: str
+    version: str
+    number: int
+    prefix: str
+    outtypes: tuple[str, ...] | str
+
+
 class PlanRow(Struct, frozen=True, kw_only=True):
     """One row of ``plan.tsv``: a stack (or a series without one) and its name, or the reason it has none.
 
@@ -522,7 +536,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     without extension of an archive of its DICOM files, "" for none. ``beside``: tables that go with the
     volume, suffix and extension -> content, as {"_aslcontext.tsv": ...}; echoes and parts share one.
     ``notes``: why ``metadata`` and ``beside`` are as they are, and what is odd about a named one, as
-    "short: 12 of 300 volumes"; for a person.
+    "short: 12 of 300 volumes"; for a person. ``calls``: of the heuristic, when it is placed.
     """
 
     study_instance_uid: str
@@ -540,6 +554,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     sourcedata: str = ""
     beside: dict[str, str] = field(default_factory=dict)
     notes: str = ""
+    calls: tuple[HookCall, ...] = ()
 
 
 # how the configuration and the command line call who numbers runs -> as in ``NamingRules``

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -69,6 +69,9 @@ _AGE = re.compile(r"(?P<number>[0-9]{1,3})(?P<unit>[DWMY])")
 _UNITS_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
 
+Finish = Callable[[Sequence[Item]], list[Item]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyVolumes:
     """The reconstructed volumes of one study: the folder they lie in, and its manifest."""
@@ -103,12 +106,14 @@ def place_session(
     participant: dict[str, Json],
     hide: Hide,
     needles: Needles = NOTHING,
+    finish: Finish = list,
 ) -> PlacedSession:
     """Make the session's part of the dataset what the plan says; writes ``placed.json`` last.
 
-    ``studies`` maps StudyInstanceUID to its volumes. ``needles``: what identifies the patient. Stacks that
-    could not be reconstructed are left out and told. Raises DatasetError, before anything is written, if a
-    volume is missing, if a file that is not ours is in the way or if one holds what identifies the patient.
+    ``studies`` maps StudyInstanceUID to its volumes. ``needles``: what identifies the patient. ``finish``
+    gets the files to be, but for the scans table, and gives those that are placed. Stacks that could not be
+    reconstructed are left out and told. Raises DatasetError, before anything is written, if a volume is
+    missing, if a file that is not ours is in the way or if one holds what identifies the patient.
     """
     subject, session = session_labels(session_dir.name)
     named = [row for row in rows if row.bids_name]
@@ -121,6 +126,7 @@ def place_session(
     items = [item for row in present for item in _volume_items(row, studies, lost)]
     items += _tables_beside(present)
     items += _archives(rows, studies, session_dir.name)
+    items = finish(items)
     volumes = {row.bids_name: _volume_key(row) for row in present}
     study_dirs = [study.folder.parent for study in studies.values()]
     taken = noted_elsewhere(session_dir, bids, study_dirs)

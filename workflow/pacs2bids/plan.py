@@ -61,8 +61,14 @@ def plan_session(
     rows += _skipped(all_series, names, answers)
     rows += [row for index in indexes for row in _unread(index)]
     rows = _with_archives(rows, archives)
+    rows = _with_calls(rows, [*archives, *_without_volumes(all_series, answers)])
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
     return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, names, added, answers))
+
+
+def _without_volumes(all_series: Sequence[Series], answers: Answers) -> list[Answer]:
+    empty = {series.key for series in all_series if not series.stacks}
+    return [one for one in answers.named if one.key in empty]
 
 
 def _without(answers: Answers, archives: Sequence[Answer]) -> Answers:
@@ -93,6 +99,7 @@ def _named_row(one: Named, added: Added) -> PlanRow:
         beside=added.beside,
         notes="; ".join([*([one.note] if one.note else []), *added.notes]),
         sourcedata=answer.sourcedata,
+        calls=(answer.call,) if answer.call else (),
     )
 
 
@@ -162,6 +169,22 @@ def _with_archives(rows: Sequence[PlanRow], archives: Sequence[Answer]) -> list[
         ]
         free = next((number for number in mine if not found[number].sourcedata), mine[0])
         found[free] = replace(found[free], sourcedata=answer.sourcedata)
+    return found
+
+
+def _with_calls(rows: Sequence[PlanRow], answers: Sequence[Answer]) -> list[PlanRow]:
+    """The same with the calls of what has no volumes to be placed with."""
+    found = list(rows)
+    for answer in answers:
+        if answer.call is None:
+            continue
+        mine = (
+            number
+            for number, row in enumerate(found)
+            if (row.study_instance_uid, row.series_instance_uid) == answer.key
+        )
+        first = next(mine)
+        found[first] = replace(found[first], calls=(*found[first].calls, answer.call))
     return found
 
 

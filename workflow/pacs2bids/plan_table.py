@@ -2,9 +2,9 @@
 
 Columns are the fields of ``model.PlanRow``, in the order of ``COLUMNS``; what is empty is written "n/a" as
 in BIDS tables. ``acquired``: ISO date and time. ``dims``: columns x rows x slices x volumes. ``metadata``
-and ``beside``: JSON objects. ``instances``: DICOM instances of the stack (0: it was refused), or of a series
-that has none. The table may hold free text of the console (``series_description``), so that only its owner
-may read it.
+and ``beside``: JSON objects; ``calls``: a list of them. ``instances``: DICOM instances of the stack (0: it
+was refused), or of a series that has none. The table may hold free text of the console
+(``series_description``), so that only its owner may read it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ COLUMNS = (
     "notes",
     "beside",
     "sourcedata",
+    "calls",
     "stack_id",
     "series_instance_uid",
     "study_instance_uid",
 )
-_OBJECTS = ("metadata", "beside")  # of JSON
+_JSON = {"metadata": "{}", "beside": "{}", "calls": "[]"}  # when empty
 _EMPTY = "n/a"
 
 
@@ -57,7 +58,7 @@ def read_plan(path: Path) -> list[PlanRow]:
 
 def _cells(row: PlanRow) -> dict[str, object]:
     cells: dict[str, object] = {column: getattr(row, column) for column in COLUMNS}
-    for column in _OBJECTS:
+    for column in _JSON:
         cells[column] = msgspec.json.encode(cells[column]).decode() if cells[column] else None
     return {column: None if value == "" else value for column, value in cells.items()}
 
@@ -68,8 +69,8 @@ def _row(cells: dict[str, str], *, where: str) -> PlanRow:
     }
     said["series_number"] = said.get("series_number") or None
     try:
-        for column in _OBJECTS:
-            said[column] = msgspec.json.decode(str(said.get(column) or "{}"))
+        for column, empty in _JSON.items():
+            said[column] = msgspec.json.decode(str(said.get(column) or empty))
         return msgspec.convert(said, PlanRow, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         hint = "Delete the file and run 'pacs2bids plan' again"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from pacs2bids.bids import BidsName
-from pacs2bids.model import FailedStack, Json, Leftover, SeriesInfo, Stack, StackFacts, StudyIndex
+from pacs2bids.model import FailedStack, HookCall, Json, Leftover, SeriesInfo, Stack, StackFacts, StudyIndex
 
 # of one volume of arterial spin labelling. Source: BIDS schema, objects.columns.volume_type
 VOLUME_TYPES = ("control", "label", "m0scan", "deltam", "cbf", "noRF")
@@ -28,6 +28,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     sidecar fields that the heuristic adds. ``sourcedata``: path in the dataset without extension of an
     archive of the series' DICOM files, "" for none. ``volume_types``: of spin labelling, what each volume is,
     in the words of aslcontext.tsv; fewer words than volumes repeat.
+
+    ``call``: of the heuristic, when its volumes are placed.
 
     ``run``: who numbers the runs. "written": ``path`` says it all. "several": they are numbered from 1 by
     the time of acquisition if several acquisitions have this name; one alone gets no "run-". "always": one
@@ -55,6 +57,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     short: str = ""
     volumes: int | None = None
     volume_types: tuple[str, ...] = ()
+    call: HookCall | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -44,6 +44,7 @@ NAMING = (
     "studies_table.py",
     "telling.py",
     "text.py",
+    "verbs/_calls.py",
     "verbs/_gate.py",
     "verbs/_placed.py",
     "verbs/_planning.py",

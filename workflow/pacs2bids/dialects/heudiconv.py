@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
-from pacs2bids.dialects import hooks
+from pacs2bids.dialects import after_conversion, hooks
 from pacs2bids.dialects.blanking import Blank
 from pacs2bids.dialects.isolated import LIMIT_S, End, isolated
 from pacs2bids.dialects.origins import Origins
@@ -27,7 +28,15 @@ from pacs2bids.dialects.seqinfos import SEQINFOS, series_to_show
 from pacs2bids.dialects.series_files import Filtered, unanswered
 from pacs2bids.dialects.standins import SeqInfo
 from pacs2bids.dialects.user_code import FailedError, Failure, UserCode, spoken
-from pacs2bids.model import HeuristicError, Json, SeriesInfo, StudyIndex, session_folder, session_key
+from pacs2bids.model import (
+    HeuristicError,
+    HookCall,
+    Json,
+    SeriesInfo,
+    StudyIndex,
+    session_folder,
+    session_key,
+)
 from pacs2bids.session import VOLUME_TYPES, Answer, Answers, Tried, Unanswered
 
 REPEAT = "__dup-"  # behind the name of a series that was repeated, as ReproIn's get_dups_marked puts it
@@ -119,15 +128,30 @@ def _tried(code: UserCode, conditions: Sequence[Condition], answers: Answers, ui
             yield Tried(origin=odd.origin or file, took=False, failed=odd.reason)
 
 
+def _hook(code: UserCode) -> HookCall | None:
+    """What is the same in all calls of ``custom_callable``; None if there is none.
+
+    Raises HeuristicError if it is no function.
+    """
+    said = code.value(after_conversion.HOOK)
+    if said is None:
+        return None
+    if not callable(said):
+        what = f"{after_conversion.HOOK} is a {type(said).__name__}, not a function"
+        raise HeuristicError(what, where=code.where)
+    version = after_conversion.version_of(Path(code.where))
+    return HookCall(heuristic=code.where, version=version, number=0, prefix="", outtypes=())
+
+
 def _answers(code: UserCode, left: Filtered, subject: str, session: str) -> Answers:
     infos = [one.info for one in left.shown]
-    warnings = [*hooks.not_called(code), *left.warnings]
+    warnings = [*hooks.not_used(code), *left.warnings]
     warnings += hooks.other_labels(code, infos, subject=subject, session=session)
     intended_for = hooks.intended_for(code)
     hooks.default_fields(code)  # a mistake in them is told before anything is placed
     origins = Origins(code.is_users)
     returned, odd = _returned(code, infos, origins)
-    reader = _Reader(left, _names(subject, session), origins)
+    reader = _Reader(left, _names(subject, session), origins, _hook(code))
     reader.read(returned)
     if reader.problems:
         listed = "\n  - ".join(dict.fromkeys(reader.problems))
@@ -229,10 +253,25 @@ def _failure(code: UserCode, infos: Sequence[SeqInfo]) -> Failure | None:
 # --------------------------------------------------------------------------------------------- what it says
 
 
+class _Key(Struct, frozen=True, kw_only=True):
+    """A key of what it returned. ``written``: the outtypes as they are written there."""
+
+    template: str
+    outtypes: frozenset[str]
+    written: tuple[str, ...] | str
+
+
 class _Reader:
     """Reads what ``infotodict`` returned; collects everything that is wrong with it."""
 
-    def __init__(self, left: Filtered, names: Mapping[str, str | None], origins: Origins) -> None:
+    def __init__(
+        self,
+        left: Filtered,
+        names: Mapping[str, str | None],
+        origins: Origins,
+        hook: HookCall | None = None,
+    ) -> None:
+        self.hook = hook
         self.series = {one.info.series_id: one.series for one in left.shown}
         self.only, self.names, self.origins = left.only, names, origins
         self.named: list[Answer] = []
@@ -248,28 +287,31 @@ class _Reader:
         for key, items in returned.items():
             if not items and isinstance(items, Sequence):
                 continue
-            template, outtypes = self._key(key)
-            if template is None or not self._is_list(items, template):
+            known = self._key(key)
+            if known is None or not self._is_list(items, known.template):
                 continue
             for number, group in enumerate(items):
                 place = self.origins.of(items, number)
                 for subnumber, said in enumerate(group if isinstance(group, list | tuple) else [group]):
                     counts = {"item": number + 1, "subindex": subnumber + 1}
-                    self._item(template, outtypes, said, counts, spoken(place) if place else "")
+                    self._item(known, said, counts, spoken(place) if place else "")
 
-    def _key(self, key: object) -> tuple[str | None, frozenset[str]]:
+    def _key(self, key: object) -> _Key | None:
         if not (isinstance(key, tuple) and len(key) > 1 and isinstance(key[0], str) and key[0]):
             self.problems.append(
                 f"the key {key!r} is not (template, outtypes, annotation), as create_key makes it"
             )
-            return None, frozenset()
+            return None
         said = {key[1]} if isinstance(key[1], str) else set(key[1] or NIFTI)
         unknown = " and ".join(sorted(map(repr, said - OUTTYPES)))
         if unknown:  # heudiconv makes nothing of them
             known = ", ".join(sorted(OUTTYPES))
             told = f"{key[0]!r} asks for the unknown outtype {unknown} (known: {known})"
             (self.warnings if said & OUTTYPES else self.problems).append(told)
-        return (key[0] if said & OUTTYPES else None), frozenset(said & OUTTYPES)
+        if not said & OUTTYPES:
+            return None
+        written = key[1] if isinstance(key[1], str) else tuple(key[1] or ())
+        return _Key(template=key[0], outtypes=frozenset(said & OUTTYPES), written=written)
 
     def _is_list(self, items: object, template: str) -> bool:
         if isinstance(items, list | tuple):
@@ -279,12 +321,12 @@ class _Reader:
 
     def _item(
         self,
-        template: str,
-        outtypes: frozenset[str],
+        key: _Key,
         said: object,
         counts: Mapping[str, int],
         origin: str,
     ) -> None:
+        template = key.template
         extra = dict(said) if isinstance(said, Mapping) else {"item": said}
         series_id = extra.pop("item", None)
         series = self.series.get(str(series_id))
@@ -310,15 +352,22 @@ class _Reader:
                     study_instance_uid=series.study_instance_uid,
                     series_instance_uid=series.series_instance_uid,
                     template=template,
-                    path=path if outtypes & NIFTI else "",
+                    path=path if key.outtypes & NIFTI else "",
                     stack=stack,
                     stacks=self.only.get(str(series_id), ()),
                     origin=origin,
                     metadata=self._sidecar(extra, where),
                     volume_types=self._volume_types(extra, where),
-                    sourcedata=f"sourcedata/{path}" if "dicom" in outtypes else "",
+                    sourcedata=f"sourcedata/{path}" if "dicom" in key.outtypes else "",
+                    call=self._call(path, key),
                 )
             )
+
+    def _call(self, path: str, key: _Key) -> HookCall | None:
+        if self.hook is None:
+            return None
+        number = len(self.named)
+        return msgspec.structs.replace(self.hook, number=number, prefix=path, outtypes=key.written)
 
     def _sidecar(self, extra: Mapping[str, object], where: str) -> dict[str, Json]:
         """Sidecar fields that an item adds; ours, not heudiconv's. JSON has no word for NaN or infinity."""

@@ -36,11 +36,6 @@ MATCHING = (
 )
 CRITERIA = ("First", "Closest")
 
-# what is not called, and why
-NOT_CALLED = {
-    "custom_callable": "it is not called: what it did to files would be missing in the record of what was "
-    "placed; run it on the finished dataset",
-}
 SUFFIX = ".json"  # of sidecars; heudiconv's ``scaninfo_suffix`` may be another
 
 # of dataset_description.json, what one person or one lab says of all its datasets (BIDS, "Dataset
@@ -213,11 +208,8 @@ def left_out(code: UserCode, infos: Sequence[SeqInfo]) -> Mapping[str, str]:
     return {str(series_id): code.blank(str(reason)) for series_id, reason in said.items()}
 
 
-def not_called(code: UserCode) -> Iterator[str]:
+def not_used(code: UserCode) -> Iterator[str]:
     """What the file asks for and does not get."""
-    for name, why in NOT_CALLED.items():
-        if code.value(name):
-            yield f"{code.where}: '{name}': {why}"
     fields = code.value("DEFAULT_FIELDS") or {}
     unknown = ", ".join(repr(key) for key in fields if key not in DEFAULT_FIELDS)
     if unknown:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pacs2bids.dates import POLICIES, SHIFT, Hide, read_key
 from pacs2bids.files import read_record, remove_unfinished
-from pacs2bids.model import Manifest, SeriesInfo, StudyIndex
+from pacs2bids.model import Manifest, PlanRow, StudyIndex
 from pacs2bids.owned import changes, owned_files
-from pacs2bids.place import StudyVolumes, participant_facts, place_session
+from pacs2bids.place import Finish, StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
 from pacs2bids.verbs._gate import needles_of_session, policy_of
@@ -41,12 +43,13 @@ def run(arguments: argparse.Namespace) -> str:
     before = owned_files(arguments.session_dir)
     rows = read_plan(arguments.session_dir / "plan.tsv")
     studies: dict[str, StudyVolumes] = {}
-    series: list[SeriesInfo] = []
+    indexes: list[StudyIndex] = []
     for uid in sorted({row.study_instance_uid for row in rows}):
         folder = arguments.studies_dir / uid
         manifest = read_record(folder / "volumes" / "manifest.json", Manifest)
         studies[uid] = StudyVolumes(folder=folder / "volumes", manifest=manifest)
-        series += read_record(folder / "index.json", StudyIndex).series
+        indexes.append(read_record(folder / "index.json", StudyIndex))
+    series = [one for index in indexes for one in index.series]
     placed = place_session(
         session_dir=arguments.session_dir,
         bids=arguments.bids,
@@ -59,6 +62,7 @@ def run(arguments: argparse.Namespace) -> str:
             [arguments.studies_dir / uid for uid in studies],
             policy_of(arguments.config, arguments.dates),
         ),
+        finish=_finish(arguments, rows, indexes),
     )
     files = len(placed.files) + len(placed.tables)
     told = [
@@ -67,6 +71,22 @@ def run(arguments: argparse.Namespace) -> str:
         f"{len(placed.absent)} absent" if placed.absent else "",
     ]
     return f"{placed.session_key}: {', '.join(part for part in told if part)}"
+
+
+def _finish(arguments: argparse.Namespace, rows: Sequence[PlanRow], indexes: Sequence[StudyIndex]) -> Finish:
+    """What the heuristic wants done with the files; raises as ``after_conversion`` does."""
+    if not any(row.calls for row in rows):
+        return list
+    # imported here: few heuristics have that hook
+    from pacs2bids.verbs._calls import called  # noqa: PLC0415
+
+    return partial(
+        called,
+        rows=rows,
+        indexes=indexes,
+        studies_dir=arguments.studies_dir,
+        session_dir=arguments.session_dir,
+    )
 
 
 def _hide(arguments: argparse.Namespace) -> Hide:

@@ -68,7 +68,7 @@ def _called(path: Path) -> _Called:
         code = UserCode(path, Blank(()), end=end, limit_s=LIMIT_S)
         hooks.intended_for(code)
         hooks.default_fields(code)
-        unused = tuple(said.removeprefix(f"{path}: ") for said in hooks.not_called(code))
+        unused = tuple(said.removeprefix(f"{path}: ") for said in hooks.not_used(code))
         try:
             returned = code.call("infotodict", [])
         except FailedError:  # it need not bear that: what stands in its text is all that can be told

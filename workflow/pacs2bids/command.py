@@ -36,6 +36,7 @@ VERBS = {
     "plan": "ask the heuristic for the BIDS names of one session",
     "suggest": "write a file of rules to start from, out of one session",
     "lint": "find mistakes in heuristics, without data",
+    "studio": "a page to edit the heuristic on, beside the names that it gives",
     "place": "put the volumes of one session into the BIDS tree",
     "dataset": "write the top-level files of the dataset",
     "check": "validate the dataset",

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pacs2bids
+from pacs2bids.checkout import snakefile
 from pacs2bids.files import write_text
-from pacs2bids.model import ConfigError, Pacs2BidsError
+from pacs2bids.model import Pacs2BidsError
 
 RECEIVER = "PACS2BIDS"
 
@@ -47,7 +47,7 @@ def run_demo(folder: Path, *, cores: int, say: Callable[[str], None]) -> str:
     from pacs2bids.pacs.sender import Destination  # noqa: PLC0415 - pynetdicom, only when something is served
     from pacs2bids.pacs.server import serving  # noqa: PLC0415
 
-    snakefile = _snakefile()
+    workflow = snakefile()
     folder.mkdir(parents=True, exist_ok=True)
     studies = folder / "pacs"
     if not studies.exists():
@@ -62,20 +62,12 @@ def run_demo(folder: Path, *, cores: int, say: Callable[[str], None]) -> str:
             ae_title=pacs.ae_title,
             receiver=RECEIVER,
             receive_port=receive_port,
-            heuristic=os.path.relpath(snakefile.parent / "heuristics/demo.py", folder),
+            heuristic=os.path.relpath(workflow.parent / "heuristics/demo.py", folder),
         )
         write_text(folder / "config.yaml", config)
         say(f"Running snakemake in {folder}, one line a job:")
-        _run_workflow(snakefile, folder, cores)
-    return _what_next(folder, snakefile.parent)
-
-
-def _snakefile() -> Path:
-    path = Path(pacs2bids.__file__).resolve().parents[2] / "Snakefile"
-    if not path.is_file():
-        hint = "Clone the repository and run `make demo` there"
-        raise ConfigError("the workflow is not beside this installation", where=str(path), hint=hint)
-    return path
+        _run_workflow(workflow, folder, cores)
+    return _what_next(folder, workflow.parent)
 
 
 def _make_studies(target: Path) -> None:

@@ -73,6 +73,7 @@ def short(name: str) -> str:
 class Difference:
     """One stack whose names change: () where it has, or had, none. ``why``: of the plan, if it has none."""
 
+    key: Key
     label: str
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -98,7 +99,7 @@ def differences(before: Names, rows: Sequence[PlanRow]) -> list[Difference]:
         old, new = tuple(sorted(before.get(key, ()))), after.get(key, ())
         if old != new:
             label, why = labels.get(key, (key[1], "it is not in the study any more"))
-            found.append(Difference(label=label, before=old, after=new, why=why))
+            found.append(Difference(key=key, label=label, before=old, after=new, why=why))
     return found
 
 

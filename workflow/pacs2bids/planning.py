@@ -55,9 +55,12 @@ class Planned:
     plan: SessionPlan
 
 
-def plan_of(session: Session, asked: Asked) -> Planned:
-    """The plan of one session. Raises HeuristicError and PlanError."""
-    indexes, labels = indexes_of(session), (session.subject, session.session)
+def plan_of(session: Session, asked: Asked, indexes: Sequence[StudyIndex] | None = None) -> Planned:
+    """The plan of one session. ``indexes``: of its studies, where they are read already.
+
+    Raises HeuristicError and PlanError.
+    """
+    indexes, labels = indexes or indexes_of(session), (session.subject, session.session)
     answers = ask(
         asked.heuristic,
         indexes,

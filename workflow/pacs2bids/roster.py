@@ -83,7 +83,12 @@ def is_indexed(session: Session) -> bool:
 
 def indexes_of(session: Session) -> list[StudyIndex]:
     """Its studies. Raises ConfigError for one that comes twice, HeaderError for one that cannot be read."""
-    indexes = [read_record(folder / "index.json", StudyIndex) for folder in session.studies]
+    return distinct(read_record(folder / "index.json", StudyIndex) for folder in session.studies)
+
+
+def distinct(read: Iterable[StudyIndex]) -> list[StudyIndex]:
+    """The same. Raises ConfigError for a study that comes twice."""
+    indexes = list(read)
     for uid, count in Counter(index.study_instance_uid for index in indexes).items():
         if count > 1:
             raise ConfigError(f"the study {uid} is there {count} times", where="STUDY")

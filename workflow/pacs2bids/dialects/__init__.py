@@ -81,3 +81,20 @@ def default_fields(heuristic: Path) -> dict[str, Json]:
     from pacs2bids.dialects import heudiconv  # noqa: PLC0415
 
     return heudiconv.default_fields(heuristic)
+
+
+def seen(
+    heuristic: Path, indexes: Sequence[StudyIndex], *, series: tuple[str, str], seqinfo: str = "pacs2bids"
+) -> list[tuple[str, str, Json]]:
+    """What a heuristic can ask of a series: volume ("" for all of it), name as it writes it, value.
+
+    Without what identifies a person. ``series``: as for ``explain``; raises KeyError as it does.
+    """
+    found = {one.key: one for index in indexes for one in series_of(index)}[series]
+    if heuristic_file(heuristic).suffix in RULES:
+        from pacs2bids.dialects.rules.facts import seen_of  # noqa: PLC0415
+
+        return seen_of(found)
+    from pacs2bids.dialects.seqinfos import seen_as  # noqa: PLC0415
+
+    return seen_as(indexes, found.info, seqinfo)

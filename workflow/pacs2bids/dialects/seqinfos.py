@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pacs2bids.dialects.standins import SeqInfo
-from pacs2bids.model import Reason, SeriesInfo, Stack, StudyIndex
+from pacs2bids.model import Json, Reason, SeriesInfo, Stack, StudyIndex
 
 # "pacs2bids": of a series with several echoes or parts the first speaks.
 # "heudiconv": the last does, as it does there (its issues 158, 549 and 834).
@@ -176,3 +177,29 @@ def with_files(one: Shown, kept: int) -> Shown:
     elif (info.dim3, info.dim4) == (files, 1):
         changes["dim3"] = kept
     return replace(one, info=info._replace(**changes))  # type: ignore[arg-type]
+
+
+# they identify a person, or say no more than that a series is another one
+_UNSAID = {
+    "accession_number",
+    "custom",
+    "date",
+    "dcm_dir_name",
+    "example_dcm_file",
+    "patient_age",
+    "patient_id",
+    "patient_sex",
+    "referring_physician_name",
+    "series_uid",
+    "total_files_till_now",
+    "unspecified",
+}
+
+
+def seen_as(indexes: Sequence[StudyIndex], series: SeriesInfo, seqinfo: str) -> list[tuple[str, str, Json]]:
+    """The fields of a series: "", name, value; none of a series that is not shown to heuristics."""
+    for one in series_to_show(indexes, seqinfo):
+        if one.series == series:
+            fields: list[tuple[str, Any]] = [*zip(one.info._fields, one.info, strict=True)]
+            return [("", name, said) for name, said in fields if name not in _UNSAID]
+    return []

@@ -193,3 +193,8 @@ def _time_of_day(acquired: str | None, first: datetime | None) -> str:
         return ""
     days = (moment.date() - first.date()).days
     return f"{moment:%H:%M:%S}" if days == 0 else f"day {days + 1}, {moment:%H:%M:%S}"
+
+
+def described(stack: Stack) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+    """The facts and tags of a volume, for another page than the report."""
+    return tuple(_stack_facts(stack)), _tags(stack)

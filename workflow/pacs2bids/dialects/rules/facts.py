@@ -129,3 +129,16 @@ FACTS: dict[str, Fact] = {
     ),
     "is_localizer": _told("its series has several orientations", "flag", lambda facts: facts.is_localizer),
 }
+
+
+def seen_of(series: Series) -> list[tuple[str, str, Json]]:
+    """All facts that a series has: volume ("" where all have the same), name, value."""
+    stacks = series.stacks or (None,)
+    lines: list[tuple[str, str, Json]] = []
+    for name in FACTS:
+        values = [value(name, series, stack) for stack in stacks]
+        if all(one == values[0] for one in values):
+            lines.append(("", name, values[0]))
+        else:
+            lines += [(one.stack_id, name, said) for one, said in zip(series.stacks, values, strict=True)]
+    return [line for line in lines if line[2] is not None]

@@ -1,0 +1,98 @@
+"""A run of the workflow, as a person would start it: its lines as they come, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pacs2bids.checkout import snakefile
+from pacs2bids.model import ConfigError, Pacs2BidsError
+from pacs2bids.studio.records import Run
+from pacs2bids.text import printable
+
+MOST_LINES = 1000  # of its lines the last stay in the page
+LONGEST_LINE = 2000
+
+
+def command_of(config: Path) -> list[str]:
+    """What a person would type in this folder. Raises ConfigError where the workflow is not there."""
+    here = Path("Snakefile")
+    file = here if here.is_file() else snakefile()
+    # the default unsaid: what the workflow is told is part of what it compares with the last run
+    told = [] if config == Path("config.yaml") else ["--configfile", str(config)]
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(file), *told]
+
+
+def is_at_work(workdir: Path) -> bool:
+    """Whether a run of the workflow holds this workdir."""
+    lock = workdir / ".lock"
+    if not lock.exists():
+        return False
+    with lock.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class Workflow:
+    """At most one run at a time. ``tell``: is called with each news of it."""
+
+    def __init__(self, tell: Callable[[Run], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._is_stopped = False
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+
+    def start(self, command: Sequence[str], workdir: Path) -> None:
+        """Run it in the background. Raises Pacs2BidsError if another run is at work on ``workdir``."""
+        with self._lock:
+            if self._process is not None or is_at_work(workdir):
+                what = "another snakemake is at work on it; nothing was started"
+                raise Pacs2BidsError(what, where=str(workdir), hint="Wait for it, or stop it")
+            self._lines.clear()
+            self._is_stopped = False
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,  # Ctrl-C is told to it once, by ``stop``
+                )
+            except OSError as error:
+                raise ConfigError(f"snakemake cannot be started: {error.strerror}") from error
+            self._tell(Run(state="running"))
+            threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Interrupt it, as Ctrl-C does; if there is one."""
+        with self._lock:
+            if self._process is not None:
+                self._is_stopped = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGINT)
+
+    def _follow(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if text := printable(line.rstrip("\n"))[:LONGEST_LINE]:
+                self._lines.append(text)
+                self._tell(Run(state="running", lines=tuple(self._lines)))
+        code = process.wait()
+        with self._lock:
+            self._process = None
+            state = "done" if code == 0 else "stopped" if self._is_stopped else "failed"
+        self._tell(Run(state=state, lines=tuple(self._lines)))

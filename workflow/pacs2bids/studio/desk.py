@@ -1,0 +1,352 @@
+"""What the page is about: configuration, heuristic, draft, chosen sessions; and threads that heed them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from msgspec.structs import replace as with_changes
+
+from pacs2bids.config import Config, load_config
+from pacs2bids.dialects.imports import files_of
+from pacs2bids.model import ConfigError, EndlessError, HeuristicError, Pacs2BidsError
+from pacs2bids.planning import Asked, asked_of_config
+from pacs2bids.roster import Session, is_indexed, sessions_of_table
+from pacs2bids.studio import bench, records
+from pacs2bids.studio.applying import Workflow, command_of
+from pacs2bids.studio.bench import Text
+from pacs2bids.studio.board import Board
+from pacs2bids.studio.document import digest_of, read_document, save
+from pacs2bids.studio.process import GivenUpError, Process
+
+LOOK_EVERY_S = 0.3
+MOST_WATCHED = 300  # files
+FIRST_CHOSEN = 20  # sessions, of more, while nobody has chosen
+
+
+class ConflictError(Pacs2BidsError):
+    """The file, or what was shown, is another one by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What the files say. ``trouble``: why one of them cannot be read; then the rest is of before."""
+
+    config: Config
+    asked: Asked
+    document: records.Document
+    sessions: tuple[Session, ...]
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Wish:
+    """What is to be planned."""
+
+    text: Text
+    digest: str
+    asked: Asked
+    sessions: tuple[Session, ...]
+
+
+class Desk:
+    """Everything behind the page, for the threads of the server. ``folder``: for drafts, of its own.
+
+    ``only``: keys of sessions to begin with. Raises ConfigError and HeuristicError where configuration,
+    studies table or heuristic cannot be read at the start.
+    """
+
+    def __init__(self, config: Path, *, folder: Path, only: Sequence[str] = ()) -> None:
+        self.board = Board()
+        self._config, self._folder = config, folder
+        self._lock = threading.RLock()
+        self._wished = threading.Condition(self._lock)
+        self._process = Process()
+        self._workflow = Workflow(lambda run: self.board.post("run", run))
+        self._setting = self._read()
+        self._chosen = tuple(one.key for one in _chosen(self._setting, only))
+        self._draft: str | None = None
+        self._wish: Wish | None = None
+        self._last_good: dict[str, records.SessionPlan] = {}
+        self._changes = records.Changes(digest="", sessions=(), unchanged=0, waiting=())
+        self._is_closed = False
+        self._seen = self._signature()
+        self.board.post("run", records.Run())
+        with self._lock:
+            self._publish()
+
+    def start(self) -> None:
+        """Begin to watch and to plan."""
+        for work in (self._watch, self._plan):
+            threading.Thread(target=work, daemon=True).start()
+
+    def close(self) -> None:
+        """End what was started. The run of the workflow is interrupted."""
+        with self._wished:
+            self._is_closed = True
+            self._wished.notify_all()
+        self._workflow.stop()
+        self._process.close()
+
+    # ------------------------------------------------------------------------------------- what the page asks
+
+    def choose(self, keys: Sequence[str]) -> None:
+        """Show the plans of these sessions, as far as there are such."""
+        with self._lock:
+            known = {one.key for one in self._setting.sessions}
+            self._chosen = tuple(sorted(known & set(keys)))
+            self._seen = self._signature()  # of others, now
+            self._publish()
+
+    def draft(self, text: str) -> None:
+        """Plan with this text, which is not saved."""
+        with self._lock:
+            draft = None if text == self._setting.document.text else text
+            if draft != self._draft:
+                self._draft = draft
+                self._publish()
+
+    def save(self, text: str, base: str) -> None:
+        """Save the text over the file with the digest ``base``. Raises ConflictError if it is another."""
+        with self._lock:
+            document = self._setting.document
+            if not document.is_editable:
+                raise ConfigError("is built in; it cannot be edited", where=document.name)
+            if not save(self._setting.asked.heuristic, text, base=base):
+                self._reread()
+                raise ConflictError("was changed by another program meanwhile", where=document.path)
+            self._reread()
+
+    def document(self) -> records.Document:
+        """The heuristic as it is saved."""
+        with self._lock:
+            return self._setting.document
+
+    def series(self, key: str, study: str, series: str) -> records.SeriesDetail:
+        """Everything about one series. Raises as planning does."""
+        with self._lock:
+            setting, text = self._setting, self._text()
+        return self._process.ask(bench.series, text, setting.asked, _session(setting, key), (study, series))
+
+    def volume(self, study: str, stack: str) -> Path:
+        """Where a volume is, or would be. Raises ConfigError for a study that no session has."""
+        with self._lock:
+            folders = {one.name: one for session in self._setting.sessions for one in session.studies}
+        if study not in folders or Path(stack).name != stack:
+            raise ConfigError("there is no such volume")
+        return folders[study] / "volumes" / f"{stack}.nii.gz"
+
+    def changes(self) -> records.Changes:
+        """What would be placed, of all sessions, by the heuristic as it is saved. Raises HeuristicError."""
+        with self._lock:
+            setting = self._setting
+        asked, text = setting.asked, Text(path=setting.asked.heuristic, folder=self._folder)
+        found, waiting = list[records.SessionChanges](), list[str]()
+        for session in setting.sessions:
+            if not is_indexed(session):
+                waiting.append(session.key)
+                continue
+            try:
+                found.append(self._process.ask(bench.changes, text, asked, session))
+            except HeuristicError:
+                raise  # what is wrong with the file is wrong with it for all
+            except Pacs2BidsError as error:
+                found.append(records.SessionChanges(key=session.key, error=str(error)))
+        changed = tuple(one for one in found if one.changes or one.error)
+        changes = records.Changes(
+            digest=setting.document.digest,
+            sessions=changed,
+            unchanged=len(found) - len(changed),
+            waiting=tuple(waiting),
+        )
+        with self._lock:
+            self._changes = changes
+        return changes
+
+    def apply(self, digest: str) -> None:
+        """Run the workflow. Raises ConflictError if what was shown last is not what would be placed."""
+        with self._lock:
+            if not digest == self._changes.digest == self._read().document.digest:
+                what = "was changed since the differences were shown; nothing was started"
+                raise ConflictError(what, where=self._setting.document.path, hint="Look at them again")
+            self._workflow.start(command_of(self._config), self._setting.config.workdir)
+
+    def stop(self) -> None:
+        """Interrupt the run."""
+        self._workflow.stop()
+
+    # ----------------------------------------------------------------------------------------------- watching
+
+    def _read(self) -> Setting:
+        config = load_config(self._config)
+        asked = asked_of_config(config)
+        sessions = tuple(sessions_of_table(config.workdir, None))
+        document = read_document(asked.heuristic)
+        return Setting(config=config, asked=asked, document=document, sessions=sessions)
+
+    def _watch(self) -> None:
+        while not self._is_closed:
+            time.sleep(LOOK_EVERY_S)
+            if self._signature() != self._seen:
+                with self._lock:
+                    self._reread()
+
+    def _signature(self) -> list[tuple[Path, int, int, int] | None]:
+        return [_look(path) for path in islice(self._watched(), MOST_WATCHED)]
+
+    def _watched(self) -> Iterator[Path]:
+        with self._lock:
+            setting, chosen = self._setting, set(self._chosen)
+        yield self._config
+        yield setting.config.workdir / "studies.tsv"
+        yield from files_of(setting.asked.heuristic)
+        for session in setting.sessions:
+            if session.key in chosen and session.folder is not None:
+                yield from (session.folder / name for name in ("plan.tsv", "placed.json"))
+                yield from (study / "index.json" for study in session.studies)
+
+    def _reread(self) -> None:
+        """Take up what the files say now. Another heuristic than before takes the place of a draft."""
+        before = self._setting
+        self._seen = self._signature()  # first: what changes while it is read is seen again
+        try:
+            self._setting = self._read()
+        except Pacs2BidsError as error:
+            self._setting = replace(before, trouble=str(error))
+        if self._setting.document.digest != before.document.digest:
+            self._draft = None
+        self._publish()
+
+    def _text(self) -> Text:
+        return Text(path=self._setting.asked.heuristic, folder=self._folder, draft=self._draft)
+
+    def _publish(self) -> None:
+        """Show what there is, and have it planned."""
+        setting = self._setting
+        self.board.post("document", setting.document)
+        self.board.post("stage", _stage(self._config, setting, self._chosen))
+        chosen = [one for one in setting.sessions if one.key in self._chosen and is_indexed(one)]
+        document = setting.document
+        self._wish = Wish(
+            text=self._text(),
+            digest=document.digest if self._draft is None else digest_of(self._draft),
+            asked=setting.asked,
+            sessions=tuple(chosen),
+        )
+        self._wished.notify_all()
+
+    # ----------------------------------------------------------------------------------------------- planning
+
+    def _plan(self) -> None:
+        done: Wish | None = None
+        while True:
+            with self._wished:
+                self._wished.wait_for(lambda: self._is_closed or self._wish is not done)  # noqa: B023
+                if self._is_closed:
+                    return
+                done = wish = self._wish
+            assert wish is not None
+            try:
+                self.board.post("plan", self._planned(wish))
+            except GivenUpError:
+                continue
+            finally:
+                self.board.post("busy", records.Busy())
+
+    def _planned(self, wish: Wish) -> records.Plan:
+        """Raises GivenUpError if another wish came meanwhile."""
+        began = time.monotonic()
+        error, marks = "", tuple[records.Mark, ...]()
+        try:
+            marks = self._process.ask_unless(lambda: self._is_stale(wish), bench.marks, wish.text)
+            error = _first_error(wish.text.path.name, marks)
+        except Pacs2BidsError as failed:
+            error = str(failed)
+        plans = [] if error else list(self._plans(wish))
+        if plans and all(one.error for one in plans) and len({one.error for one in plans}) == 1:
+            error = plans[0].error
+        if error or not plans:
+            plans = [self._last_of(one.key) for one in wish.sessions]
+        if not any(mark.is_error for mark in marks) and (line := wish.text.line(error)):
+            marks = (*marks, records.Mark(line=line, what=error, is_error=True))
+        return records.Plan(
+            digest=wish.digest,
+            is_draft=wish.text.draft is not None,
+            error=error,
+            marks=marks,
+            sessions=tuple(plans),
+            took_s=round(time.monotonic() - began, 3),
+        )
+
+    def _plans(self, wish: Wish) -> Iterator[records.SessionPlan]:
+        endless = ""
+        for number, session in enumerate(wish.sessions):
+            self.board.post("busy", records.Busy(done=number, sessions=len(wish.sessions)))
+            if self._is_stale(wish):
+                raise GivenUpError
+            if endless:  # each would take its limit
+                yield with_changes(self._last_of(session.key), error=endless)
+                continue
+            try:
+                plan = self._process.ask_unless(
+                    lambda: self._is_stale(wish), bench.plan, wish.text, wish.asked, session
+                )
+            except Pacs2BidsError as error:
+                endless = str(error) if isinstance(error, EndlessError) else ""
+                plan = with_changes(self._last_of(session.key), error=str(error))
+            else:
+                self._last_good[session.key] = plan
+            yield plan
+
+    def _last_of(self, key: str) -> records.SessionPlan:
+        return self._last_good.get(key) or records.SessionPlan(key=key)
+
+    def _is_stale(self, wish: Wish) -> bool:
+        return self._is_closed or self._wish is not wish
+
+
+def _chosen(setting: Setting, only: Sequence[str]) -> list[Session]:
+    if only:
+        return sessions_of_table(setting.config.workdir, only)
+    return [one for one in setting.sessions if is_indexed(one)][:FIRST_CHOSEN]
+
+
+def _session(setting: Setting, key: str) -> Session:
+    found = next((one for one in setting.sessions if one.key == key), None)
+    if found is None:
+        raise ConfigError("is not in the studies table any more", where=key)
+    return found
+
+
+def _stage(config: Path, setting: Setting, chosen: Sequence[str]) -> records.Stage:
+    listed = [
+        records.Listed(key=one.key, is_indexed=is_indexed(one), is_chosen=one.key in chosen)
+        for one in setting.sessions
+    ]
+    return records.Stage(
+        config=str(config),
+        folder=config.absolute().parent.name,
+        sessions=tuple(listed),
+        trouble=setting.trouble,
+    )
+
+
+def _first_error(name: str, marks: Sequence[records.Mark]) -> str:
+    errors = [mark for mark in marks if mark.is_error]
+    if not errors:
+        return ""
+    where = f"{name}, line {errors[0].line}" if errors[0].line else name
+    more = f" ({len(errors) - 1} more below the editor)" if len(errors) > 1 else ""
+    return f"{where}: {errors[0].what}{more}"
+
+
+def _look(path: Path) -> tuple[Path, int, int, int] | None:
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return path, seen.st_mtime_ns, seen.st_size, seen.st_ino

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pacs2bids.checkout import snakefile
 from pacs2bids.model import ConfigError, Pacs2BidsError
 from pacs2bids.studio.records import Run
 from pacs2bids.text import printable
+from pacs2bids.turn import who_is_at_work
 
 MOST_LINES = 1000  # of its lines the last stay in the page
 LONGEST_LINE = 2000
@@ -29,19 +29,6 @@ def command_of(config: Path) -> list[str]:
     # the default unsaid: what the workflow is told is part of what it compares with the last run
     told = [] if config == Path("config.yaml") else ["--configfile", str(config)]
     return [sys.executable, "-m", "snakemake", "--snakefile", str(file), *told]
-
-
-def is_at_work(workdir: Path) -> bool:
-    """Whether a run of the workflow holds this workdir."""
-    lock = workdir / ".lock"
-    if not lock.exists():
-        return False
-    with lock.open() as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 class Workflow:
@@ -57,8 +44,9 @@ class Workflow:
     def start(self, command: Sequence[str], workdir: Path) -> None:
         """Run it in the background. Raises Pacs2BidsError if another run is at work on ``workdir``."""
         with self._lock:
-            if self._process is not None or is_at_work(workdir):
-                what = "another snakemake is at work on it; nothing was started"
+            who = who_is_at_work(workdir) if self._process is None else "started from this page"
+            if who:
+                what = f"another run is at work on it ({who}); nothing was started"
                 raise Pacs2BidsError(what, where=str(workdir), hint="Wait for it, or stop it")
             self._lines.clear()
             self._is_stopped = False

@@ -4,6 +4,13 @@ import {$, ask, counted, make, show} from "./dom.js";
 
 const TONES = {renamed: "fair", named: "good", "left without a name": "bad"};
 const WORDS = {renamed: "renamed", named: "new", "left without a name": "lost"};
+/** A name, with what all names of its session share in grey. */
+function named(name, key) {
+  const [folder, file] = name.split("/");
+  if (!file?.startsWith(`${key}_`)) return make("div", {class: "file"}, name);
+  return make("div", {class: "file"}, make("span", {class: "common"}, `${folder}/${key}_`), file.slice(key.length + 1));
+}
+
 const sign = (kind) => make("span", {class: `badge ${TONES[kind]}`}, WORDS[kind]);
 
 export class PlanView {
@@ -82,7 +89,7 @@ export class PlanView {
   #tr(session, row) {
     const key = JSON.stringify([session, row.study, row.series]);
     const facts = [row.stack, row.dims, row.facts, row.time].filter(Boolean).join(" · ");
-    const name = row.names.map((one) => make("div", {class: "file"}, one));
+    const name = row.names.map((one) => named(one, session));
     if (!row.names.length) name.push(make("div", {class: `reason${row.set_aside ? " bad" : ""}`}, row.reason));
     if (row.notes) name.push(make("div", {class: "note", title: row.notes}, row.notes));
     const old = row.before.length ? [" was ", make("s", {}, row.before.join(", "))] : "";

@@ -89,6 +89,17 @@ def test_corrected_source_pulls_that_study_only(folder: Folder) -> None:
     assert folder.pulled("--forcerun", "query") == set()
 
 
+def test_study_that_has_grown_is_pulled_again_and_no_other(folder: Folder) -> None:
+    """When the query is made again. One that has shrunk stays as it came."""
+    write_study(folder.path / "one" / "more", series=1, instances=3, study="1.2.1")
+    for path in (folder.path / "one" / "more" / "1" / f"{n}.dcm" for n in (1, 2)):
+        path.unlink()
+    (folder.path / "one/1.2.2/1/2.dcm").unlink()
+    assert folder.pulled("--forcerun", "query") == {"1.2.1"}
+    assert [len(folder.receipt(study).received) for study in STUDIES] == [3, 2]
+    assert folder.pulled("--forcerun", "query") == set()
+
+
 def test_folder_that_gained_files_is_pulled_again_on_demand(folder: Folder) -> None:
     there = {path: path.stat().st_ino for path in (folder.path / "work/studies").rglob("*.dcm")}
     write_study(folder.path / "one" / "more", series=1, instances=3, study="1.2.1")

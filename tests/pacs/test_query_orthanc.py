@@ -7,7 +7,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from peers.instances import STUDY, instance
+from pacs2bids.files import read_record
+from pacs2bids.model import Receipt
+from peers.instances import STUDY, instance, write_study
 from peers.orthanc import AE_TITLE, DICOM_PORT, Orthanc, running_orthanc
 
 pytest_plugins = ["peers.orthanc"]
@@ -138,3 +140,43 @@ def test_names_and_dates_of_an_orthanc_of_any_encoding(tmp_path: Path, encoding:
         "date": ["2", "4"],
     }, told
     assert "against the condition on StudyDate" in told["date"]
+
+
+def test_study_that_has_grown_is_asked_for_again(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A series that reached the PACS after the pull: the query sees it by the count."""
+    study, other = f"{ROOT}.91", f"{ROOT}.92"
+    for uid in (study, other):
+        write_study(tmp_path / "first" / uid, series=1, instances=2, study=uid)
+    orthanc.load(tmp_path / "first")
+    listed = tmp_path / "mine.tsv"
+    listed.write_text(f"StudyInstanceUID\tsubject\n{study}\t01\n{other}\t02\n")
+    config, table, work = tmp_path / "config.yaml", tmp_path / "studies.tsv", tmp_path / "work"
+    peer = f"host: 127.0.0.1, port: {DICOM_PORT}, ae_title: {AE_TITLE}, receive_host: 127.0.0.1"
+    config.write_text(
+        f"workdir: {work}\nheuristic: h.py\ndataset: {{name: Test}}\n"
+        f"sources: {{orthanc: {{kind: pacs, {peer}}}}}\nstudies: {{table: {listed}}}\n"
+    )
+
+    def query() -> str:
+        done = orthanc.pacs2bids("query", "--config", config, "--out", table)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    def pull(uid: str) -> Receipt:
+        out = work / "studies" / uid
+        options = ["--config", config, "--studies", table, "--study", uid, "--out", out]
+        done = orthanc.pacs2bids("pull", *options)
+        assert done.returncode == 0, done.stderr
+        return read_record(out / "receipt.json", Receipt)
+
+    assert query() == ""
+    assert [len(pull(uid).received) for uid in (study, other)] == [2, 2]
+    assert query() == ""
+    write_study(tmp_path / "second", series=2, instances=2, study=study)
+    orthanc.load(tmp_path / "second")
+    said = query()
+    assert f"study {study} (sub-01): its source has 4 instances of it now, 2 are known" in said
+    assert len(said.splitlines()) == 1
+    assert [(work / "studies" / uid / "receipt.json").exists() for uid in (study, other)] == [False, True]
+    assert len(pull(study).received) == 4
+    assert query() == ""

@@ -157,7 +157,23 @@ def _written(config: Config, answer: _Answer, ask: Ask, out: Path) -> str:
                 study, key = change.row.study_instance_uid, change.row.session_key
                 log.warning("study %s (%s): %s; %s", study, key, change.reason, stays)
     write_tsv(out, StudyRow.__struct_fields__, [asdict(row) for row in rows], mode=0o600)
-    return f"{_summary(answer, rows)} -> {out}"
+    again = _set_back(config, rows, ask)
+    return f"{_summary(answer, rows)}{again} -> {out}"
+
+
+def _set_back(config: Config, rows: Sequence[StudyRow], ask: Ask) -> str:
+    """Have those pulled again that have grown at their source."""
+    from pacs2bids.pacs.grown import grown, set_back  # noqa: PLC0415
+
+    studies = config.workdir / "studies"
+    found = grown(rows, studies, ask)
+    for one in found:
+        uid = one.row.study_instance_uid
+        log.warning("study %s (%s): %s; it is pulled again", uid, one.row.session_key, one.told)
+        set_back(one, studies / uid)
+        # of a pull that has no result any more
+        (config.workdir / "logs" / "pull" / f"{uid}.log").unlink(missing_ok=True)
+    return f", {counted(len(found), 'study', 'studies')} to be pulled again" if found else ""
 
 
 def _summary(answer: _Answer, rows: Sequence[StudyRow]) -> str:
@@ -196,6 +212,7 @@ def _is_pulled(config: Config, row: StudyRow) -> bool:
 
 def _previewed(config: Config, answer: _Answer, ask: Ask, *, identities: bool) -> str:
     """The table on the terminal, with all that is wrong, and then the error if there is one."""
+    from pacs2bids.pacs.grown import grown  # noqa: PLC0415
     from pacs2bids.pacs.listing import IDENTITIES, preview  # noqa: PLC0415
 
     also = IDENTITIES if identities else ()
@@ -204,6 +221,9 @@ def _previewed(config: Config, answer: _Answer, ask: Ask, *, identities: bool) -
     left_out = chain.from_iterable(found.left_out for found in answer.found.values())
     table = preview(changed, left_out, told, identities=identities)
     print(table, flush=True)  # noqa: T201 - before an error, too
+    for one in grown(answer.settled.rows, config.workdir / "studies", ask):
+        uid = one.row.study_instance_uid
+        log.warning("study %s (%s): %s; it would be pulled again", uid, one.row.session_key, one.told)
     _warn(answer)
     _check(answer)
     return ""

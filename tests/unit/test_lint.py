@@ -45,7 +45,35 @@ def infotodict(seqinfo):
             pass
     return {}
 => E4 a series has no field 'protocol'. Did you mean 'protocol_name'?
-=> E4 a series has no field 'TI'. Did you mean 'TR'?
+=> E4 a series has no field 'TI'. There are total_files
+
+import os.path as osp
+from json import dumps as told
+LIMIT = 3
+class Kinds:
+    first = LIMIT
+    both = [first, LIMIT]
+def inner(s, *more, **named):
+    global LATER
+    LATER = 1
+    def deeper():
+        nonlocal s
+        s = [x for x in more if (y := x) and named]
+        return __file__, filename, osp, told, y
+    try:
+        return Kinds, deeper(), lambda a, b=LIMITS: a + b + c
+    except ValueError as error:
+        return error, LATER, {k: v for k, v in named.items()}, t1w, __nam__
+def infotodict(seqinfo):
+    for s in seqinfo:
+        if bolt in s.protocol_name:
+            del s
+    return {}
+=> E15 the name 'LIMITS' is not defined. Did you mean 'LIMIT'?
+=> E15 the name 'c' is not defined. Define or import it; a text wants quotes
+=> E17 the name '__nam__' is not defined
+=> E17 the name 't1w' is not defined
+=> E20 the name 'bolt' is not defined
 
 t1 = create_key("BEGIN_T1w")
 t2 = create_key("BEGIN_run-{item:02d}_T2w")

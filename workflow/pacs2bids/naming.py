@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
+from pacs2bids.chunks import as_chunks
 from pacs2bids.doubts import doubts
 from pacs2bids.meant import as_one, chosen, computed, facts_of_refused
 from pacs2bids.model import NamingRules, PlanError, Stack
@@ -60,8 +61,9 @@ def name_all(
     """A name for each stack that an answer means, or why it has none, and what is wrong with the answers."""
     claims, left_out, problems = _claimed(all_series, answers, subject, session, rules)
     warnings = _of_maps(left_out)
-    claims, more = _told(_once(claims))
+    claims, more, chunked = _told(_once(claims))
     problems += more
+    warnings += chunked
     claims = with_notes([claim for claim in claims if claim.stack is not None])
     warnings += [f"{claim.series.label}: {claim.note}" for claim in claims if claim.note]
     kept, dropped = _without_short(claims)
@@ -137,15 +139,19 @@ def _of_maps(left_out: Sequence[LeftOut]) -> list[str]:
 # -------------------------------------------------------------------------------------------- told apart
 
 
-def _told(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
-    """Claims to the same name told apart. Runs that are numbered by time share a name until they are."""
-    found, problems = list[Claim](), list[str]()
+def _told(claims: Sequence[Claim]) -> tuple[list[Claim], list[str], list[str]]:
+    """Claims to the same name told apart; problems, and warnings.
+
+    Runs that are numbered by time share a name until they are.
+    """
+    found, problems, warnings = list[Claim](), list[str](), list[str]()
     for group in grouped(claims, _shared):
         try:
-            found += tell_apart(acquisitions(group))
+            apart, told = as_chunks(tell_apart(acquisitions(group)))
+            found, warnings = [*found, *apart], [*warnings, *told]
         except PlanError as error:
             problems.append(_told_of([c.series for c in group], [c.answer for c in group], error))
-    return found, problems
+    return found, problems, warnings
 
 
 def _once(claims: Sequence[Claim]) -> list[Claim]:

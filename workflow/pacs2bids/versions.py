@@ -12,6 +12,7 @@ NAMING = (
     "archive.py",
     "bids.py",
     "builtin.py",
+    "chunks.py",
     "conditions.py",
     "config.py",
     "dates.py",

@@ -7,6 +7,8 @@ Nothing of the file is run here. Which templates its keys have can be told only 
 from __future__ import annotations
 
 import ast
+import builtins
+import symtable
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
@@ -35,6 +37,8 @@ HOOKS = (
     "DEFAULT_FIELDS",
     "POPULATE_INTENDED_FOR_OPTS",
 )
+# of every module, and what heudiconv sets in that of a heuristic
+OF_MODULES = {"__file__", "__name__", "__doc__", "__package__", "__spec__", "__loader__", "filename"}
 _OF_A_SUBJECT = ("{subject}", f"{{{DIR}}}", f"{{{PREFIX}}}")
 
 
@@ -46,11 +50,13 @@ class Source:
 
     def __init__(self, text: bytes) -> None:
         self.tree = ast.parse(text)
+        self._names = symtable.symtable(text.decode(errors="replace"), "heuristic", "exec")
 
     def problems(self, called: Collection[str]) -> Iterator[Problem]:
         """All that is wrong; ``called``: templates that the file gave when it was called without series."""
         yield from self._hooks()
         yield from self._infotodict()
+        yield from self._undefined()
         yield from self._fields()
         lines = dict(self.templates)
         for text in called:
@@ -163,6 +169,18 @@ class Source:
                 hint="End it with 'return info'",
             )
 
+    def _undefined(self) -> Iterator[Problem]:
+        """Names that are used and nowhere given; none if the file takes all that another one has."""
+        if any(isinstance(one, ast.alias) and one.name == "*" for one in ast.walk(self.tree)):
+            return
+        loaded = [one for one in ast.walk(self.tree) if isinstance(one, ast.Name)]
+        lines = {one.id: one.lineno for one in reversed(loaded) if isinstance(one.ctx, ast.Load)}
+        given = _given(self._names)
+        for name in sorted(_used(self._names) - given - set(dir(builtins)) - OF_MODULES):
+            close = get_close_matches(name, given, n=1, cutoff=0.75)
+            hint = f"Did you mean {close[0]!r}?" if close else "Define or import it; a text wants quotes"
+            yield Problem(line=lines.get(name, 0), what=f"the name {name!r} is not defined", hint=hint)
+
     def _fields(self) -> Iterator[Problem]:
         """Fields of a series that there are none of: ``s.protocol``."""
         function = self._function
@@ -174,7 +192,7 @@ class Source:
             if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
                 continue
             if node.value.id in series and node.attr not in dir(SeqInfo):
-                close = get_close_matches(node.attr, SeqInfo._fields, n=1, cutoff=0.5)
+                close = get_close_matches(node.attr, SeqInfo._fields, n=1, cutoff=0.6)
                 hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(SeqInfo._fields)}"
                 yield Problem(line=node.lineno, what=f"a series has no field {node.attr!r}", hint=hint)
 
@@ -202,6 +220,29 @@ class Source:
                 what = f"{name!r} takes every series that fits, but its names do not count them"
                 hint = "Add 'run-{item}' to its template, or take one series alone: info[key] = [s.series_id]"
                 yield Problem(line=line, what=what, hint=hint, is_error=False)
+
+
+# --------------------------------------------------------------------------------------------- names
+
+
+def _used(table: symtable.SymbolTable) -> set[str]:
+    """Names that the module, and what is in it, takes from the module."""
+    is_module = table.get_type() == "module"
+    names = {one.get_name() for one in table.get_symbols() if one.is_referenced()}
+    mine = {one.get_name() for one in table.get_symbols() if is_module or one.is_global()}
+    return set().union(names & mine, *map(_used, table.get_children()))
+
+
+def _given(table: symtable.SymbolTable) -> set[str]:
+    """Names that the module has, once all of it has run."""
+    is_module = table.get_type() == "module"
+    names = {
+        one.get_name()
+        for one in table.get_symbols()
+        if (one.is_assigned() or one.is_imported() or one.is_namespace())
+        and (is_module or one.is_declared_global())
+    }
+    return set().union(names, *map(_given, table.get_children()))
 
 
 # --------------------------------------------------------------------------------------------- nodes

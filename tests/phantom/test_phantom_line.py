@@ -267,7 +267,7 @@ def test_what_is_not_in_the_dataset_has_a_reason(finished: Line, study: PhantomS
     reasons = {row["series_number"]: row["reason"] for row in rows if row["bids_name"] == "n/a"}
     assert "heuristic" in reasons[str(LOCALIZER)]
     assert "no-image" in reasons[str(REPORT)]
-    page = (finished.folder / "report.html").read_text(encoding="utf-8")
+    page = (finished.folder / f"report_files/{session_key(study)}.html").read_text(encoding="utf-8")
     for series in study.series:
         assert series.description in page
 

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import os
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -40,11 +41,13 @@ from pacs2bids.model import (
     VolumeOpinion,
 )
 from pacs2bids.plan_table import read_plan, write_plan
-from pacs2bids.report.evidence import gather
-from pacs2bids.report.facts import REASONS, page_of
-from pacs2bids.report.pictures import PANEL_PIXELS, Picture, pictures_of
+from pacs2bids.report.evidence import outline, session_evidence
+from pacs2bids.report.facts import REASONS, session_view
+from pacs2bids.report.findings import by_session
+from pacs2bids.report.pictures import PANEL_PIXELS, Picture, drawing_of, pictures_of
 from pacs2bids.report.series import b_value_summary, phase_encoding
-from pacs2bids.report.view import Page, SessionView
+from pacs2bids.report.view import SessionSummary, SessionView, VolumeRef
+from pacs2bids.report.whole import Page, page_of
 from pacs2bids.second_opinion import write_opinions
 
 KEY = "sub-01_ses-a"
@@ -197,7 +200,7 @@ class Work:
 
     def log(self, stage: str, key: str, text: str) -> None:
         path = self.root / "logs" / stage / f"{key}.log"
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
     def everything(self) -> Work:
@@ -206,16 +209,39 @@ class Work:
         return self
 
     def view(self) -> Page:
-        return page_of(gather(self.root, self.bids, read_plan=read_plan))
+        return page_of(outline(self.root, self.bids, read_plan=read_plan), self.summaries())
+
+    def summaries(self) -> list[SessionSummary]:
+        return [view.summary for view in self.sessions()]
+
+    def sessions(self) -> list[SessionView]:
+        known = outline(self.root, self.bids, read_plan=read_plan)
+        found = by_session(known.check.findings if known.check else ())
+        return [
+            session_view(
+                session_evidence(self.root, session, read_plan=read_plan),
+                self.bids,
+                found.get(session.key, ()),
+            )
+            for session in known.sessions
+        ]
 
     def only_session(self) -> SessionView:
-        (session,) = self.view().sessions
+        (session,) = self.sessions()
         return session
+
+    @property
+    def files(self) -> Path:
+        return self.page.with_name("report_files")
 
     def html(self) -> str:
         words = ["--workdir", str(self.root), "--bids", str(self.bids), "--out", str(self.page)]
         assert main(["report", *words]) == 0
         return self.page.read_text()
+
+    def session_html(self) -> str:
+        self.html()
+        return (self.files / f"{KEY}.html").read_text()
 
 
 @pytest.fixture
@@ -229,9 +255,9 @@ def work(tmp_path: Path) -> Work:
 def test_session_that_went_well(work: Work) -> None:
     page = work.everything().view()
     assert (page.badge.tone, page.badge.text) == ("good", "valid")
-    (session,) = page.sessions
-    assert (session.badge.text, session.troubles, session.named, session.stacks) == ("placed", (), 1, 1)
-    (shown,) = session.series[0].stacks
+    (summary,) = page.sessions
+    assert (summary.badge.text, summary.troubles, summary.named, summary.stacks) == ("placed", (), 1, 1)
+    (shown,) = work.only_session().series[0].stacks
     assert shown.names == (("anat", "sub-01_ses-a_T1w"),)
     assert {fact.label: fact.value for fact in shown.facts} == {
         "Matrix": "16 × 18 × 20",
@@ -246,14 +272,14 @@ def test_session_that_went_well(work: Work) -> None:
 
 def test_a_second_opinion_is_summed_up_even_where_all_agree(work: Work) -> None:
     every = work.everything()
-    assert "dcm2niix" not in every.html()
+    assert "dcm2niix" not in every.session_html()
     opinions = [
         VolumeOpinion(volume="002-1", verdict="agrees", other="2_a.nii", detail=""),
         VolumeOpinion(volume="002-2", verdict="differs", other="2_b.nii", detail="is mirrored"),
     ]
     for agreeing, some in (("1 of 1 volume", opinions[:1]), ("1 of 2 volumes", opinions)):
         write_opinions(work.study / "second_opinion.tsv", some)
-        assert f"second opinion: dcm2niix agrees with {agreeing}" in every.html()
+        assert f"second opinion: dcm2niix agrees with {agreeing}" in every.session_html()
     os.utime(work.study / "second_opinion.tsv", (1, 1))
     assert not every.only_session().opinion, "of earlier volumes"
 
@@ -261,8 +287,7 @@ def test_a_second_opinion_is_summed_up_even_where_all_agree(work: Work) -> None:
 def test_flip_angles_that_change_from_volume_to_volume(work: Work) -> None:
     every = work.everything()
     every.index(stacks=(stack(sidecar={"FlipAngle": [5.0, 20.0, 5.0]}),))
-    (session,) = every.view().sessions
-    (shown,) = session.series[0].stacks
+    (shown,) = every.only_session().series[0].stacks
     assert {fact.label: fact.value for fact in shown.facts}["Flip angle"] == "5°, 20°"
 
 
@@ -289,8 +314,9 @@ def test_stage_that_failed_tells_the_last_error_of_its_log(work: Work) -> None:
     (trouble,) = session.troubles
     assert (trouble.stage, trouble.error) == ("pull", "1 instance is missing:\n  1.2.2.9. Run again")
     assert trouble.log.endswith("logs/pull/1.2.log")
-    assert session.instances == "2 of 3"
-    (receipt,) = session.receipts
+    assert session.came == "2 of 3"
+    assert [group.lines for group in page.incomplete] == [(f"{KEY}: 1 of 3 instances missing",)]
+    (receipt,) = work.only_session().receipts
     assert receipt.badge.text == "incomplete"
     assert [(group.title, group.lines) for group in receipt.groups] == [("missing", ("1.2.2.9",))]
     assert receipt.transfers[1] == "1 × SERIES: status B000, 1 completed, 3 failed"
@@ -310,7 +336,7 @@ def test_session_says_where_it_stands(work: Work, parts: tuple[str, ...], state:
     work.table()
     for part in parts:
         getattr(work, part)()
-    session = work.only_session()
+    (session,) = work.summaries()
     assert (session.badge.tone, session.badge.text) == ("fair", state)
     assert session.troubles[0].error == "This stage has not run yet."
     assert state in work.html()
@@ -320,7 +346,7 @@ def test_job_that_was_killed_has_no_error_and_is_said_to_have_ended(work: Work) 
     work.table()
     work.receipt()
     work.log("index", "1.2", "2026-03-15 10:00:00,000 INFO    pacs2bids: at work\n")
-    session = work.only_session()
+    (session,) = work.summaries()
     assert (session.badge.tone, session.badge.text) == ("bad", "failed: not indexed")
     assert "ended without" in session.troubles[0].error
 
@@ -360,7 +386,7 @@ def test_stage_of_the_whole_that_failed_is_told(work: Work, stage: str, product:
 def test_series_that_the_heuristic_fails_on_are_flagged(work: Work) -> None:
     work.everything()
     work.plan(name="", reason="the heuristic fails on this series: KeyError: 'x' (h.py, line 3)")
-    session = work.only_session()
+    (session,) = work.summaries()
     assert (session.badge.tone, session.badge.text) == ("fair", "placed, 1 series set aside")
 
 
@@ -414,7 +440,7 @@ def test_session_without_table_is_found_by_its_plan(work: Work) -> None:
     work.everything()
     (work.root / "studies.tsv").unlink()
     session = work.only_session()
-    assert session.badge.text == "placed, not in studies.tsv any more"
+    assert session.summary.badge.text == "placed, not in studies.tsv any more"
     assert len(session.series) == 1
 
 
@@ -430,7 +456,9 @@ def test_what_the_plan_notes_of_a_named_volume(work: Work) -> None:
     work.everything()
     work.plan(notes="field map dir-PA_epi: the same shims")
     (shown,) = work.only_session().series[0].stacks
-    assert (shown.badge.text, shown.reason) == ("placed", "field map dir-PA_epi: the same shims")
+    assert (shown.badge.text, shown.reason) == ("placed", "")
+    assert shown.doubts == ("field map dir-PA_epi: the same shims",)
+    assert "field map dir-PA_epi: the same shims" in work.session_html()
 
 
 def test_volume_that_failed_says_why_and_counts_as_missing(work: Work) -> None:
@@ -441,7 +469,7 @@ def test_volume_that_failed_says_why_and_counts_as_missing(work: Work) -> None:
     assert page.badge.text == "1 volume missing"
     assert page.sessions[0].badge.text == "placed, 1 volume missing"
     assert page.sessions[0].troubles[0].error == "slices are uneven"
-    (shown,) = page.sessions[0].series[0].stacks
+    (shown,) = work.only_session().series[0].stacks
     assert (shown.badge.tone, shown.reason, shown.volume) == ("bad", "slices are uneven", None)
 
 
@@ -562,29 +590,69 @@ def read(html: str) -> Reader:
     return reader
 
 
-def test_page_is_whole_and_points_nowhere(work: Work) -> None:
-    html = work.everything().html()
-    reader = read(html)
-    assert reader.seen.count("img") == 1
-    targets = {f"#{one}" for one in reader.ids}
-    for pointer in reader.pointers:
-        assert pointer.startswith(("data:image/jpeg;base64,", "data:,")) or pointer in targets, pointer[:80]
-    css = html[html.index("<style>") : html.index("</style>")]
-    assert not re.search(r"url\(|@import|//", css)
+def test_pages_are_whole_and_point_at_each_other_alone(work: Work) -> None:
+    pages = {work.page: work.everything().html(), work.files / f"{KEY}.html": work.session_html()}
+    for path, text in pages.items():
+        reader = read(text)
+        assert reader.seen.count("img") == (0 if path == work.page else 1)
+        targets = {f"#{one}" for one in reader.ids}
+        for pointer in reader.pointers:
+            is_inside = pointer.startswith(("data:image/jpeg;base64,", "data:,")) or pointer in targets
+            assert is_inside or (path.parent / pointer).is_file(), pointer[:80]
+        css = text[text.index("<style>") : text.index("</style>")]
+        assert not re.search(r"url\(|@import|//", css)
 
 
 def test_texts_are_escaped(work: Work) -> None:
-    html = work.everything().html()
-    assert "script" not in read(html).seen
-    assert "&lt;script&gt;alert(&#39;t1&#39;)&lt;/script&gt; &amp; &#34;mprage&#34;" in html
+    escaped = "&lt;script&gt;alert(&#39;t1&#39;)&lt;/script&gt; &amp; &#34;mprage&#34;"
+    work.everything().plan(name="", reason="no name")
+    for page, scripts in ((work.html(), 1), (work.session_html(), 0)):  # the dataset's has one of its own
+        assert read(page).seen.count("script") == scripts
+        assert escaped in page
 
 
-def test_page_tells_no_identity_and_no_date(work: Work) -> None:
-    html = work.everything().html()
-    for private in ("4711", "0815", "Phantom^Doctor", "042Y", "2026-03-14", "20260314", "2026-03-15"):
-        assert private not in html
-    assert "09:26:53" in html
-    assert work.page.stat().st_mode & 0o077 == 0
+def test_pages_tell_no_identity_and_no_date(work: Work) -> None:
+    page = work.everything().html() + work.session_html()
+    for path in (work.page, *work.files.iterdir()):
+        text = path.read_text()
+        for private in ("4711", "0815", "Phantom^Doctor", "042Y", "2026-03-14", "20260314", "2026-03-15"):
+            assert private not in text, path.name
+        assert path.stat().st_mode & 0o077 == 0
+    assert "09:26:53" in page
+    assert work.files.stat().st_mode & 0o077 == 0
+
+
+def test_session_is_drawn_again_only_when_what_it_is_made_of_changed(work: Work) -> None:
+    work.everything().html()
+    page = work.files / f"{KEY}.html"
+
+    def drawn(*, after: Callable[[], object]) -> bool:
+        os.utime(page, ns=(1, 1))
+        after()
+        work.html()
+        return page.stat().st_mtime_ns != 1
+
+    def found() -> None:
+        location = "/sub-01/ses-a/anat/sub-01_ses-a_T1w.json"
+        work.check(Finding(severity="error", code="BAD", location=location, message="m", origin="check"))
+
+    assert not drawn(after=lambda: None)
+    assert not drawn(after=lambda: work.log("dataset", "of_all", "2026"))
+    assert drawn(after=lambda: work.plan(notes="a doubt"))
+    assert drawn(after=found)
+    assert not drawn(after=lambda: None)
+    assert drawn(after=lambda: work.log("place", KEY, "2026-03-15 10:00:00,000 WARNING pacs2bids: odd\n"))
+    assert drawn(after=page.unlink)
+    assert "1 error" in work.page.read_text()
+
+
+def test_pages_of_sessions_that_are_gone_vanish_and_other_files_stay(work: Work) -> None:
+    work.everything().html()
+    for name in ("sub-02.html", "sub-02.json", ".sub-01_ses-a.html.k1ll3d.part", "mine.txt"):
+        (work.files / name).touch()
+    work.html()
+    left = {path.name for path in work.files.iterdir()}
+    assert left == {f"{KEY}.html", f"{KEY}.json", "drift.tsv", "mine.txt"}
 
 
 def test_same_input_same_page(work: Work) -> None:
@@ -595,9 +663,9 @@ def test_damaged_volume_has_no_picture_and_says_so(work: Work) -> None:
     work.everything()
     path = work.study / "volumes/002-1.nii.gz"
     os.truncate(path, 500)
-    html = work.html()
-    assert "No picture: " in html
-    assert "img" not in read(html).seen
+    page = work.session_html()
+    assert "No picture: " in page
+    assert "img" not in read(page).seen
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -690,17 +758,35 @@ def test_proportions_are_those_of_the_patient(tmp_path: Path) -> None:
     assert boxes[1][1] == 170  # cut by us
 
 
-def test_mean_of_the_first_volumes(tmp_path: Path) -> None:
-    voxels = np.repeat(np.full((*SHAPE, 1), 100, np.int16), 12, axis=3)
-    voxels[:10] = 50
-    (before,) = pictures_of(save(tmp_path / "a.nii.gz", voxels))
-    assert before.caption == "mean of the first 10 of 12 volumes"
-    voxels[..., 11] = 30000
-    (after,) = pictures_of(save(tmp_path / "b.nii.gz", voxels))
-    assert after.jpeg == before.jpeg
-    voxels[20:, ..., 9] = 30000
-    (other,) = pictures_of(save(tmp_path / "c.nii.gz", voxels))
-    assert other.jpeg != before.jpeg
+def test_time_series_has_mean_deviation_and_signal(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    voxels = rng.integers(900, 1100, (*SHAPE, 8)).astype(np.int16)
+    voxels[21:27, 24:32, 10:20, ::2] = 0  # flickers: the patient's right, in front, above
+    voxels[..., 5] += 300
+    drawing = drawing_of(VolumeRef(path=save(tmp_path / "v.nii.gz", voxels)))
+    assert [picture.caption for picture in drawing.pictures] == [
+        "mean of 8 volumes",
+        "standard deviation over time",
+    ]
+    assert np.allclose(drawing.signal, voxels.mean(axis=(0, 1, 2)), rtol=1e-6)
+    across, down = centre_of_light(panels(drawing.pictures[1])[0])
+    assert across > 0.2
+    assert down < -0.05
+    assert drawing.solid is not None
+    assert np.allclose(drawing.solid.voxels, voxels.mean(axis=3), atol=1e-2)
+
+
+def test_values_that_measure_have_a_scale_around_zero(tmp_path: Path) -> None:
+    voxels = np.zeros(SHAPE, np.int16)
+    voxels[:15], voxels[15:] = -500, 1000
+    image = nib.nifti1.Nifti1Image(voxels, np.eye(4))
+    image.header.set_slope_inter(0.1, 0)
+    nib.save(image, tmp_path / "v.nii.gz")
+    (picture,) = drawing_of(VolumeRef(path=tmp_path / "v.nii.gz", unit="Hz")).pictures
+    stored = np.asarray(nib.nifti1.load(tmp_path / "v.nii.gz").dataobj)
+    assert picture.scale == (pytest.approx(-stored.max()), pytest.approx(stored.max()), "Hz")
+    (plain,) = pictures_of(tmp_path / "v.nii.gz")
+    assert plain.scale is None
 
 
 def test_diffusion_shows_the_weakest_and_the_strongest_weighting(tmp_path: Path) -> None:

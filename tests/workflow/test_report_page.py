@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
+import base64
 import shutil
-import subprocess
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Page
 
 from pacs2bids.__main__ import main
 from pacs2bids.files import write_tsv
+from peers.browser import Tab
 
 HEURISTIC = Path(__file__).parents[2] / "heuristics/demo.py"
-
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-)
-
-# measured in the page itself, inside a frame of the width of a telephone
-PROBE = """<!doctype html><iframe width="360" height="800" srcdoc="{page}"></iframe>
-<pre id="told"></pre><script>
-onload = () => {{
-  const inner = document.querySelector("iframe").contentDocument, root = inner.documentElement;
-  const images = [...inner.images];
-  document.getElementById("told").textContent = JSON.stringify({{
-    images: images.length,
-    drawn: images.filter(image => image.complete && image.naturalWidth > 0).length,
-    width: root.clientWidth, needed: root.scrollWidth,
-    requests: inner.defaultView.performance.getEntriesByType("resource")
-      .map(entry => entry.name).filter(name => !name.startsWith("data:")),
-  }});
-}};
-</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -76,58 +48,119 @@ def _study_uid(folder: Path) -> str:
     return str(dcmread(next(folder.glob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
 
 
-def browse(chromium: str, page: Path, folder: Path, *options: str) -> tuple[str, list[str]]:
-    """What Chromium writes to standard output, and what it says on the page's console."""
-    command = [chromium, *OPTIONS, f"--user-data-dir={folder}", *options, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+@pytest.fixture
+def pages(report: Path) -> list[Path]:
+    """All pages of the report, the dataset's first."""
+    return [report, *sorted(report.with_name("report_files").glob("*.html"))]
 
 
-def test_console_is_heard(chromium: str, tmp_path: Path) -> None:
+def images(page: Page) -> list[str]:
+    """Addresses of the images that are drawn; any that is not is an error."""
+    drawn = "one => one.decode().then(() => [one.src, one.naturalWidth])"
+    told = page.evaluate(f"Promise.all([...document.images].map({drawn}))")
+    assert all(width > 0 for _, width in told)
+    return [address for address, _ in told]
+
+
+def test_complaints_are_heard(tab: Tab, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
-    page.write_text("<!doctype html><script>nothing.at.all()</script>")
-    _, console = browse(chromium, page, tmp_path / "profile", "--dump-dom")
-    assert console
+    page.write_text("<!doctype html><script>nothing.at.all()</script><img src=none.jpg>")
+    tab.page.goto(page.as_uri())
+    assert len(tab.complaints) == 2
 
 
-def test_browser_has_nothing_to_say(chromium: str, report: Path, tmp_path: Path) -> None:
-    dom, console = browse(chromium, report, tmp_path / "profile", "--dump-dom")
-    assert console == []
-    assert "sub-01_ses-a" in dom
+def test_nothing_is_complained_of_and_nothing_outside_asked_for(tab: Tab, pages: list[Path]) -> None:
+    drawn = 0
+    for path in pages:
+        tab.page.goto(path.as_uri())
+        drawn += len(images(tab.page))
+    assert tab.complaints == []
+    assert tab.requests == [path.as_uri() for path in pages]
+    assert drawn >= 11
 
 
-def test_pictures_are_drawn_and_a_telephone_is_wide_enough(
-    chromium: str, report: Path, tmp_path: Path
-) -> None:
-    # the policy of the page forbids every script, that of this test too
-    page = re.sub(r"<meta http-equiv=[^>]*>", "", report.read_text())
-    probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.format(page=html.escape(page)))
-    dom, _ = browse(chromium, probe, tmp_path / "profile", "--dump-dom")
-    match = re.search(r'<pre id="told">(.*?)</pre>', dom)
-    assert match
-    told = json.loads(html.unescape(match[1]))
-    assert told["images"] == told["drawn"] == len(re.findall("<img", page))
-    assert told["images"] >= 11
-    assert told["needed"] <= told["width"]
-    assert told["requests"] == []
+def test_links_lead_somewhere(tab: Tab, pages: list[Path]) -> None:
+    led = set()
+    for path in pages:
+        tab.page.goto(path.as_uri())
+        for link in tab.page.evaluate("[...document.links].map(link => link.href)"):
+            address, _, part = link.partition("#")
+            assert Path(address.removeprefix("file://")).is_file(), link
+            if part:
+                assert address == path.as_uri()
+                assert tab.page.locator(f"#{part}").count() == 1, link
+            led.add(Path(address).name)
+    assert led == {path.name for path in pages} | {"drift.tsv"}
+    tab.page.goto(pages[0].as_uri())
+    tab.page.click("table.matrix a")
+    tab.page.click("header a")
+    assert tab.page.url == pages[0].as_uri()
 
 
-def test_dark_mode_is_dark(chromium: str, report: Path, tmp_path: Path) -> None:
-    brightness = []
-    for scheme in ("1", "0"):  # light, dark
-        shot = tmp_path / f"{scheme}.png"
-        options = [f"--screenshot={shot}", "--window-size=1200,900"]
-        browse(
-            chromium, report, tmp_path / scheme, *options, f"--blink-settings=preferredColorScheme={scheme}"
-        )
-        brightness.append(Image.open(shot).convert("L").getpixel((5, 890)))
-    light, dark = brightness
-    assert isinstance(light, int | float)
-    assert isinstance(dark, int | float)
-    assert light > 200
-    assert dark < 60
+def test_a_telephone_is_wide_enough(tab: Tab, pages: list[Path]) -> None:
+    tab.page.set_viewport_size({"width": 360, "height": 740})
+    for path in pages:
+        tab.page.goto(path.as_uri())
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_size(report: Path) -> None:
-    assert report.stat().st_size < 1_000_000
+@pytest.mark.parametrize(("scheme", "lowest", "highest"), [("light", 200, 255), ("dark", 0, 60)])
+def test_dark_mode_is_dark(tab: Tab, pages: list[Path], scheme: str, lowest: int, highest: int) -> None:
+    tab.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for path in pages:
+        tab.page.goto(path.as_uri())
+        shot = Image.open(BytesIO(tab.page.screenshot())).convert("L")
+        assert lowest <= np.asarray(shot)[890, 5] <= highest
+
+
+def test_words_stand_out_from_what_is_behind_them(tab: Tab, pages: list[Path]) -> None:
+    """WCAG 2.1, 1.4.3: contrast of text at least 4.5 to 1."""
+    for scheme in ("light", "dark"):
+        tab.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for path in pages:
+            tab.page.goto(path.as_uri())
+            for words, ink, paper in tab.page.evaluate(COLOURS):
+                assert contrast(ink, paper) >= 4.5, (scheme, words, ink, paper)
+
+
+# of every element with words of its own: the colour of them, and of the nearest opaque thing behind
+COLOURS = """[...document.querySelectorAll("body *")]
+  .filter(one => one.closest("svg, script, button:disabled, .none") === null
+    && [...one.childNodes].some(node => node.nodeType === 3 && node.textContent.trim()))
+  .map(one => {
+    let behind = one;
+    const paper = () => getComputedStyle(behind).backgroundColor;
+    while (paper() === "rgba(0, 0, 0, 0)" && behind.parentElement) behind = behind.parentElement;
+    const numbers = colour => colour.match(/[0-9.]+/g).slice(0, 3).map(Number);
+    return [one.textContent.trim().slice(0, 40), numbers(getComputedStyle(one).color), numbers(paper())];
+  })"""
+
+
+def contrast(ink: list[float], paper: list[float]) -> float:
+    """Of two sRGB colours, by WCAG 2.1 ("contrast ratio", "relative luminance")."""
+
+    def luminance(colour: list[float]) -> float:
+        shares = [part / 255 for part in colour]
+        linear = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in shares]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    dark, light = sorted((luminance(ink), luminance(paper)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_left_is_where_the_page_says(tab: Tab, pages: list[Path]) -> None:
+    """The phantom has a bright capsule at its right temple: seen from above, on the side marked R."""
+    tab.page.goto(pages[1].as_uri())
+    assert "The patient’s left is on the left (L)" in tab.page.inner_text("body")
+    source = tab.page.locator('img[alt^="axial, axial, axial"]').first.get_attribute("src") or ""
+    picture = np.asarray(Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).convert("L"), float)
+    temple = picture[:170, 416:]  # of the three slices the highest, without the letters
+    middle = round(float(np.nonzero(temple > 60)[1].mean()))
+    reach = min(middle, temple.shape[1] - middle)
+    left, right = temple[:, middle - reach : middle][:, ::-1], temple[:, middle : middle + reach]
+    assert ((right > 150) & (left < 30)).sum() > 20
+    assert ((left > 150) & (right < 30)).sum() == 0
+
+
+def test_size(pages: list[Path]) -> None:
+    assert all(path.stat().st_size < 1_000_000 for path in pages)

@@ -61,9 +61,14 @@ class State(StrEnum):
     FAILED = "failed"  # a job ended without a result; what the dataset holds of the session is older
 
 
+def log_path(workdir: Path, stage: str, key: str = "") -> Path:
+    """Where a job writes its log. ``key``: of which study or session, "" for what is done once."""
+    return workdir / "logs" / (f"{stage}/{key}.log" if key else f"{stage}.log")
+
+
 def read_log(workdir: Path, stage: str, key: str = "") -> Log:
-    """The log of a job. ``key``: of which study or session, "" for what is done once."""
-    path = workdir / "logs" / (f"{stage}/{key}.log" if key else f"{stage}.log")
+    """The log of a job; the arguments are those of ``log_path``."""
+    path = log_path(workdir, stage, key)
     if not path.exists():
         return Log(path=str(path), exists=False)
     entries = list(_log_entries(_tail(path)))

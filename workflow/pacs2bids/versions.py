@@ -69,6 +69,7 @@ DELIVERY = (
     "dialects/*.py",
     "dialects/builtins/*.py",
     "edited.py",
+    "engine.py",
     "files.py",
     "identifiers.py",
     "model.py",

@@ -11,9 +11,10 @@ rule report:
         REPORT,
     log:
         LOGS / "report.log",
+    threads: 8
     params:
         version=DELIVERY,
         work=WORK,
         bids=BIDS,
     shell:
-        "{PACS2BIDS} report --workdir {params.work:q} --bids {params.bids:q} --out {output:q} --log {log:q}"
+        "{PACS2BIDS} report --workdir {params.work:q} --bids {params.bids:q} --out {output:q} -j {threads} --log {log:q}"

@@ -6,7 +6,7 @@ Nothing here judges or words anything; ``facts`` does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ from pacs2bids.model import (
     StudyRow,
     VolumeOpinion,
 )
-from pacs2bids.standing import Log, logs_of_failed, read_log
+from pacs2bids.standing import Log, log_path, logs_of_failed, read_log
 
 Record = TypeVar("Record")
 
@@ -61,49 +61,113 @@ class SessionEvidence:
     plan: tuple[PlanRow, ...] | None
     placed: PlacedSession | None
     logs: dict[str, Log]  # by stage: plan, place
+    problems: tuple[str, ...] = ()  # records that exist and cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything. ``problems``: records that exist and cannot be read."""
+class KnownSession:
+    """A session by name, nothing of it read. ``is_listed``: it stands in ``studies.tsv``."""
+
+    key: str
+    is_listed: bool
+    studies: tuple[StudyRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """The dataset without its sessions' records. ``problems``: records that exist and cannot be read."""
 
     description: dict[str, Json]  # dataset_description.json
+    workdir: Path
     bids: Path
-    sessions: tuple[SessionEvidence, ...]
+    sessions: tuple[KnownSession, ...]
     check: CheckResult | None
     logs: dict[str, Log]  # of what is done once, as far as it has no result: query, dataset, check
     problems: tuple[str, ...] = ()
 
 
-def gather(workdir: Path, bids: Path, *, read_plan: Callable[[Path], Sequence[PlanRow]]) -> Evidence:
-    """Read what the stages wrote. Raises ConfigError if there is no ``workdir``."""
+ReadPlan = Callable[[Path], Sequence[PlanRow]]
+
+
+def outline(workdir: Path, bids: Path, *, read_plan: ReadPlan) -> Outline:
+    """What is known of the whole, at the price of one file a dataset and one folder a session.
+
+    Raises ConfigError if there is no ``workdir``.
+    """
     if not workdir.is_dir():
         raise ConfigError("is no folder", where=str(workdir), hint="Give the workdir of the configuration")
-    return _Gatherer(workdir, read_plan).all(bids)
+    return _Reader(workdir, read_plan).outline(bids)
 
 
-class _Gatherer:
+def session_evidence(workdir: Path, known: KnownSession, *, read_plan: ReadPlan) -> SessionEvidence:
+    """What the stages wrote of one session."""
+    return _Reader(workdir, read_plan).session(known)
+
+
+def files_of(workdir: Path, known: KnownSession) -> Iterator[Path]:
+    """The files that ``session_evidence`` reads, whether they are there or not."""
+    folder = workdir / "sessions" / known.key
+    yield from (folder / name for name in ("plan.tsv", "placed.json"))
+    yield from (log_path(workdir, stage, known.key) for stage in _OF_SESSION)
+    for row in known.studies:
+        study = workdir / "studies" / row.study_instance_uid
+        yield from (study / name for name in _OF_STUDY_FILES)
+        yield from (log_path(workdir, stage, row.study_instance_uid) for stage in _OF_STUDY)
+
+
+_OF_SESSION = ("plan", "place")
+_OF_STUDY = ("pull", "index", "reconstruct", "opinion")
+_OF_STUDY_FILES = (
+    "receipt.json",
+    "receipt.incomplete.json",
+    "index.json",
+    "volumes/manifest.json",
+    "second_opinion.tsv",
+)
+
+
+class _Reader:
     """Reads records that may be missing; remembers those that are broken."""
 
-    def __init__(self, workdir: Path, read_plan: Callable[[Path], Sequence[PlanRow]]) -> None:
+    def __init__(self, workdir: Path, read_plan: ReadPlan) -> None:
         self._workdir = workdir
         self._read_plan = read_plan
         self._problems: list[str] = []
 
-    def all(self, bids: Path) -> Evidence:
+    def outline(self, bids: Path) -> Outline:
         listed: dict[str, list[StudyRow]] = defaultdict(list)
         for row in self._study_rows():
             listed[row.session_key].append(row)
         # those of an earlier table, too: their files are in the dataset
         known = {folder.name for folder in self._workdir.glob("sessions/*/")}
-        sessions = tuple(self._session(key, listed.get(key)) for key in sorted(known | set(listed)))
+        sessions = tuple(self._known(key, listed.get(key)) for key in sorted(known | set(listed)))
         check = self._record(self._workdir / "check.json", CheckResult)
-        return Evidence(
+        return Outline(
             description=self._description(bids),
+            workdir=self._workdir,
             bids=bids,
             sessions=sessions,
             check=check,
             logs=logs_of_failed(self._workdir),
+            problems=tuple(self._problems),
+        )
+
+    def _known(self, key: str, rows: Sequence[StudyRow] | None) -> KnownSession:
+        if rows is not None:
+            return KnownSession(key=key, is_listed=True, studies=tuple(rows))
+        # a plan that is broken is told by the session that it is of
+        planned = _Reader(self._workdir, self._read_plan).plan(key) or ()
+        return KnownSession(key=key, is_listed=False, studies=tuple(_planned_studies(key, planned)))
+
+    def session(self, known: KnownSession) -> SessionEvidence:
+        placed = self._workdir / "sessions" / known.key / "placed.json"
+        return SessionEvidence(
+            key=known.key,
+            is_listed=known.is_listed,
+            studies=tuple(self._study(row) for row in known.studies),
+            plan=self.plan(known.key),
+            placed=self._record(placed, PlacedSession),
+            logs={stage: read_log(self._workdir, stage, known.key) for stage in _OF_SESSION},
             problems=tuple(self._problems),
         )
 
@@ -117,18 +181,6 @@ class _Gatherer:
             self._problems.append(f"{path}: is no table of studies: {error}")
             return []
 
-    def _session(self, key: str, rows: Sequence[StudyRow] | None) -> SessionEvidence:
-        folder = self._workdir / "sessions" / key
-        plan = self._plan(folder / "plan.tsv")
-        return SessionEvidence(
-            key=key,
-            is_listed=rows is not None,
-            studies=tuple(self._study(row) for row in rows or _planned_studies(key, plan or ())),
-            plan=plan,
-            placed=self._record(folder / "placed.json", PlacedSession),
-            logs={stage: read_log(self._workdir, stage, key) for stage in ("plan", "place")},
-        )
-
     def _study(self, row: StudyRow) -> StudyEvidence:
         uid = row.study_instance_uid
         folder = self._workdir / "studies" / uid
@@ -141,10 +193,7 @@ class _Gatherer:
             index=self._record(folder / "index.json", StudyIndex),
             manifest=self._record(manifest, Manifest),
             opinions=self._opinions(folder / "second_opinion.tsv", manifest),
-            logs={
-                stage: read_log(self._workdir, stage, uid)
-                for stage in ("pull", "index", "reconstruct", "opinion")
-            },
+            logs={stage: read_log(self._workdir, stage, uid) for stage in _OF_STUDY},
         )
 
     def _opinions(self, path: Path, manifest: Path) -> tuple[VolumeOpinion, ...] | None:
@@ -166,7 +215,8 @@ class _Gatherer:
             self._problems.append(str(error))
             return None
 
-    def _plan(self, path: Path) -> tuple[PlanRow, ...] | None:
+    def plan(self, key: str) -> tuple[PlanRow, ...] | None:
+        path = self._workdir / "sessions" / key / "plan.tsv"
         if not path.exists():
             return None
         try:

@@ -1,4 +1,4 @@
-"""Evidence in, words out: what the page says of the dataset and of each session.
+"""Evidence in, words out: what is said of one session.
 
 No markup, no pixels and no clock here: the same evidence gives the same page. Names, IDs, birth dates and
 accession numbers are never looked at; of times only the time of day is told.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from pacs2bids import __version__
 from pacs2bids.model import (
-    CheckResult,
     Finding,
-    Json,
     Leftover,
+    PlanRow,
     Reason,
     Receipt,
     StudyIndex,
@@ -22,8 +21,9 @@ from pacs2bids.model import (
     is_set_aside,
 )
 from pacs2bids.moments import moment_of
-from pacs2bids.report.evidence import Evidence, SessionEvidence, StudyEvidence
-from pacs2bids.report.series import series_of
+from pacs2bids.report.evidence import SessionEvidence, StudyEvidence
+from pacs2bids.report.findings import findings_of
+from pacs2bids.report.series import acquired_of, series_of
 from pacs2bids.report.view import (
     BAD,
     FAIR,
@@ -32,8 +32,9 @@ from pacs2bids.report.view import (
     Badge,
     Fact,
     Group,
-    Page,
+    ReceiptCount,
     ReceiptView,
+    SessionSummary,
     SessionView,
     group,
 )
@@ -53,158 +54,74 @@ REASONS = {
     Reason.FOREIGN: ("belongs to another study", FAIR),
 }
 
-# kinds of findings that nobody has to look into
-_RECOMMENDED = ": recommended fields that the headers do not tell; harmless"
-HARMLESS = {"JSON_KEY_RECOMMENDED": _RECOMMENDED, "SIDECAR_KEY_RECOMMENDED": _RECOMMENDED}
-
 _TONES = {State.PLACED: GOOD, State.LACKING: BAD, State.WAITING: FAIR, State.FAILED: BAD}
-
-
-def page_of(evidence: Evidence) -> Page:
-    """Everything the page says."""
-    sessions = tuple(_session(session) for session in evidence.sessions)
-    check = evidence.check
-    return Page(
-        title=str(evidence.description.get("Name") or evidence.bids.resolve().name),
-        badge=_verdict(evidence, sessions),
-        counts=_counts(evidence, sessions),
-        sessions=sessions,
-        findings=_findings(check),
-        findings_note=_findings_note(check),
-        problems=(*_failures(evidence), *evidence.problems),
-        provenance=_provenance(evidence),
-    )
-
-
-# ------------------------------------------------------------------------------------------ the whole
-
-
-def _failures(evidence: Evidence) -> Iterator[str]:
-    """Errors of the jobs that no session has."""
-    yield from (f"{stage}: {log.error}" for stage, log in evidence.logs.items() if log.error)
-
-
-def _verdict(evidence: Evidence, views: Sequence[SessionView]) -> Badge:
-    sessions, check = evidence.sessions, evidence.check
-    failed = sum(view.failed for view in views)
-    unplaced = sum(
-        session.placed is None and not view.failed for session, view in zip(sessions, views, strict=True)
-    )
-    absent = sum(len(session.placed.absent) for session in sessions if session.placed)
-    errors = sum(finding.severity == "error" for finding in check.findings) if check else 0
-    said = [
-        text
-        for number, text in (
-            (failed, f"{failed} of {counted(len(sessions), 'session')} failed"),
-            (unplaced, f"{unplaced} of {counted(len(sessions), 'session')} missing"),
-            (absent, f"{counted(absent, 'volume')} missing"),
-            (errors, counted(errors, "error")),
-        )
-        if number
-    ]
-    said += [f"{stage} failed" for stage, log in evidence.logs.items() if log.error]
-    if check is None:
-        return Badge(tone=BAD if said else FAIR, text=", ".join([*said, "not validated"]))
-    return Badge(tone=BAD, text=", ".join(said)) if said else Badge(tone=GOOD, text="valid")
-
-
-def _counts(evidence: Evidence, sessions: Sequence[SessionView]) -> tuple[Fact, ...]:
-    """Of the sessions that did not fail; these are counted by themselves."""
-    good = [pair for pair in zip(evidence.sessions, sessions, strict=True) if not pair[1].failed]
-    indexes = [study.index for session, _ in good for study in session.studies if study.index]
-    views = [view for _, view in good]
-    counts = {
-        "subjects": len({view.subject for view in views}),
-        "sessions": len(views),
-        "series": sum(len(index.series) for index in indexes),
-        "instances": sum(index.instances for index in indexes),
-        "left over": sum(view.left_over for view in views),
-        "volumes": sum(view.stacks for view in views),
-        "in the dataset": sum(view.named for view in views),
-    }
-    if failed := len(sessions) - len(views):
-        counts["failed"] = failed
-    return tuple(Fact(label=label, value=f"{count:,}") for label, count in counts.items())
-
-
-def _findings(check: CheckResult | None) -> tuple[Group, ...]:
-    """Findings of one kind together, errors first; what follows a slash in a code goes to the line."""
-    groups: dict[tuple[bool, str, str], list[Finding]] = defaultdict(list)
-    for finding in check.findings if check else ():
-        groups[finding.severity != "error", finding.origin, finding.code.partition("/")[0]].append(finding)
-    return tuple(
-        group(
-            tone=FAIR if is_warning else BAD,
-            title=kind,
-            detail=f"{'warning' if is_warning else 'error'} of {origin}" + HARMLESS.get(kind, ""),
-            lines=[_finding_line(finding) for finding in found],
-        )
-        for (is_warning, origin, kind), found in sorted(groups.items())
-    )
-
-
-def _finding_line(finding: Finding) -> str:
-    parts = (finding.code.partition("/")[2], finding.location, finding.message)
-    return ": ".join(part for part in parts if part)
-
-
-def _findings_note(check: CheckResult | None) -> str:
-    if check is None:
-        return "The dataset has not been checked: the stage that does it has not run, or it failed."
-    errors = sum(finding.severity == "error" for finding in check.findings)
-    found = f"{counted(errors, 'error')} and {counted(len(check.findings) - errors, 'warning')}"
-    return f"{found} from bids-validator {check.validator_version} and the checks of pacs2bids."
-
-
-def _provenance(evidence: Evidence) -> tuple[Fact, ...]:
-    studies = [study for session in evidence.sessions for study in session.studies]
-    engines = {study.index.engine_version for study in studies if study.index}
-    engines |= {study.manifest.engine_version for study in studies if study.manifest}
-    facts = {
-        "This page": f"pacs2bids {__version__}",
-        "Engine": ", ".join(sorted(engines)),
-        "Dataset": str(evidence.bids),
-        "BIDS": str(evidence.description.get("BIDSVersion") or ""),
-        "bids-validator": evidence.check.validator_version if evidence.check else "",
-        "Generated by": ", ".join(_generators(evidence.description.get("GeneratedBy"))),
-    }
-    return tuple(Fact(label=label, value=value) for label, value in facts.items() if value)
-
-
-def _generators(said: Json) -> Iterator[str]:
-    for entry in said if isinstance(said, list) else []:
-        if isinstance(entry, dict):
-            yield f"{entry.get('Name', '')} {entry.get('Version', '')}".strip()
 
 
 # ------------------------------------------------------------------------------------------ a session
 
 
-def _session(session: SessionEvidence) -> SessionView:
+def session_view(session: SessionEvidence, bids: Path, findings: Sequence[Finding] = ()) -> SessionView:
+    """Everything its page says. ``bids``: root of the dataset. ``findings``: what checks found in it."""
     indexes = [study.index for study in session.studies if study.index]
-    subject, _, label = session.key.removeprefix("sub-").partition("_ses-")
-    troubles = _troubles(session)
-    failed = any(trouble.log for trouble in troubles)
-    aside = {row.series_instance_uid for row in session.plan or () if is_set_aside(row)}
     return SessionView(
-        key=session.key,
-        subject=subject,
-        session=label,
-        badge=_standing(session, troubles, len(aside)),
-        failed=failed,
-        set_aside=len(aside),
-        troubles=troubles,
-        named=len(session.placed.volumes) if session.placed else 0,
-        stacks=sum(len(index.stacks) for index in indexes),
-        left_over=sum(len(index.leftovers) for index in indexes),
-        instances=_came(session),
+        summary=_summary(session, indexes),
         clock=_clock(indexes),
         scanner=_scanner(indexes),
         opinion=_opinion(session),
         notes=_notes(session),
-        series=series_of(session),
+        findings=findings_of(findings),
+        series=series_of(session, bids),
         leftovers=_leftovers(indexes),
         receipts=tuple(_receipt(study, study.receipt) for study in session.studies if study.receipt),
+    )
+
+
+def _summary(session: SessionEvidence, indexes: Sequence[StudyIndex]) -> SessionSummary:
+    subject, _, label = session.key.removeprefix("sub-").partition("_ses-")
+    troubles = troubles_of(list(_open_stages(session)), _absent(session))
+    aside = {row.series_instance_uid for row in session.plan or () if is_set_aside(row)}
+    engines = {index.engine_version for index in indexes}
+    engines |= {study.manifest.engine_version for study in session.studies if study.manifest}
+    return SessionSummary(
+        key=session.key,
+        subject=subject,
+        session=label,
+        badge=_standing(session, troubles, len(aside)),
+        failed=any(trouble.log for trouble in troubles),
+        placed=session.placed is not None,
+        absent=len(session.placed.absent) if session.placed else 0,
+        set_aside=len(aside),
+        troubles=troubles,
+        named=len(session.placed.volumes) if session.placed else 0,
+        stacks=sum(len(index.stacks) for index in indexes),
+        series=sum(len(index.series) for index in indexes),
+        instances=sum(index.instances for index in indexes),
+        left_over=sum(len(index.leftovers) for index in indexes),
+        came=_came(session),
+        acquired=acquired_of(session),
+        skipped=_skipped(session.plan or ()),
+        receipts=tuple(_receipt_count(study.receipt) for study in session.studies if study.receipt),
+        engines=tuple(sorted(engines)),
+        problems=session.problems,
+    )
+
+
+def _skipped(plan: Sequence[PlanRow]) -> tuple[tuple[str, str], ...]:
+    """Each series once, however many volumes of it have no name."""
+    series = {
+        (row.series_instance_uid, row.reason): row.series_description or "without a description"
+        for row in plan
+        if not row.bids_name
+    }
+    return tuple((reason, description) for (_, reason), description in series.items())
+
+
+def _receipt_count(receipt: Receipt) -> ReceiptCount:
+    return ReceiptCount(
+        source=receipt.source,
+        announced=sum(len(uids) for uids in receipt.announced.values()),
+        missing=len(receipt.missing),
+        complete=receipt.complete,
     )
 
 
@@ -216,10 +133,6 @@ def _standing(session: SessionEvidence, troubles: Sequence[Trouble], set_aside: 
     if state is State.PLACED and set_aside:
         return Badge(tone=FAIR, text=f"placed, {counted(set_aside, 'series', 'series')} set aside")
     return Badge(tone=_TONES[state], text=text)
-
-
-def _troubles(session: SessionEvidence) -> tuple[Trouble, ...]:
-    return troubles_of(list(_open_stages(session)), _absent(session))
 
 
 def _absent(session: SessionEvidence) -> dict[str, str] | None:

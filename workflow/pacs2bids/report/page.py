@@ -1,33 +1,83 @@
-"""Records and pictures become one HTML file that needs nothing else: no request, no script, no font."""
+"""Records and pictures become HTML files that need nothing else: no request, no font, no other program."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from pacs2bids.report.pictures import Picture
-from pacs2bids.report.view import Page, VolumeRef
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """The pictures of one volume, or why there is none."""
-
-    pictures: tuple[Picture, ...] = ()
-    problem: str = ""
+from pacs2bids.report.diagrams import Shell, directions_svg, shells_of, signal_svg
+from pacs2bids.report.matrix import SIGNS
+from pacs2bids.report.pictures import Drawing, Picture
+from pacs2bids.report.view import SHOWN, SessionView, VolumeRef
+from pacs2bids.report.whole import Page
 
 
-def render(page: Page, drawings: Mapping[VolumeRef, Drawing]) -> str:
-    """The page as HTML; every text is escaped. ``drawings`` holds one entry a volume of the page."""
-    return _template().render(page=page, drawings=drawings)
+def render_dataset(page: Page, *, files: str, drift_table: str) -> str:
+    """The page of the dataset; every text is escaped.
+
+    ``files``: the folder of the sessions' pages; ``drift_table``: file of the protocol drift in there.
+    """
+    script, digest = _script("dataset.js")
+    return (
+        _environment()
+        .get_template("dataset.html")
+        .render(
+            page=page,
+            files=files,
+            drift_table=drift_table,
+            signs=SIGNS,
+            shown=SHOWN,
+            script=script,
+            script_digest=digest,
+        )
+    )
+
+
+def render_session(
+    session: SessionView,
+    drawings: Mapping[VolumeRef, Drawing],
+    scripts: Mapping[VolumeRef, str],
+    *,
+    viewer: str,
+    title: str,
+    back: str,
+) -> str:
+    """The page of one session. ``drawings``: one a volume of it. ``title``, ``back``: the dataset's page.
+
+    ``scripts``: numbers of the volumes that the viewer can show; ``viewer``: its file, "" without one.
+    """
+    script, digest = _script("session.js")
+    return (
+        _environment()
+        .get_template("session.html")
+        .render(
+            session=session,
+            drawings=drawings,
+            scripts=scripts,
+            viewer=viewer,
+            title=title,
+            back=back,
+            script=script,
+            script_digest=digest,
+        )
+    )
+
+
+def _script(name: str) -> tuple[Markup, str]:
+    """A script of ours, and the digest by which a page's policy lets it run and no other."""
+    script = (resources.files("pacs2bids.report") / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Markup(script), f"sha256-{digest}"
 
 
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pacs2bids.report", "."),
         autoescape=True,
@@ -35,9 +85,32 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = _data_uri
-    return environment.get_template("page.html")
+    environment.filters |= {
+        "data_uri": _data_uri,
+        "directions": _directions,
+        "shells": _shells,
+        "signal": _signal,
+        "value": _value,
+    }
+    return environment
 
 
 def _data_uri(picture: Picture) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode()}"
+
+
+def _signal(drawing: Drawing, volume: VolumeRef) -> Markup:
+    return Markup(signal_svg(drawing.signal, volume.step_s))
+
+
+def _shells(volume: VolumeRef) -> tuple[Shell, ...]:
+    return shells_of(volume.b_values_s_per_mm2)
+
+
+def _directions(volume: VolumeRef) -> Markup:
+    return Markup(directions_svg(_shells(volume), volume.b_vectors_lps))
+
+
+def _value(number: float) -> str:
+    text = f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+    return text.replace("-", "\u2212")

@@ -3,7 +3,8 @@
 Array axes are brought to the nearest axes of the world (RAS+), so that every volume is shown the same way
 however it is stored: the patient's left is on the left of the picture ("neurological"), anterior is up or, in
 a sagittal slice, to the right. A volume is read once, from its first byte on, one 3D volume in memory at a
-time, and no further than the pictures need. Stored values are shown, since the grey scale adapts to them.
+time, and no further than the pictures need. Of pictures that are but bright or dark, stored values are shown,
+since the grey scale adapts to them.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 from isal import igzip, igzip_lib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Header
-from nibabel.orientations import apply_orientation, io_orientation
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pacs2bids.model import ConversionError
+from pacs2bids.report.view import VolumeRef
 
 Floats = NDArray[np.float32]
 Voxels = NDArray[Any]
@@ -33,20 +35,47 @@ PANEL_PIXELS = 200
 GAP_PIXELS = 8
 LETTER_PIXELS, MARGIN_PIXELS = 16, 5
 JPEG_QUALITY = 78
-AVERAGED = 10  # volumes of a series; enough to see it, and early in the file
+SERIES = 6  # volumes from which on it makes sense to ask how they vary
 THIN = 12  # with fewer slices, the planes across them are slivers: show slices instead
 WINDOW_PERCENT = (1.0, 99.6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A JPEG; ``planes`` says which planes it shows, ``caption`` what else there is to say of it."""
+    """A JPEG; ``planes`` says which planes it shows, ``caption`` what else there is to say of it.
+
+    ``scale``: the values that are black and white, and their unit, where values measure something.
+    """
 
     jpeg: bytes
     width: int
     height: int
     planes: str
     caption: str
+    scale: tuple[float, float, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Solid:
+    """A 3D volume along the world's axes. ``affine_ras``: of its array, mm. ``unit``: as in VolumeRef."""
+
+    voxels: Floats
+    affine_ras: NDArray[np.float64]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawing:
+    """What is drawn of a volume, or why nothing is (``problem``).
+
+    ``signal``: of a time series, the mean of all voxels, one a volume: motion hardly changes it. ``solid``:
+    what the first picture shows.
+    """
+
+    pictures: tuple[Picture, ...] = ()
+    signal: tuple[float, ...] = ()
+    solid: Solid | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +101,6 @@ VIEWS = (AXIAL, CORONAL, SAGITTAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """One picture to be: which volumes to average, and what to call it."""
-
-    volumes: tuple[int, ...]
-    caption: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
     """One plane of the picture: a view, and which slice along its normal."""
 
@@ -87,21 +108,35 @@ class _Panel:
     position: int
 
 
-def pictures_of(path: Path, b_values_s_per_mm2: Sequence[float] = ()) -> tuple[Picture, ...]:
-    """Pictures of a ``.nii.gz``: one, or b = 0 and the strongest weighting of a diffusion series.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shown:
+    """What becomes one picture: the planes of its panels, and what to call it."""
 
-    Raises ConversionError if the file cannot be read as far as needed.
+    planes: list[Floats]
+    caption: str
+
+
+def pictures_of(path: Path, b_values_s_per_mm2: Sequence[float] = ()) -> tuple[Picture, ...]:
+    """Pictures of a ``.nii.gz``: see ``drawing_of``."""
+    return drawing_of(VolumeRef(path=path, b_values_s_per_mm2=tuple(b_values_s_per_mm2))).pictures
+
+
+def drawing_of(volume: VolumeRef) -> Drawing:
+    """What is drawn of a ``.nii.gz``.
+
+    One picture; of a time series, mean and standard deviation; of a diffusion series, b = 0 and the strongest
+    weighting. Raises ConversionError if the file cannot be read as far as needed.
     """
     try:
-        with igzip.IGzipFile(path, "rb") as stream:  # type: ignore[no-untyped-call]
-            return _draw(stream, b_values_s_per_mm2)
+        with igzip.IGzipFile(volume.path, "rb") as stream:  # type: ignore[no-untyped-call]
+            return _draw(stream, volume)
     except (OSError, EOFError, ImageFileError, HeaderDataError, WrapStructError) as error:
-        raise ConversionError(f"cannot be drawn: {error}", where=str(path)) from error
+        raise ConversionError(f"cannot be drawn: {error}", where=str(volume.path)) from error
     except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub is wrong
-        raise ConversionError(f"is damaged: {error}", where=str(path)) from error
+        raise ConversionError(f"is damaged: {error}", where=str(volume.path)) from error
 
 
-def _draw(stream: igzip.IGzipFile, b_values: Sequence[float]) -> tuple[Picture, ...]:
+def _draw(stream: igzip.IGzipFile, volume: VolumeRef) -> Drawing:
     header = Nifti1Header.from_fileobj(stream)
     stream.read(int(header["vox_offset"]) - stream.tell())
     columns, rows, slices, *volumes = header.get_data_shape()
@@ -109,43 +144,75 @@ def _draw(stream: igzip.IGzipFile, b_values: Sequence[float]) -> tuple[Picture, 
     orientation = io_orientation(header.get_best_affine())
     sizes_mm = _in_world_order(header.get_zooms()[:3], orientation)
     panels = _panels(_in_world_order((columns, rows, slices), orientation))
-    wanted = _wanted(count, b_values)
-    sums: dict[str, list[Floats]] = {}
-    last = max(number for one in wanted for number in one.volumes)
-    for number, volume in enumerate(_volumes(stream, header, last + 1)):
-        for one in wanted:
-            if number in one.volumes:
-                planes = _cut(apply_orientation(volume, orientation), panels)
-                sums[one.caption] = _added(sums.get(one.caption), planes)
-    slope, _ = header.get_slope_inter()
-    scale = np.float32(-1 if slope is not None and slope < 0 else 1)
-    return tuple(
-        _picture(
-            [total * scale / np.float32(len(one.volumes)) for total in sums[one.caption]],
-            panels,
-            sizes_mm,
-            one.caption,
-        )
-        for one in wanted
-    )
-
-
-def _added(sums: list[Floats] | None, planes: list[Floats]) -> list[Floats]:
-    return planes if sums is None else [total + plane for total, plane in zip(sums, planes, strict=True)]
-
-
-def _wanted(count: int, b_values: Sequence[float]) -> tuple[_Wanted, ...]:
-    if count > 1 and len(b_values) == count and len(set(b_values)) > 1:
-        chosen = (b_values.index(min(b_values)), b_values.index(max(b_values)))
-        return tuple(_Wanted(volumes=(one,), caption=f"b = {b_values[one]:.0f} s/mm²") for one in chosen)
-    averaged = min(count, AVERAGED)
-    if count == 1:
-        caption = ""
-    elif averaged == count:
-        caption = f"mean of {count} volumes"
+    read = (apply_orientation(one, orientation) for one in _volumes(stream, header, count))
+    weightings = volume.b_values_s_per_mm2
+    if count > 1 and len(weightings) == count and len(set(weightings)) > 1:
+        solid, shown = _weighted(read, weightings, panels)
+        signal: tuple[float, ...] = ()
     else:
-        caption = f"mean of the first {averaged} of {count} volumes"
-    return (_Wanted(volumes=tuple(range(averaged)), caption=caption),)
+        solid, shown, signal = _over_time(read, count, panels)
+    slope, intercept = _rescale(header, volume.unit)
+    pictures = tuple(
+        _picture(
+            [plane * slope + intercept for plane in one.planes], panels, sizes_mm, one.caption, volume.unit
+        )
+        for one in shown
+    )
+    affine = header.get_best_affine() @ inv_ornt_aff(orientation, (columns, rows, slices))
+    whole = Solid(voxels=solid * slope + intercept, affine_ras=affine, unit=volume.unit)
+    return Drawing(pictures=pictures, signal=signal, solid=whole if solid.ndim == 3 else None)
+
+
+def _rescale(header: Nifti1Header, unit: str) -> tuple[np.float32, np.float32]:
+    """Slope and intercept of values that measure; of others the sign alone: what is bright must stay so."""
+    slope, intercept = header.get_slope_inter()
+    if unit:
+        return np.float32(1 if slope is None else slope), np.float32(intercept or 0)
+    return np.float32(-1 if slope is not None and slope < 0 else 1), np.float32(0)
+
+
+def _weighted(
+    volumes: Iterator[Voxels], b_values: Sequence[float], panels: Sequence[_Panel]
+) -> tuple[Floats, list[_Shown]]:
+    """The first without (or with the least) weighting, and the first with the most."""
+    chosen = (b_values.index(min(b_values)), b_values.index(max(b_values)))
+    kept: dict[int, Floats] = {}
+    for number, volume in enumerate(volumes):
+        if number in chosen:
+            kept[number] = volume.astype(np.float32)
+        if len(kept) == len(chosen):
+            break
+    shown = [
+        _Shown(planes=_cut(kept[one], panels), caption=f"b = {b_values[one]:.0f} s/mm²") for one in chosen
+    ]
+    return kept[chosen[0]], shown
+
+
+def _over_time(
+    volumes: Iterator[Voxels], count: int, panels: Sequence[_Panel]
+) -> tuple[Floats, list[_Shown], tuple[float, ...]]:
+    """Mean, standard deviation and mean signal of all volumes, one volume in memory at a time."""
+    first = next(volumes).astype(np.float32)
+    base = _cut(first, panels)
+    # of differences from the first: squares of large values would eat up small differences
+    total, squares = np.zeros_like(first), [np.zeros_like(plane) for plane in base]
+    signal = [float(first.mean(dtype=np.float64))]
+    for volume in volumes:
+        change = volume - first
+        total += change
+        signal.append(signal[0] + float(change.mean(dtype=np.float64)))
+        if count >= SERIES:
+            squares = [
+                square + plane * plane for square, plane in zip(squares, _cut(change, panels), strict=True)
+            ]
+    total /= count
+    mean = first + total
+    shown = [_Shown(planes=_cut(mean, panels), caption=f"mean of {count} volumes" if count > 1 else "")]
+    if count < SERIES or mean.ndim > 3:
+        return mean, shown, ()
+    drift = _cut(total, panels)
+    spread = [np.sqrt(np.maximum(s / count - d * d, 0)) for s, d in zip(squares, drift, strict=True)]
+    return mean, [*shown, _Shown(planes=spread, caption="standard deviation over time")], tuple(signal)
 
 
 # ------------------------------------------------------------------------------------------ voxels
@@ -189,7 +256,7 @@ def _cut(volume: Voxels, panels: Sequence[_Panel]) -> list[Floats]:
 
 
 def _picture(
-    planes: Sequence[Floats], panels: Sequence[_Panel], sizes_mm: Sequence[float], caption: str
+    planes: Sequence[Floats], panels: Sequence[_Panel], sizes_mm: Sequence[float], caption: str, unit: str
 ) -> Picture:
     """The planes side by side, all at one scale, each in the middle of its square."""
     extents_mm = [
@@ -201,7 +268,8 @@ def _picture(
     size = (step * len(panels) - GAP_PIXELS, PANEL_PIXELS)
     sheet = Image.new("RGB" if planes[0].ndim == 3 else "L", size)
     draw = ImageDraw.Draw(sheet)
-    for number, (grey, extent) in enumerate(zip(_grey(planes), extents_mm, strict=True)):
+    low, high = _window(planes, is_signed=bool(unit))
+    for number, (grey, extent) in enumerate(zip(_grey(planes, low, high), extents_mm, strict=True)):
         width, height = (max(round(side_mm * scale), 1) for side_mm in extent)
         image = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)
         left = number * step
@@ -210,7 +278,14 @@ def _picture(
     stream = BytesIO()
     sheet.save(stream, "JPEG", quality=JPEG_QUALITY, optimize=True)
     names = ", ".join(panel.view.name for panel in panels)
-    return Picture(jpeg=stream.getvalue(), width=size[0], height=size[1], planes=names, caption=caption)
+    return Picture(
+        jpeg=stream.getvalue(),
+        width=size[0],
+        height=size[1],
+        planes=names,
+        caption=caption,
+        scale=(low, high, unit) if unit else None,
+    )
 
 
 def _mark_sides(draw: ImageDraw.ImageDraw, left: int, view: _View) -> None:
@@ -221,15 +296,27 @@ def _mark_sides(draw: ImageDraw.ImageDraw, left: int, view: _View) -> None:
     draw.text((right, bottom), view.right, font=font, anchor="rs", **outlined)
 
 
-def _grey(planes: Sequence[Floats]) -> list[NDArray[np.uint8]]:
-    """Values to bytes: the same window for all planes, from percentiles; colour is shown as it is."""
-    finite = [np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0) for plane in planes]
+def _window(planes: Sequence[Floats], *, is_signed: bool) -> tuple[float, float]:
+    """The values that are black and white, the same for all planes: from percentiles; of colours all.
+
+    ``is_signed``: around 0 where values lie on both sides of it.
+    """
     if planes[0].ndim == 3:
-        low, high = 0.0, 255.0
-    else:
-        values = np.concatenate([plane.ravel() for plane in finite])
-        low, high = (float(value) for value in np.percentile(values, WINDOW_PERCENT))
-        if high <= low:  # nearly all voxels are alike: a mask
-            low, high = float(values.min()), float(values.max())
+        return 0.0, 255.0
+    values = np.concatenate([_finite(plane).ravel() for plane in planes])
+    low, high = (float(value) for value in np.percentile(values, WINDOW_PERCENT))
+    if high <= low:  # nearly all voxels are alike: a mask
+        low, high = float(values.min()), float(values.max())
+    if is_signed and low < 0 < high:
+        high = max(-low, high)
+        low = -high
+    return low, high
+
+
+def _grey(planes: Sequence[Floats], low: float, high: float) -> list[NDArray[np.uint8]]:
     scale = 255 / (high - low) if high > low else 0.0
-    return [np.clip((plane - low) * scale, 0, 255).astype(np.uint8) for plane in finite]
+    return [np.clip((_finite(plane) - low) * scale, 0, 255).astype(np.uint8) for plane in planes]
+
+
+def _finite(plane: Floats) -> Floats:
+    return np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0)

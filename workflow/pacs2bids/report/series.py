@@ -5,32 +5,60 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import PurePosixPath
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pacs2bids.model import PlacedSession, PlanRow, SeriesInfo, Stack
+from pacs2bids.model import Json, PlacedSession, PlanRow, SeriesInfo, Stack, VolumeFile
 from pacs2bids.moments import moment_of
 from pacs2bids.report.evidence import SessionEvidence, StudyEvidence
-from pacs2bids.report.view import BAD, FAIR, GOOD, PLAIN, Badge, Fact, SeriesView, StackView, VolumeRef
+from pacs2bids.report.view import (
+    BAD,
+    FAIR,
+    GOOD,
+    PLAIN,
+    Acquired,
+    Badge,
+    Fact,
+    SeriesView,
+    StackView,
+    Value,
+    VolumeRef,
+)
+from pacs2bids.text import counted
+
+# entities that tell acquisitions of one protocol from each other
+_OCCASION = ("sub-", "ses-", "run-")
+
+# what it was measured with, as far as the sidecar says
+_MACHINE = {
+    "Coil": "ReceiveCoilName",
+    "Sequence": "SequenceName",
+    "Software": "SoftwareVersions",
+    "Scanner": "ManufacturersModelName",
+}
+
+# suffixes of volumes whose values measure a field or an angle
+_MEASURED = ("_fieldmap", "_phasediff", "_phase1", "_phase2")
 
 
-def series_of(session: SessionEvidence) -> tuple[SeriesView, ...]:
-    """The series of all studies of the session, in time order."""
+def series_of(session: SessionEvidence, bids: Path) -> tuple[SeriesView, ...]:
+    """The series of all studies of the session, in time order. ``bids``: root of the dataset."""
     entries = [(info, study) for study in session.studies if study.index for info in study.index.series]
     entries.sort(key=lambda entry: (entry[0].acquired or "~", entry[0].series_key))
     moments = [moment for info, _ in entries if (moment := moment_of(info.acquired))]
     first = min(moments) if moments else None
-    return tuple(_series(info, study, session, first) for info, study in entries)
+    return tuple(_series(info, study, session, bids, first) for info, study in entries)
 
 
 def _series(
-    info: SeriesInfo, study: StudyEvidence, session: SessionEvidence, first: datetime | None
+    info: SeriesInfo, study: StudyEvidence, session: SessionEvidence, bids: Path, first: datetime | None
 ) -> SeriesView:
     failed = _failed(info, study)
     stacks = study.index.stacks if study.index else ()
     mine = [stack for stack in stacks if stack.stack_id in info.stack_ids]
-    views = [_stack(stack, study, session, failed.pop(stack.stack_id, "")) for stack in mine]
+    views = [_stack(stack, study, session, bids, failed.pop(stack.stack_id, "")) for stack in mine]
     views += [_without_volume(BAD, "failed", error) for error in failed.values()]
     if not views:
         rows = [row for row in session.plan or () if row.series_instance_uid == info.series_instance_uid]
@@ -57,25 +85,155 @@ def _failed(info: SeriesInfo, study: StudyEvidence) -> dict[str, str]:
 
 def _without_volume(tone: str, text: str, reason: str) -> StackView:
     badge = Badge(tone=tone, text=text)
-    return StackView(badge=badge, names=(), reason=reason, tags=(), facts=(), warnings=(), volume=None)
-
-
-def _stack(stack: Stack, study: StudyEvidence, session: SessionEvidence, error: str) -> StackView:
-    key = (study.row.study_instance_uid, stack.stack_id)
-    rows = [row for row in session.plan or () if (row.study_instance_uid, row.stack_id) == key]
-    badge, reason = _naming(rows, session, error)
-    path = study.volumes / f"{stack.stack_id}.nii.gz"
-    b_values = stack.gradients.b_values_s_per_mm2 if stack.gradients else ()
-    drawable = path.is_file() and not error
     return StackView(
         badge=badge,
-        names=tuple(_folder_and_file(row.bids_name) for row in rows if row.bids_name),
-        reason=reason or "; ".join(dict.fromkeys(row.notes for row in rows if row.notes)),
+        names=(),
+        reason=reason,
+        doubts=(),
+        tags=(),
+        facts=(),
+        warnings=(),
+        provenance=(),
+        volume=None,
+    )
+
+
+def _stack(stack: Stack, study: StudyEvidence, session: SessionEvidence, bids: Path, error: str) -> StackView:
+    rows = _rows_of(stack, study, session)
+    badge, reason = _naming(rows, session, error)
+    names = [row.bids_name for row in rows if row.bids_name]
+    return StackView(
+        badge=badge,
+        names=tuple(_folder_and_file(name) for name in names),
+        reason=reason,
+        doubts=tuple(dict.fromkeys(row.notes for row in rows if row.notes)),
         tags=_tags(stack),
         facts=tuple(_stack_facts(stack)),
         warnings=stack.warnings,
-        volume=VolumeRef(path=path, b_values_s_per_mm2=b_values) if drawable else None,
+        provenance=tuple(_provenance(stack, study, rows)),
+        volume=None if error else _volume(stack, study, session, bids, rows),
     )
+
+
+def _rows_of(stack: Stack, study: StudyEvidence, session: SessionEvidence) -> list[PlanRow]:
+    key = (study.row.study_instance_uid, stack.stack_id)
+    return [row for row in session.plan or () if (row.study_instance_uid, row.stack_id) == key]
+
+
+def _volume(
+    stack: Stack, study: StudyEvidence, session: SessionEvidence, bids: Path, rows: Sequence[PlanRow]
+) -> VolumeRef | None:
+    """What the dataset holds, if it does: it may be without a face, and volumes need not be kept."""
+    placed = [row.bids_name for row in rows if session.placed and row.bids_name in session.placed.volumes]
+    paths = [bids / f"{name}.nii.gz" for name in placed]
+    path = next((one for one in (*paths, study.volumes / f"{stack.stack_id}.nii.gz") if one.is_file()), None)
+    if path is None:
+        return None
+    gradients = stack.gradients
+    return VolumeRef(
+        path=path,
+        b_values_s_per_mm2=gradients.b_values_s_per_mm2 if gradients else (),
+        b_vectors_lps=gradients.b_vectors_lps if gradients else (),
+        unit=_unit(stack, rows),
+        step_s=stack.repetition_time_s,
+    )
+
+
+def _unit(stack: Stack, rows: Sequence[PlanRow]) -> str:
+    """Of values that measure a field or an angle; of all other pictures ""."""
+    is_measured = stack.facts.component == "phase" or stack.facts.content == "fieldmap"
+    is_measured |= any(row.bids_name.endswith(_MEASURED) for row in rows)
+    said = [row.metadata.get("Units") for row in rows] + [stack.sidecar.get("Units")]
+    unit = next((one for one in said if isinstance(one, str)), "arbitrary")
+    return {"arbitrary": "arbitrary units"}.get(unit, unit) if is_measured else ""
+
+
+def _provenance(stack: Stack, study: StudyEvidence, rows: Sequence[PlanRow]) -> Iterator[Fact]:
+    for origin in dict.fromkeys(row.origin for row in rows if row.origin):
+        yield Fact(label="Named or skipped by", value=origin)
+    written = _file_of(stack, study)
+    yield Fact(label="Made of", value=_sources(stack, written))
+    if study.manifest:
+        yield Fact(label="Engine", value=study.manifest.engine_version)
+    for name, digest in (written.files if written else {}).items():
+        yield Fact(label=f"SHA-256 of {name}", value=digest)
+
+
+def _file_of(stack: Stack, study: StudyEvidence) -> VolumeFile | None:
+    files = study.manifest.volumes if study.manifest else ()
+    return next((one for one in files if one.stack_id == stack.stack_id), None)
+
+
+def _sources(stack: Stack, written: VolumeFile | None) -> str:
+    """The instances: how many, and one digest of all of theirs, sorted, where each has been computed."""
+    made_of = counted(len(set(stack.sop_instance_uids)), "instance")
+    digests = sorted(digest or "" for digest in written.sources.values()) if written else []
+    if not digests or not digests[0]:
+        return made_of
+    return f"{made_of}; SHA-256 of their SHA-256: {sha256(' '.join(digests).encode()).hexdigest()}"
+
+
+def acquired_of(session: SessionEvidence) -> tuple[Acquired, ...]:
+    """The volumes that the plan names, in its order."""
+    stacks = {
+        (study.row.study_instance_uid, stack.stack_id): stack
+        for study in session.studies
+        if study.index
+        for stack in study.index.stacks
+    }
+    return tuple(
+        Acquired(
+            name=row.bids_name,
+            key=key_of(row.bids_name),
+            state=_state(row.bids_name, session.placed),
+            short=next((note for note in row.notes.split("; ") if note.startswith("short:")), ""),
+            values=_values(stack) if stack else {},
+        )
+        for row in session.plan or ()
+        if row.bids_name
+        for stack in [stacks.get((row.study_instance_uid, row.stack_id))]
+    )
+
+
+def key_of(bids_name: str) -> str:
+    """What an acquisition is called in every session: "func/task-rest_bold"."""
+    path = PurePosixPath(bids_name)
+    parts = [part for part in path.name.split("_") if not part.startswith(_OCCASION)]
+    return f"{path.parent.name}/{'_'.join(parts)}"
+
+
+def _state(name: str, placed: PlacedSession | None) -> str:
+    if placed is None or (name not in placed.absent and name not in placed.volumes):
+        return "planned"
+    return "absent" if name in placed.absent else "placed"
+
+
+def _values(stack: Stack) -> dict[str, Value]:
+    """With what it was measured; labels as in ``drift.PARAMETERS``, without what is not known."""
+    facts, said = stack.facts, stack.sidecar
+    columns, rows, slices, volumes = stack.shape
+    times_s = {"TR": facts.repetition_time_s, "TE": facts.echo_time_s, "TI": facts.inversion_time_s}
+    values: dict[str, Value | None] = {
+        label: None if time_s is None else round(time_s * 1000, 4) for label, time_s in times_s.items()
+    }
+    values |= {
+        "Flip angle": facts.flip_angle_deg,
+        "Matrix": f"{columns} × {rows}",
+        "Slices": slices,
+        "Volumes": volumes,
+        "Voxel": tuple(round(size, 3) for size in voxel_sizes_mm(stack)),
+        "Phase encoding": facts.phase_encoding_direction,
+        "Coil": _word(said.get("ReceiveCoilName") or said.get("ReceiveCoilActiveElements")),
+        "Software": _word(said.get("SoftwareVersions")),
+        "Scanner": _word(said.get("StationName") or said.get("ManufacturersModelName")),
+    }
+    return {label: value for label, value in values.items() if value is not None}
+
+
+def _word(said: Json) -> str | None:
+    if isinstance(said, list):
+        return ", ".join(str(one) for one in said)
+    return None if said is None else str(said)
 
 
 def _naming(rows: Sequence[PlanRow], session: SessionEvidence, error: str) -> tuple[Badge, str]:
@@ -147,6 +305,9 @@ def _stack_facts(stack: Stack) -> Iterator[Fact]:
     yield from _timing_facts(stack)
     if stack.gradients:
         yield Fact(label="b-values", value=b_value_summary(stack.gradients.b_values_s_per_mm2))
+    for label, key in _MACHINE.items():
+        if word := _word(stack.sidecar.get(key)):
+            yield Fact(label=label, value=word)
 
 
 def _timing_facts(stack: Stack) -> Iterator[Fact]:

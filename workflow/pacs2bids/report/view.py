@@ -1,11 +1,12 @@
-"""What the page shows, as records of plain text: no markup, no pixels."""
+"""What the pages show, as records of plain text and numbers: no markup, no pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pacs2bids.model import Vector
 from pacs2bids.standing import Trouble
 
 GOOD, FAIR, BAD, PLAIN = "good", "fair", "bad", "plain"
@@ -43,22 +44,34 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRef:
-    """A file to draw."""
+    """A file to draw.
+
+    ``unit``: of its values where they measure something ("Hz", "rad"), "" where they are but bright or dark.
+    ``b_vectors_lps``: as in ``model.Gradients``. ``step_s``: time from volume to volume, None if unknown.
+    """
 
     path: Path
     b_values_s_per_mm2: tuple[float, ...] = ()
+    b_vectors_lps: tuple[Vector, ...] = ()
+    unit: str = ""
+    step_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackView:
-    """One volume: its names (folder and file). ``reason``: why it has none, or what its plan notes of it."""
+    """One volume: its names (folder and file). ``reason``: why it has none. ``doubts``: notes of its plan.
+
+    ``provenance``: how it came to be.
+    """
 
     badge: Badge
     names: tuple[tuple[str, str], ...]
     reason: str
+    doubts: tuple[str, ...]
     tags: tuple[str, ...]
     facts: tuple[Fact, ...]
     warnings: tuple[str, ...]
+    provenance: tuple[Fact, ...]
     volume: VolumeRef | None
 
 
@@ -84,12 +97,43 @@ class ReceiptView:
     transfers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionView:
-    """One session. ``troubles``: what keeps it from going on. ``notes``: warnings of its jobs.
+# a value of a protocol: a number, several (voxel sizes), or a word
+Value = int | float | tuple[float, ...] | str
 
-    ``failed``: a job of it ended without a result; what the dataset holds of it is older. ``set_aside``:
-    series that its heuristic failed on.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquired:
+    """One volume that the plan names. ``key``: its name without subject, session and run.
+
+    ``state``: "placed", "absent" (it could not be made) or "planned". ``short``: what the plan notes of one
+    that was cancelled, else "". ``values``: what was measured with, label -> value, as ``drift.PARAMETERS``.
+    """
+
+    name: str
+    key: str
+    state: str
+    short: str = ""
+    values: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptCount:
+    """Instances that a source announced, and those of them that did not come."""
+
+    source: str
+    announced: int
+    missing: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSummary:
+    """What the page of the dataset says of one session; kept beside the session's own page.
+
+    ``failed``: a job of it ended without a result; what the dataset holds of it is older. ``troubles``: what
+    keeps it from going on. ``set_aside``: series that its heuristic failed on. ``came``: instances received,
+    of those announced. ``skipped``: (reason, description of the series). ``drawn``: series and pictures of
+    its page. ``problems``: records that cannot be read.
     """
 
     key: str
@@ -97,50 +141,54 @@ class SessionView:
     session: str
     badge: Badge
     failed: bool
+    placed: bool
+    absent: int
     set_aside: int
     troubles: tuple[Trouble, ...]
     named: int
     stacks: int
+    series: int
+    instances: int
     left_over: int
-    instances: str
+    came: str
+    acquired: tuple[Acquired, ...]
+    skipped: tuple[tuple[str, str], ...]
+    receipts: tuple[ReceiptCount, ...]
+    engines: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """The page of one session. ``notes``: warnings of its jobs."""
+
+    summary: SessionSummary
     clock: str
     scanner: str
     opinion: str
     notes: tuple[str, ...]
+    findings: tuple[Group, ...]
     series: tuple[SeriesView, ...]
     leftovers: tuple[Group, ...]
     receipts: tuple[ReceiptView, ...]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """The whole page."""
-
-    title: str
-    badge: Badge
-    counts: tuple[Fact, ...]
-    sessions: tuple[SessionView, ...]
-    findings: tuple[Group, ...]
-    findings_note: str
-    problems: tuple[str, ...]
-    provenance: tuple[Fact, ...]
-
     def volumes(self) -> Iterator[VolumeRef]:
         """The files to draw, in the order of the page."""
-        for session in self.sessions:
-            for series in session.series:
-                for stack in series.stacks:
-                    if stack.volume:
-                        yield stack.volume
+        for series in self.series:
+            for stack in series.stacks:
+                if stack.volume:
+                    yield stack.volume
 
 
-def group(*, tone: str, title: str, lines: Sequence[str], detail: str = "") -> Group:
-    """The group of these lines."""
+def group(
+    *, tone: str, title: str, lines: Sequence[str], detail: str = "", count: int | None = None
+) -> Group:
+    """The group of these lines. ``count``: of things, where a line may tell of several."""
     return Group(
         tone=tone,
         title=title,
         detail=detail,
-        count=len(lines),
+        count=len(lines) if count is None else count,
         lines=tuple(lines[:SHOWN]),
         more=max(len(lines) - SHOWN, 0),
     )

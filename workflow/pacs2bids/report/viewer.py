@@ -1,0 +1,88 @@
+"""The viewer behind a click: Niivue, as the package ``ipyniivue`` ships it, and volumes small enough for it.
+
+Pages are opened from a disk, where browsers load neither modules nor data: only scripts. So the module
+becomes a plain script, one for the whole report, and each volume a script that holds it; each is loaded on a
+click.
+The package is optional (``pip install pacs2bids[viewer]``); without it, pages have no such button.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from gzip import compress
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+
+from pacs2bids.engine import version_of
+from pacs2bids.report.pictures import Solid
+
+PACKAGE, MODULE = "ipyniivue", "static/widget.js"
+SCRIPT = "niivue.js"  # its name in the folder of the report
+LONGEST = 100  # voxels along an axis: a few hundred kB a volume
+WINDOW_PERCENT = (0.5, 99.8)
+LEVELS = 255  # of a byte
+
+# what an ES module ends with, when it exports one thing alone
+_EXPORT = re.compile(r"export\s*\{\s*(?P<name>[\w$]+) as default\s*\};?\s*$")
+
+
+def installed() -> str:
+    """Version of the viewer's package, "" without it. Nothing of it is imported: it takes seconds."""
+    return version_of(PACKAGE) if _module() else ""
+
+
+def _module() -> Path | None:
+    found = PathFinder.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / MODULE
+    return path if path.is_file() else None
+
+
+def script() -> str:
+    """Niivue as a plain script that leaves its widget in ``niivueWidget``; "" if there is none to be had."""
+    path = _module()
+    text = path.read_text(encoding="utf-8") if path else ""
+    exported = _EXPORT.search(text)
+    if exported is None:
+        return ""
+    return f"(()=>{{{text[: exported.start()]}\nglobalThis.niivueWidget={exported['name']};}})();\n"
+
+
+def volume_script(solid: Solid, number: str) -> str:
+    """A script that leaves a small volume (NIfTI in base64) under this number in ``volumes``."""
+    return f'(globalThis.volumes ??= {{}})["{number}"] = "{base64.b64encode(small_nifti(solid)).decode()}";\n'
+
+
+def small_nifti(solid: Solid) -> bytes:
+    """A volume as a packed NIfTI file of bytes, averaged over blocks where it is large."""
+    factors = [-(-length // LONGEST) for length in solid.voxels.shape]
+    voxels = np.nan_to_num(solid.voxels, nan=0.0, posinf=0.0, neginf=0.0)
+    for axis, factor in enumerate(factors):
+        voxels = _averaged(voxels, axis, factor)
+    # the middle of the first block, in voxels of the whole
+    first = np.array([(factor - 1) / 2 for factor in factors])
+    affine = solid.affine_ras @ np.diag([*factors, 1.0])
+    affine[:3, 3] = solid.affine_ras[:3, :3] @ first + solid.affine_ras[:3, 3]
+    low, high = (float(value) for value in np.percentile(voxels, WINDOW_PERCENT))
+    if high <= low:
+        low, high = float(voxels.min()), float(voxels.max())
+    step = (high - low) / LEVELS if high > low else 1.0
+    image = Nifti1Image(np.clip((voxels - low) / step, 0, LEVELS).round().astype(np.uint8), affine)
+    image.header.set_slope_inter(step, low)
+    image.header["cal_min"], image.header["cal_max"] = low, high
+    return compress(image.to_bytes(), mtime=0)
+
+
+def _averaged(voxels: np.ndarray, axis: int, factor: int) -> np.ndarray:
+    """Blocks of ``factor`` voxels along an axis become one; what is over at the end is left out."""
+    if factor == 1:
+        return voxels
+    length = voxels.shape[axis] // factor
+    kept = np.take(voxels, range(length * factor), axis=axis)
+    shape = [*kept.shape[:axis], length, factor, *kept.shape[axis + 1 :]]
+    return np.asarray(kept.reshape(shape).mean(axis=axis + 1))

@@ -166,6 +166,17 @@ def test_an_edit_does_not_wait_for_a_heuristic_without_end(desk: Desk) -> None:
     assert time.monotonic() - began < 10  # the limit of a heuristic is 20 s
 
 
+def test_a_mistake_that_no_plan_meets_is_marked_beside_it(desk: Desk) -> None:
+    until(desk, "plan", names)
+    key = '("{bids_subject_session_dir}/anat/{bids_subject_session_prefix}_T1ww", (), None)'
+    desk.draft(f"{HEURISTIC}\ndef create_key(*words): return words\nOTHER = create_key{key}\n")
+    plan = until(desk, "plan", lambda plan: plan["is_draft"])
+    assert plan["error"] == ""
+    assert names(plan)[0] == "anat/sub-01_T1w"
+    assert [(mark["line"], mark["is_error"]) for mark in plan["marks"]] == [(8, True)]
+    assert "T1ww" in plan["marks"][0]["what"]
+
+
 def test_names_that_collide_are_told_of_their_session(desk: Desk, work: Path) -> None:
     until(desk, "plan", names)
     (work / "mine.py").write_text(HEURISTIC.replace('if "mprage" in s.series_description', ""))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from msgspec.structs import replace as with_changes
 
@@ -22,6 +23,9 @@ from pacs2bids.studio.bench import Text
 from pacs2bids.studio.board import Board
 from pacs2bids.studio.document import digest_of, read_document, save
 from pacs2bids.studio.process import GivenUpError, Process
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOK_EVERY_S = 0.3
 MOST_WATCHED = 300  # files
@@ -71,6 +75,7 @@ class Desk:
         self._chosen = tuple(one.key for one in _chosen(self._setting, only))
         self._draft: str | None = None
         self._wish: Wish | None = None
+        self._endless = ""  # what was said last of a heuristic without end
         self._last_good: dict[str, records.SessionPlan] = {}
         self._changes = records.Changes(digest="", sessions=(), unchanged=0, waiting=())
         self._is_closed = False
@@ -260,17 +265,8 @@ class Desk:
     def _planned(self, wish: Wish) -> records.Plan:
         """Raises GivenUpError if another wish came meanwhile."""
         began = time.monotonic()
-        error, marks = "", tuple[records.Mark, ...]()
-        try:
-            marks = self._process.ask_unless(lambda: self._is_stale(wish), bench.marks, wish.text)
-            error = _first_error(wish.text.path.name, marks)
-        except Pacs2BidsError as failed:
-            error = str(failed)
-        plans = [] if error else list(self._plans(wish))
-        if plans and all(one.error for one in plans) and len({one.error for one in plans}) == 1:
-            error = plans[0].error
-        if error or not plans:
-            plans = [self._last_of(one.key) for one in wish.sessions]
+        plans, error = self._plans(wish)
+        marks = () if error and error == self._endless else self._marks(wish)
         if not any(mark.is_error for mark in marks) and (line := wish.text.line(error)):
             marks = (*marks, records.Mark(line=line, what=error, is_error=True))
         return records.Plan(
@@ -282,25 +278,46 @@ class Desk:
             took_s=round(time.monotonic() - began, 3),
         )
 
-    def _plans(self, wish: Wish) -> Iterator[records.SessionPlan]:
-        endless = ""
+    def _plans(self, wish: Wish) -> tuple[list[records.SessionPlan], str]:
+        """One a session, and why there is none of any: then they are those of before."""
+        plans, errors = list[records.SessionPlan](), list[str]()
         for number, session in enumerate(wish.sessions):
             self.board.post("busy", records.Busy(done=number, sessions=len(wish.sessions)))
-            if self._is_stale(wish):
-                raise GivenUpError
-            if endless:  # each would take its limit
-                yield with_changes(self._last_of(session.key), error=endless)
-                continue
             try:
-                plan = self._process.ask_unless(
-                    lambda: self._is_stale(wish), bench.plan, wish.text, wish.asked, session
-                )
-            except Pacs2BidsError as error:
-                endless = str(error) if isinstance(error, EndlessError) else ""
-                plan = with_changes(self._last_of(session.key), error=str(error))
-            else:
+                plan = self._ask(wish, bench.plan, wish.asked, session)
                 self._last_good[session.key] = plan
-            yield plan
+            except Pacs2BidsError as error:
+                plan = with_changes(self._last_of(session.key), error=str(error))
+                if isinstance(error, EndlessError):  # each would take its limit
+                    self._endless = str(error)
+                    return self._before(wish), str(error)
+                if number == 0 and (wrong := _first_error(wish.text.path.name, self._marks(wish))):
+                    return self._before(wish), wrong
+            errors += [plan.error] if plan.error else []
+            plans.append(plan)
+        if errors and len(errors) == len(plans) and len(set(errors)) == 1:
+            return self._before(wish), errors[0]
+        return plans, ""
+
+    def _marks(self, wish: Wish) -> tuple[records.Mark, ...]:
+        try:
+            return self._ask(wish, bench.marks)
+        except Pacs2BidsError as error:
+            return (records.Mark(line=wish.text.line(str(error)), what=str(error), is_error=True),)
+
+    def _ask(
+        self,
+        wish: Wish,
+        function: Callable[Concatenate[bench.Shelf, Text, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        if self._is_stale(wish):
+            raise GivenUpError
+        return self._process.ask_unless(lambda: self._is_stale(wish), function, wish.text, *args, **kwargs)
+
+    def _before(self, wish: Wish) -> list[records.SessionPlan]:
+        return [self._last_of(one.key) for one in wish.sessions]
 
     def _last_of(self, key: str) -> records.SessionPlan:
         return self._last_good.get(key) or records.SessionPlan(key=key)

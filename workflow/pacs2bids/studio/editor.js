@@ -115,8 +115,15 @@ export class Editor {
       : places.findLastIndex((at) => at < here);
     const which = next >= 0 ? next : step > 0 ? 0 : places.length - 1;
     this.area.setSelectionRange(places[which], places[which] + needle.length);
-    this.#reveal(this.text.slice(0, places[which]).split("\n").length);
+    const line = this.text.slice(0, places[which]).split("\n").length;
+    this.#reveal(line);
+    this.unmarkFound(); // a selection is not shown while the focus is elsewhere
+    this.paint.children[line - 1].classList.add("hit");
     return [which + 1, places.length];
+  }
+
+  unmarkFound() {
+    this.paint.querySelector(".hit")?.classList.remove("hit");
   }
 
   #reveal(line) {

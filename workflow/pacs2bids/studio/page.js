@@ -27,7 +27,7 @@ function drawState() {
   show($("dirty"), isDirty());
   $("save").disabled = !isDirty() || theirs !== null;
   show($("conflict"), theirs !== null);
-  if (theirs) $("conflict-text").textContent = `${theirs.name} was changed by another program meanwhile. Yours is not saved.`;
+  if (theirs) $("conflict-text").textContent = `Another program changed ${theirs.name}; yours is not saved.`;
   document.title = `${isDirty() ? "● " : ""}${saved?.name ?? ""} – pacs2bids studio`;
 }
 
@@ -168,6 +168,7 @@ function find(step) {
 
 function closeFind() {
   show($("find"), false);
+  editor.unmarkFound();
   editor.area.focus();
 }
 

@@ -11,6 +11,9 @@ function named(name, key) {
   return make("div", {class: "file"}, make("span", {class: "common"}, `${folder}/${key}_`), file.slice(key.length + 1));
 }
 
+/** An old name beside a new one: without what both share. */
+const short = (name, key) => name.replace(`/${key}_`, "/…_");
+
 const sign = (kind) => make("span", {class: `badge ${TONES[kind]}`}, WORDS[kind]);
 
 export class PlanView {
@@ -92,7 +95,7 @@ export class PlanView {
     const name = row.names.map((one) => named(one, session));
     if (!row.names.length) name.push(make("div", {class: `reason${row.set_aside ? " bad" : ""}`}, row.reason));
     if (row.notes) name.push(make("div", {class: "note", title: row.notes}, row.notes));
-    const old = row.before.length ? [" was ", make("s", {}, row.before.join(", "))] : "";
+    const old = row.before.length ? [" was ", make("s", {}, row.before.map((one) => short(one, session)).join(", "))] : "";
     if (row.change) name.unshift(make("div", {class: "was"}, sign(row.change), old));
     const line = row.line ? make("button", {class: "line at", title: "Show this line", onclick: () => this.jump(row.line)},
       `line ${row.line}`) : "";

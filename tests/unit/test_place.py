@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import stat
 import sys
 import tarfile
@@ -107,11 +108,12 @@ class Session:
 
     def place(self, *rows: PlanRow, hide: Hide = DAY_ONE) -> PlacedSession:
         self.session_dir.mkdir(parents=True, exist_ok=True)
+        study = StudyVolumes(folder=self.folder, manifest=self.manifest)
         return place_session(
             session_dir=self.session_dir,
             bids=self.bids,
             rows=rows,
-            studies={UID: StudyVolumes(folder=self.folder, manifest=self.manifest)},
+            studies={row.study_instance_uid: study for row in rows},
             participant={"age": 30},
             hide=hide,
         )
@@ -681,7 +683,7 @@ def test_filled_events_follow_their_volumes(session: Session) -> None:
     assert events_of_runs(session) == ["1 of 3", "2 of 4"]
     for stacks in (("004-1",), ("002-1", "004-1"), ("004-1", "003-1")):
         before = session.tree()
-        with pytest.raises(DatasetError, match=r"was filled in, .* Move it out of the dataset"):
+        with pytest.raises(DatasetError, match=r"was written by people, .* Move it out of the dataset"):
             session.place(*runs_with_events(*stacks))
         assert session.tree() == before
     away = session.bids / EVENTS.replace("_events", "_run-1_events")
@@ -707,8 +709,101 @@ def test_filled_events_of_a_killed_run_follow_their_volumes(session: Session) ->
         _killed_at(session, tuple(three), step)
         session.place(*two)
         assert events_of_runs(session) == ["1 of 3", "2 of 4"], f"killed at step {step}, then edited back"
-        step += 1
+        step += 2
     assert step > 10, "the kills must have hit work in progress"
+
+
+def test_events_that_people_delete_stay_away(session: Session) -> None:
+    rows = runs_with_events("003-1", "004-1")
+    session.place(*rows)
+    fill_in(session, 1, "of 3")
+    for run in (1, 2):
+        (session.bids / EVENTS.replace("_events", f"_run-{run}_events")).unlink()
+    for these in (rows, runs_with_events("002-1", "003-1", "004-1")):
+        session.place(*these)
+        assert events_of_runs(session) == ["1 onset\tduration"][: len(these) - 2]
+    session.place(*runs_of("002-1", "003-1", "004-1"))  # events: none
+    session.place(*runs_with_events("002-1", "003-1", "004-1"))
+    assert events_of_runs(session) == [f"{run} onset\tduration" for run in (1, 2, 3)]
+    shutil.rmtree(session.bids)  # nobody means the tables by that
+    session.place(*rows)
+    assert events_of_runs(session) == [f"{run} onset\tduration" for run in (1, 2)]
+
+
+def put_beside(session: Session) -> None:
+    """What people put beside two runs for which we begin no table."""
+    for run, text in ((1, "of 3"), (2, "of 4")):
+        fill_in(session, run, text)
+        stem = str(session.bids / BOLD.replace("_bold", f"_run-{run}"))
+        for end in ("_events.json", "_recording-pulse_physio.tsv.gz", "_stim.json"):
+            Path(f"{stem}{end}").write_text(text)
+
+
+def what_is_beside(session: Session) -> dict[str, str]:
+    paths = (path for path in (session.bids / BOLD).parent.iterdir() if "_bold" not in path.name)
+    return {path.name.partition("rest_")[2]: path.read_text().split("\n", 1)[-1].strip() for path in paths}
+
+
+def test_what_people_put_beside_runs_follows_them(session: Session) -> None:
+    two, three = runs_of("003-1", "004-1"), runs_of("002-1", "003-1", "004-1")
+    session.place(*two)
+    put_beside(session)
+    before = what_is_beside(session)
+    after = {name.replace("run-2", "run-3").replace("run-1", "run-2"): said for name, said in before.items()}
+    step = 0
+    while _killed_at(session, tuple(three), step):
+        session.place(*three)
+        assert what_is_beside(session) == after, f"killed at step {step}"
+        session.place(*two)
+        assert what_is_beside(session) == before
+        step += 7
+    assert step > 20
+
+
+def events_of_session(session: Session, rows: tuple[PlanRow, ...]) -> dict[str, str]:
+    """What stands in all tables of events, by session, after it was placed."""
+    session.place(*rows)
+    return {path.parts[-3]: path.read_text() for path in session.bids.rglob("*_events.tsv")}
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["a skeleton", "of their own"])
+def test_events_follow_a_study_into_another_session(
+    session: Session, is_ours: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = (with_events() if is_ours else a_row("003-1", BOLD),)
+    there = (replace(here[0], bids_name=BOLD.replace("ses-a", "ses-b")),)
+    other = dataclasses.replace(session, key="sub-01_ses-b")
+    session.place(*here)
+    (session.bids / EVENTS).write_text("first")
+    (session.bids / EVENTS.replace(".tsv", ".json")).write_text("{}")
+    step = 0
+    while _killed_at(other, there, step):
+        step += 3
+    assert step > 9
+    assert events_of_session(other, there) == {"ses-a": "first", "ses-b": "first"}
+    assert (session.bids / EVENTS.replace("ses-a", "ses-b").replace(".tsv", ".json")).read_text() == "{}"
+    (session.bids / EVENTS.replace("ses-a", "ses-b")).write_text("second")
+    assert events_of_session(session, ()) == {"ses-b": "second"}, "the copy replaces what it was made of"
+    assert events_of_session(session, here) == {"ses-a": "second", "ses-b": "second"}
+    table_of(session, "a")
+    assert prune(session, "--yes") == 0
+    assert "stays" not in capsys.readouterr().err
+    assert not (session.bids / "sub-01/ses-b").exists()
+    assert events_of_session(session, here) == {"ses-a": "second"}
+
+
+def test_events_that_were_written_in_both_sessions_are_kept_in_both(session: Session) -> None:
+    other = dataclasses.replace(session, key="sub-01_ses-b")
+    there = (with_events(BOLD.replace("ses-a", "ses-b")),)
+    session.place(with_events())
+    (session.bids / EVENTS).write_text("first")
+    other.place(*there)
+    (session.bids / EVENTS).write_text("changed in the old place")
+    (session.bids / EVENTS.replace("ses-a", "ses-b")).write_text("second")
+    assert events_of_session(session, (with_events(),)) == {
+        "ses-a": "changed in the old place",
+        "ses-b": "second",
+    }
 
 
 def test_events_that_nobody_filled_in_move_with_their_volume(session: Session) -> None:

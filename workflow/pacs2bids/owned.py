@@ -299,6 +299,15 @@ def _clean(stale: Sequence[str], names: Collection[str], bids: Path, grounds: Co
         _remove_empty(folder, grounds)
 
 
+def remove_files(session_dir: Path, bids: Path, paths: Sequence[str]) -> None:
+    """Remove files of a session, and folders that are empty then."""
+    for path in paths:
+        (bids / path).unlink(missing_ok=True)
+        log.info("%s: removed, it stands with its volume in another session", path)
+    for folder in {(bids / path).parent for path in paths}:
+        _remove_empty(folder, _grounds(session_dir, bids))
+
+
 def _remove_empty(folder: Path, grounds: Collection[Path]) -> None:
     while folder not in grounds:
         try:
@@ -313,11 +322,14 @@ def _remove_empty(folder: Path, grounds: Collection[Path]) -> None:
 # ------------------------------------------------------------------------------------- sessions that are gone
 
 
-def remains_of(session_dir: Path, bids: Path, tables: Collection[str], *, are_ours: bool) -> Remains:
+def remains_of(
+    session_dir: Path, bids: Path, tables: Collection[str], *, are_ours: bool, moved: Collection[str] = ()
+) -> Remains:
     """Look for what the session left.
 
     ``tables``: those that we merge with what people write. Their content tells whose they are
-    (``are_ours``), not their digest. Raises DatasetError if the folder's name is none of a session.
+    (``are_ours``), not their digest. ``moved``: files of people that stand elsewhere now, as they are.
+    Raises DatasetError if the folder's name is none of a session.
     """
     _, session = session_labels(session_dir.name)
     folder = bids / session_folder(session_dir.name)
@@ -327,7 +339,7 @@ def remains_of(session_dir: Path, bids: Path, tables: Collection[str], *, are_ou
         path
         for path, file in present.items()
         if (are_ours if path in tables else sha256(file) in owned[path])
-    }
+    }.union(moved)
     inside = (path for path in folder.rglob("*") if not path.is_dir())
     if not session:  # the folders of sessions beside it are not its own
         inside = (path for path in inside if not path.relative_to(folder).parts[0].startswith("ses-"))

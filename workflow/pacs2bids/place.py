@@ -23,7 +23,16 @@ from pacs2bids.bids import intended_file, values_of
 from pacs2bids.dates import ABOUT, Dates, Hide, exact_moment
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import write_record
-from pacs2bids.filled_in import move_filled, moves_of_filled, remember, table_beside
+from pacs2bids.filled_in import (
+    Beside,
+    EventTables,
+    beside,
+    carry_out,
+    remember,
+    settled,
+    table_beside,
+    without_deleted,
+)
 from pacs2bids.gate import NOTHING, Hit, Needles, cure, masked, search_file
 from pacs2bids.model import (
     DatasetError,
@@ -133,8 +142,8 @@ def place_session(
     scans, base, until = _scans_items(session_dir, bids, present, taken, dates)
     items = sorted([*items, *scans], key=lambda item: item.path)
     _require_clean(session_dir.name, items, needles)
-    begun_tables = [item.path for item in items if item.kind is Kind.SKELETON]
-    what = _prepared(session_dir, bids, items, volumes)
+    around = beside(session_dir, bids, volumes, study_dirs)
+    what, known = _prepared(session_dir, bids, items, around, volumes)
     placed = PlacedSession(
         session_key=session_dir.name,
         subject=subject,
@@ -151,21 +160,27 @@ def place_session(
     is_news = base != read_base(session_dir)
     if is_news:
         write_record(session_dir / SCANS_BASE, until)
-    remember(session_dir, bids, volumes, begun_tables)
+    begun_tables = [item.path for item in items if item.kind is Kind.SKELETON]
+    record = remember(session_dir, bids, known, volumes, begun_tables)
     make_it_so(what)
     if is_news:
         write_record(session_dir / SCANS_BASE, base)
+    settled(session_dir, record)
     bring_home(session_dir.name, study_dirs)
     write_record(session_dir / "placed.json", placed)
     return placed
 
 
-def _prepared(session_dir: Path, bids: Path, items: Sequence[Item], volumes: Mapping[str, str]) -> Prepared:
-    """Prepare it, with filled tables moved to where their volumes are now: none, if anything is refused."""
-    if moves := moves_of_filled(session_dir, bids, volumes):
-        _refuse(session_dir, bids, items)
-        move_filled(session_dir, bids, moves)
-    return _refuse(session_dir, bids, items)
+def _prepared(
+    session_dir: Path, bids: Path, items: Sequence[Item], around: Beside, volumes: Mapping[str, str]
+) -> tuple[Prepared, EventTables]:
+    """Prepare it, with what people put beside volumes moved to where these are now: nothing, if refused."""
+    skeletons = [item.path for item in items if item.kind is Kind.SKELETON]
+    deleted = {*skeletons}.difference(without_deleted(skeletons, around.known, volumes))
+    items = [item for item in items if item.path not in deleted]
+    _refuse(session_dir, bids, items)
+    known = carry_out(session_dir, bids, around)
+    return _refuse(session_dir, bids, items), known
 
 
 def _refuse(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:

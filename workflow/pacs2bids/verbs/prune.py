@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pacs2bids.filled_in import taken_over
 from pacs2bids.model import DatasetError
 from pacs2bids.notes import Noted, left_to_lose, scans_paths
 from pacs2bids.owned import SKELETONS, Remains, remains_of, remove_remains
@@ -68,7 +69,8 @@ def _left(session_dir: Path, bids: Path) -> _Left:
     except DatasetError:
         noted = None
     are_ours = noted is not None and not noted.is_in_table
-    remains = remains_of(session_dir, bids, scans_paths(session_dir.name), are_ours=are_ours)
+    moved = taken_over(session_dir, bids)
+    remains = remains_of(session_dir, bids, scans_paths(session_dir.name), are_ours=are_ours, moved=moved)
     return _Left(remains=remains, noted=noted)
 
 

@@ -4,6 +4,7 @@
 # make bench-retrieval   speed of pulls against dcmtk, from Orthanc: a quarter of an hour, as root
 # make bench-edit   speed after an edit of a heuristic, 100 sessions: converted once, for a quarter of an hour
 # make site    the pages of docs/ as a static site in site/: open site/index.html
+# make bench-scale  a thousand sessions, when there is little or nothing to do: made once, for a quarter of an hour
 # make         only set up: a virtual environment in .venv with everything that requirements.lock names
 #
 # Nothing is written outside this folder. Needs Python 3.11 or newer and one of: uv, python3-venv, pip.
@@ -40,6 +41,9 @@ bench-retrieval: $(INSTALLED)
 
 bench-edit: $(INSTALLED)
 	@.venv/bin/python -m tests.benchmarks.edit $(BENCH)
+
+bench-scale: $(INSTALLED)
+	@.venv/bin/python -m tests.benchmarks.scale $(BENCH)
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

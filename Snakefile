@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError

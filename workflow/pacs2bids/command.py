@@ -43,6 +43,7 @@ VERBS = {
     "report": "write the page to look at",
     "status": "show where each session stands, and why",
     "conclude": "say how a run ended, and tell whom the configuration names (the workflow calls it)",
+    "gc": "show what lies in the workdir for nothing, and remove it",
     "prune": "remove the sessions that left the studies table from dataset and workdir",
     "convert": "turn any folder of DICOM into NIfTI, without workflow and BIDS names",
     "serve": "a small PACS over a folder of DICOM files",

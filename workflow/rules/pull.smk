@@ -12,8 +12,8 @@ def origin(wildcards):
     A param, so that a study whose source is corrected in the table, and no other, is pulled again. That a PACS
     moved to another address makes nothing untrue that its receipts say.
     """
-    names = {row["study_instance_uid"]: row["source"] for row in study_rows()}
-    return names.get(wildcards.study, "")
+    _, sources = resolved()
+    return sources.get(wildcards.study, "")
 
 
 rule pull:

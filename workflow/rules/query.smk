@@ -33,9 +33,23 @@ def addresses():
     return sorted({str(CONFIG.sources[query.source]) for query in CONFIG.queries})
 
 
-def study_rows():
-    """The rows of the resolved table; Snakemake waits for the checkpoint and asks again."""
-    return read_tsv(Path(checkpoints.query.get().output[0]))
+@lru_cache(maxsize=1)
+def table_at(path, mtime_ns):
+    """The studies of the resolved table: session -> studies, and study -> source.
+
+    Read once for each state of the table: of a thousand sessions, five thousand jobs ask.
+    """
+    sessions, sources = {}, {}
+    for row in read_tsv(path):
+        sessions.setdefault(session_key(row), []).append(row["study_instance_uid"])
+        sources[row["study_instance_uid"]] = row["source"]
+    return sessions, sources
+
+
+def resolved():
+    """``table_at`` of now; Snakemake waits for the checkpoint and asks again."""
+    path = Path(checkpoints.query.get().output[0])
+    return table_at(path, path.stat().st_mtime_ns)
 
 
 def session_key(row):
@@ -49,9 +63,8 @@ def of_each_session(pattern):
     """An input function: ``pattern`` for each session of the table."""
 
     def paths(wildcards):
-        return sorted(
-            {pattern.format(session=session_key(row)) for row in study_rows()}
-        )
+        sessions, _ = resolved()
+        return sorted(pattern.format(session=key) for key in sessions)
 
     return paths
 
@@ -60,9 +73,8 @@ def of_every_study(pattern):
     """An input function: ``pattern`` for each study of the table."""
 
     def paths(wildcards):
-        return sorted(
-            pattern.format(study=row["study_instance_uid"]) for row in study_rows()
-        )
+        _, sources = resolved()
+        return sorted(pattern.format(study=uid) for uid in sources)
 
     return paths
 
@@ -71,7 +83,9 @@ def of_each_study(pattern):
     """An input function: ``pattern`` for each study of the session of a job."""
 
     def paths(wildcards):
-        rows = [row for row in study_rows() if session_key(row) == wildcards.session]
-        return [pattern.format(study=row["study_instance_uid"]) for row in rows]
+        sessions, _ = resolved()
+        return [
+            pattern.format(study=uid) for uid in sessions.get(wildcards.session, ())
+        ]
 
     return paths

@@ -47,6 +47,7 @@ from pacs2bids.report.findings import by_session
 from pacs2bids.report.pictures import PANEL_PIXELS, Picture, drawing_of, pictures_of
 from pacs2bids.report.series import b_value_summary, phase_encoding
 from pacs2bids.report.view import SessionSummary, SessionView, VolumeRef
+from pacs2bids.report.viewer import SCRIPT, installed
 from pacs2bids.report.whole import Page, page_of
 from pacs2bids.second_opinion import write_opinions
 
@@ -526,6 +527,22 @@ def test_findings_are_grouped_errors_first(work: Work) -> None:
     assert page.findings[1].lines == ("A: x.json: m", "B: z.json: m")
 
 
+def test_findings_stand_with_their_session(work: Work) -> None:
+    work.everything()
+    its_own = ("/sub-01/ses-a/anat/sub-01_ses-a_T1w.json", KEY, "sub-01/ses-a")
+
+    def finding(location: str) -> Finding:
+        return Finding(severity="error", code="BAD", location=location, message="m", origin="check")
+
+    work.check(*map(finding, (*its_own, "/sub-02/anat/x.json", "README.md")))
+    session = work.only_session()
+    assert [(group.title, group.count) for group in session.findings] == [("BAD", 3)]
+    assert session.summary.errors == 3
+    assert session.summary.needs_a_look
+    assert "3 errors" in work.session_html()
+    assert "3 errors" in work.html()
+
+
 def test_warnings_of_jobs_are_shown_once(work: Work) -> None:
     work.everything()
     line = "2026-03-15 10:00:00,000 WARNING pacs2bids.plan: series 2: an odd answer\n"
@@ -606,14 +623,15 @@ def test_pages_are_whole_and_point_at_each_other_alone(work: Work) -> None:
 def test_texts_are_escaped(work: Work) -> None:
     escaped = "&lt;script&gt;alert(&#39;t1&#39;)&lt;/script&gt; &amp; &#34;mprage&#34;"
     work.everything().plan(name="", reason="no name")
-    for page, scripts in ((work.html(), 1), (work.session_html(), 0)):  # the dataset's has one of its own
+    for page, scripts in ((work.html(), 1), (work.session_html(), 1 if installed() else 0)):  # of our own
         assert read(page).seen.count("script") == scripts
         assert escaped in page
 
 
 def test_pages_tell_no_identity_and_no_date(work: Work) -> None:
     page = work.everything().html() + work.session_html()
-    for path in (work.page, *work.files.iterdir()):
+    ours = [path for path in work.files.rglob("*") if path.is_file() and path.name != SCRIPT]
+    for path in (work.page, *ours):
         text = path.read_text()
         for private in ("4711", "0815", "Phantom^Doctor", "042Y", "2026-03-14", "20260314", "2026-03-15"):
             assert private not in text, path.name
@@ -651,7 +669,7 @@ def test_pages_of_sessions_that_are_gone_vanish_and_other_files_stay(work: Work)
     for name in ("sub-02.html", "sub-02.json", ".sub-01_ses-a.html.k1ll3d.part", "mine.txt"):
         (work.files / name).touch()
     work.html()
-    left = {path.name for path in work.files.iterdir()}
+    left = {path.name for path in work.files.iterdir()} - {SCRIPT, f"{KEY}_volumes"}
     assert left == {f"{KEY}.html", f"{KEY}.json", "drift.tsv", "mine.txt"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -11,36 +10,11 @@ from pacs2bids.report.diagrams import directions_svg, shells_of, signal_svg
 from pacs2bids.report.drift import PARAMETERS, Parameter, consensus_of, drift_of, is_alike, table_of
 from pacs2bids.report.matrix import matrix_of
 from pacs2bids.report.series import key_of
-from pacs2bids.report.view import GOOD, Acquired, Badge, SessionSummary, Value
+from pacs2bids.report.view import Acquired, Badge, SessionSummary, Value
+from summaries import summary as session
 
 BOLD = "func/task-rest_bold"
 TR = next(one for one in PARAMETERS if one.label == "TR")
-
-
-def session(subject: str, acquired: Sequence[Acquired], label: str = "a", **changes: Any) -> SessionSummary:
-    facts: dict[str, Any] = {
-        "key": f"sub-{subject}_ses-{label}",
-        "subject": subject,
-        "session": label,
-        "badge": Badge(tone=GOOD, text="placed"),
-        "failed": False,
-        "placed": True,
-        "absent": 0,
-        "set_aside": 0,
-        "troubles": (),
-        "named": len(acquired),
-        "stacks": len(acquired),
-        "series": len(acquired),
-        "instances": 1,
-        "left_over": 0,
-        "came": "1",
-        "acquired": tuple(acquired),
-        "skipped": (),
-        "receipts": (),
-        "engines": (),
-        "problems": (),
-    }
-    return SessionSummary(**(facts | changes))
 
 
 def bold(

@@ -14,7 +14,16 @@ from playwright.sync_api import Page
 
 from pacs2bids.__main__ import main
 from pacs2bids.files import write_tsv
+from pacs2bids.report.evidence import Outline
+from pacs2bids.report.page import render_dataset
+from pacs2bids.report.pictures import Solid
+from pacs2bids.report.view import Acquired, Value
+from pacs2bids.report.viewer import installed, volume_script
+from pacs2bids.report.whole import Page as DatasetPage
+from pacs2bids.report.whole import page_of
+from peers.available import unavailable
 from peers.browser import Tab
+from summaries import summary
 
 HEURISTIC = Path(__file__).parents[2] / "heuristics/demo.py"
 
@@ -160,6 +169,85 @@ def test_left_is_where_the_page_says(tab: Tab, pages: list[Path]) -> None:
     left, right = temple[:, middle - reach : middle][:, ::-1], temple[:, middle : middle + reach]
     assert ((right > 150) & (left < 30)).sum() > 20
     assert ((left > 150) & (right < 30)).sum() == 0
+
+
+def test_viewer_opens_on_a_click_and_left_is_on_the_left(tab: Tab, report: Path, tmp_path: Path) -> None:
+    """In a copy of the report whose first volume is a dim cube, bright at its right, in front."""
+    if not installed():
+        unavailable("ipyniivue, which ships the viewer, is not installed")
+    shutil.copytree(report.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("work", "bids", "dicom"))
+    page = tmp_path / "copy/report_files" / "sub-01_ses-a.html"
+    voxels = np.full((40, 40, 40), 300, np.float32)
+    voxels[[0, -1]] = voxels[:, [0, -1]] = voxels[:, :, [0, -1]] = 0
+    voxels[28:36, 28:36] = 1000
+    solid = Solid(voxels=voxels, affine_ras=np.diag([2.0, 2.0, 2.0, 1.0]))
+    page.with_name("sub-01_ses-a_volumes").joinpath("000.js").write_text(volume_script(solid, "000"))
+    tab.page.goto(page.as_uri())
+    assert len(tab.requests) == 1
+    tab.page.locator("button[data-volume]").first.click()
+    tab.page.wait_for_selector('dialog[data-shown="000"]', timeout=30_000)
+    tab.page.wait_for_timeout(500)
+    shot = np.asarray(Image.open(BytesIO(tab.page.locator(".stage").screenshot())).convert("RGB")).astype(int)
+    is_grey = np.ptp(shot, axis=2) < 8  # not the cross
+    seen = is_grey & (shot.mean(axis=2) > 40)
+    assert seen.mean() > 0.1
+    columns = np.flatnonzero(seen.sum(axis=0) > 60)
+    axial = columns[: np.flatnonzero(np.diff(columns, append=10_000) > 12)[0] + 1]  # the first of the planes
+    bright = is_grey & (shot.mean(axis=2) > 200)
+    rows = np.flatnonzero(seen[:, axial].sum(axis=1) > 60)
+    down, across = (numbers.mean() for numbers in np.nonzero(bright[:, axial[0] : axial[-1]]))
+    assert across > 0.6 * len(axial)
+    assert down < rows.mean()
+    inside = page.parent.as_uri()
+    assert all(address.startswith(inside) for address in tab.requests)
+    assert tab.complaints == []
+    tab.page.keyboard.press("Escape")
+    assert not tab.page.locator("dialog").is_visible()
+
+
+def test_tables_are_paged_searched_and_filtered(tab: Tab, tmp_path: Path) -> None:
+    """Hundreds of sessions of sixty names: fifty at a time, in a page of a few MB."""
+    page = tmp_path / "report.html"
+    page.write_text(render_dataset(large_page(), files="report_files", drift_table="drift.tsv"))
+    assert page.stat().st_size < 1_500_000
+    tab.page.goto(page.as_uri())
+    matrix = tab.page.locator("#matrix")
+    assert matrix.locator("tbody:not([hidden])").count() == 50
+    assert matrix.locator(".where").inner_text() == "1–50 of 200"
+    matrix.get_by_label("Later").click()
+    assert matrix.locator("tbody:not([hidden]) th").first.inner_text() == "sub-0050"
+    matrix.get_by_label("only those with gaps").check()
+    assert matrix.locator("tbody:not([hidden]) th").all_inner_texts() == ["sub-0007"]
+    matrix.locator("td.missing").click()
+    assert matrix.locator(".told").inner_text() == "sub-0007, func/task-3_bold: missing"
+    matrix.get_by_label("only those with gaps").uncheck()
+    matrix.get_by_label("Search sessions").fill("0199")
+    assert matrix.locator("tbody:not([hidden])").count() == 1
+    assert tab.complaints == []
+    tab.page.set_viewport_size({"width": 360, "height": 740})
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def large_page() -> DatasetPage:
+    """Session 7 lacks one of sixty names."""
+    values: dict[str, Value] = {"TR": 2000.0, "Volumes": 3}
+    acquired = [
+        Acquired(name=f"task-{key}", key=f"func/task-{key}_bold", state="placed", values=values)
+        for key in range(60)
+    ]
+    summaries = [
+        summary(f"{number:04}", [one for one in acquired if number != 7 or one.name != "task-3"], "")
+        for number in range(200)
+    ]
+    known = Outline(
+        description={"Name": "Large"},
+        workdir=Path("work"),
+        bids=Path("bids"),
+        sessions=(),
+        check=None,
+        logs={},
+    )
+    return page_of(known, summaries)
 
 
 def test_size(pages: list[Path]) -> None:

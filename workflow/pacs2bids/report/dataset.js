@@ -14,7 +14,10 @@ for (const table of document.querySelectorAll("table.paged")) {
   const back = make("button", { textContent: "‹", ariaLabel: "Earlier" });
   const on = make("button", { textContent: "›", ariaLabel: "Later" });
   const where = make("span", { className: "soft where", role: "status" });
-  bar.append(search, label, where, back, on);
+  const pager = make("span", { className: "pager" });
+  pager.append(where, back, on);
+  if (rows.length <= size) back.hidden = on.hidden = true;
+  bar.append(search, label, pager);
   table.parentElement.before(bar);
   let first = 0;
   const show = () => {

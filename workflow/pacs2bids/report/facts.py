@@ -22,7 +22,7 @@ from pacs2bids.model import (
 )
 from pacs2bids.moments import moment_of
 from pacs2bids.report.evidence import SessionEvidence, StudyEvidence
-from pacs2bids.report.findings import findings_of
+from pacs2bids.report.findings import errors_of, findings_of
 from pacs2bids.report.series import acquired_of, series_of
 from pacs2bids.report.view import (
     BAD,
@@ -64,7 +64,7 @@ def session_view(session: SessionEvidence, bids: Path, findings: Sequence[Findin
     """Everything its page says. ``bids``: root of the dataset. ``findings``: what checks found in it."""
     indexes = [study.index for study in session.studies if study.index]
     return SessionView(
-        summary=_summary(session, indexes),
+        summary=_summary(session, indexes, errors_of(findings)),
         clock=_clock(indexes),
         scanner=_scanner(indexes),
         opinion=_opinion(session),
@@ -76,7 +76,7 @@ def session_view(session: SessionEvidence, bids: Path, findings: Sequence[Findin
     )
 
 
-def _summary(session: SessionEvidence, indexes: Sequence[StudyIndex]) -> SessionSummary:
+def _summary(session: SessionEvidence, indexes: Sequence[StudyIndex], errors: int) -> SessionSummary:
     subject, _, label = session.key.removeprefix("sub-").partition("_ses-")
     troubles = troubles_of(list(_open_stages(session)), _absent(session))
     aside = {row.series_instance_uid for row in session.plan or () if is_set_aside(row)}
@@ -100,6 +100,7 @@ def _summary(session: SessionEvidence, indexes: Sequence[StudyIndex]) -> Session
         came=_came(session),
         acquired=acquired_of(session),
         skipped=_skipped(session.plan or ()),
+        errors=errors,
         receipts=tuple(_receipt_count(study.receipt) for study in session.studies if study.receipt),
         engines=tuple(sorted(engines)),
         problems=session.problems,

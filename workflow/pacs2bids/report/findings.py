@@ -13,7 +13,7 @@ from pacs2bids.report.view import BAD, FAIR, Group, group
 _RECOMMENDED = ": recommended fields that the headers do not tell; harmless"
 HARMLESS = {"JSON_KEY_RECOMMENDED": _RECOMMENDED, "SIDECAR_KEY_RECOMMENDED": _RECOMMENDED}
 
-_SESSION = re.compile(r"/?(?P<subject>sub-[A-Za-z0-9]+)(?:/(?P<session>ses-[A-Za-z0-9]+))?(?:/|$)")
+_SESSION = re.compile(r"/?(?P<subject>sub-[A-Za-z0-9]+)(?:[/_](?P<session>ses-[A-Za-z0-9]+))?(?:/|$)")
 
 
 def findings_of(found: Sequence[Finding]) -> tuple[Group, ...]:
@@ -35,6 +35,11 @@ def findings_of(found: Sequence[Finding]) -> tuple[Group, ...]:
 def _line(finding: Finding) -> str:
     parts = (finding.code.partition("/")[2], finding.location, finding.message)
     return ": ".join(part for part in parts if part)
+
+
+def errors_of(found: Sequence[Finding]) -> int:
+    """How many of them are errors."""
+    return sum(finding.severity == "error" for finding in found)
 
 
 def by_session(found: Sequence[Finding]) -> dict[str, list[Finding]]:

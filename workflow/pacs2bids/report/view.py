@@ -132,8 +132,8 @@ class SessionSummary:
 
     ``failed``: a job of it ended without a result; what the dataset holds of it is older. ``troubles``: what
     keeps it from going on. ``set_aside``: series that its heuristic failed on. ``came``: instances received,
-    of those announced. ``skipped``: (reason, description of the series). ``drawn``: series and pictures of
-    its page. ``problems``: records that cannot be read.
+    of those announced. ``skipped``: (reason, description of the series). ``errors``: of the checks, in
+    its files. ``problems``: records that cannot be read.
     """
 
     key: str
@@ -153,9 +153,15 @@ class SessionSummary:
     came: str
     acquired: tuple[Acquired, ...]
     skipped: tuple[tuple[str, str], ...]
+    errors: int
     receipts: tuple[ReceiptCount, ...]
     engines: tuple[str, ...]
     problems: tuple[str, ...]
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether a person should open its page."""
+        return self.badge.tone != GOOD or bool(self.errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

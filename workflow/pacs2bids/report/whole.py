@@ -10,7 +10,7 @@ from pacs2bids import __version__
 from pacs2bids.model import CheckResult, Json
 from pacs2bids.report.drift import PARAMETERS, Drift, drift_of
 from pacs2bids.report.evidence import Outline
-from pacs2bids.report.findings import findings_of
+from pacs2bids.report.findings import errors_of, findings_of
 from pacs2bids.report.matrix import Matrix, matrix_of
 from pacs2bids.report.view import (
     BAD,
@@ -85,7 +85,7 @@ def _verdict(outline: Outline, sessions: Sequence[SessionSummary]) -> Badge:
     failed = sum(session.failed for session in sessions)
     unplaced = sum(not session.placed and not session.failed for session in sessions)
     absent = sum(session.absent for session in sessions)
-    errors = sum(finding.severity == "error" for finding in check.findings) if check else 0
+    errors = errors_of(check.findings) if check else 0
     said = [
         text
         for number, text in (
@@ -122,7 +122,7 @@ def _counts(sessions: Sequence[SessionSummary]) -> tuple[Fact, ...]:
 def _findings_note(check: CheckResult | None) -> str:
     if check is None:
         return "The dataset has not been checked: the stage that does it has not run, or it failed."
-    errors = sum(finding.severity == "error" for finding in check.findings)
+    errors = errors_of(check.findings)
     found = f"{counted(errors, 'error')} and {counted(len(check.findings) - errors, 'warning')}"
     return f"{found} from bids-validator {check.validator_version} and the checks of pacs2bids."
 

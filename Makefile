@@ -23,7 +23,7 @@ export UV_NATIVE_TLS := 1
 LOCKED := --no-deps --require-hashes -r requirements.lock
 OURSELVES := --no-deps --no-build-isolation --editable .
 
-.PHONY: install demo test bench bench-retrieval bench-edit lint site clean
+.PHONY: install demo test bench bench-retrieval bench-edit bench-scale lint site clean
 install: $(INSTALLED)
 	@echo "Ready. Next: source .venv/bin/activate"
 

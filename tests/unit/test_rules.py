@@ -563,6 +563,19 @@ def test_a_pattern_without_end_is_ended(tmp_path: Path) -> None:
     with pytest.raises(HeuristicError, match=r"mine\.yaml: its regular expressions do not come to an end"):
         rules.ask(path, [index], subject="01", session="", limit_s=0.3)
     assert rules.ask(path, [session(series(1, "aaa"))], subject="01", session="").named
+    (one,) = series_of(index)
+    words = {"subject": "01", "session": "", "limit_s": 0.3}
+    with pytest.raises(HeuristicError, match="do not come to an end"):
+        rules.explain(path, [index], series=one, **words)  # type: ignore[arg-type]
+    (short,) = series_of(session(series(1, "aaa")))
+    assert [one.took for one in rules.explain(path, [], series=short, subject="01", session="")] == [True]
+
+
+def test_braces_without_quotes_are_told(tmp_path: Path) -> None:
+    text = "rules:\n  - {name: a, match: anything, datatype: func, suffix: bold, entities: {task: {task}}}\n"
+    _, problems = check_text(text, tmp_path / "mine.yaml")
+    (told,) = [one for one in problems if "must be a text" in one.what]
+    assert (told.line, told.hint) == (2, 'Write it in quotes: "{task}"')
 
 
 def test_in_an_exclusive_file_what_several_rules_fit_gets_no_name(tmp_path: Path) -> None:

@@ -138,6 +138,14 @@ GUESSES: dict[str, tuple[One, str]] = {
     "in Hz": (series(1, "x", made(kind("RM")), made(kind("RM"), content="fieldmap")), "fmap/fieldmap"),
     # diffusion and perfusion
     "diffusion": (series(1, "x", made(EPI_SE, 60, is_diffusion=True)), "dwi/dwi"),
+    "diffusion by its name": (
+        series(1, "dwi-dwi_acq-b1", made(EPI_SE, 60, is_diffusion=True, phase_encoding_direction="j")),
+        "dwi/dir-{phase_encoding}_acq-b1_dwi",
+    ),
+    "diffusion that says where to": (
+        series(1, "dwi-dwi_dir-PA", made(EPI_SE, 60, is_diffusion=True, phase_encoding_direction="j")),
+        "dwi/dir-PA_dwi",
+    ),
     "labelling": (series(1, "x", made(kind("GR", ArterialSpinLabelingType="PCASL"), 40)), "perf/asl"),
     "calibration": (series(1, "x", made(kind("GR", ArterialSpinLabelingType="PCASL"))), "perf/m0scan"),
     "by name only": (series(1, "pCASL", made(kind("GR"), 40)), "?perf/asl"),

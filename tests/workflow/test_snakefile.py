@@ -143,6 +143,7 @@ def test_dry_run_asks_nobody_and_writes_nothing(bare: Path) -> None:
     result = snakemake(bare, "-n")
     assert result.returncode == 0, result.stderr
     assert "query" in result.stdout
+    assert result.stderr.count("Not queried yet") == 1
     assert not (bare / "work").exists()
 
 

@@ -20,6 +20,19 @@ def lock_workdir():
     lock["since_ns"] = os.fstat(lock["stream"].fileno()).st_mtime_ns
 
 
+def tell_of_dry_run():
+    """Before there is a table of studies, Snakemake knows no more than the query, and lists few jobs."""
+    is_dry = any(word in ("-n", "-np", "--dry-run", "--dryrun") for word in sys.argv)
+    if is_dry and not (WORK / "studies.tsv").exists():
+        print(
+            "Not queried yet: the jobs of the studies are listed once the query has run",
+            file=sys.stderr,
+        )
+
+
+tell_of_dry_run()
+
+
 def is_news(record):
     """Each job prints one line of result; that it was selected, started and ended is not said besides."""
     event, message = getattr(record, "event", None), str(record.msg)

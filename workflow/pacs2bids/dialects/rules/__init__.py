@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -23,6 +25,8 @@ from pacs2bids.dialects.rules.reading import PLACEHOLDER, read_rules
 from pacs2bids.dialects.rules.records import Rule, RulesFile, Target
 from pacs2bids.model import EndlessError, Json, Reason, Stack, StudyIndex, session_folder, session_key
 from pacs2bids.session import Answer, Answers, Series, Tried, Unanswered, ordinal, series_of
+
+T = TypeVar("T")
 
 LIMIT_S = 20.0  # of one session; it takes milliseconds
 # instances that are no picture: a series of these alone is not asked about
@@ -38,16 +42,20 @@ def ask(
     takes longer than ``limit_s``.
     """
     rules = read_rules(path)
-    if not rules.has_patterns:
-        return answers(rules, indexes, subject=subject, session=session)
+    said = partial(answers, rules, indexes, subject=subject, session=session)
+    return _ended(said, Answers, path, limit_s) if rules.has_patterns else said()
 
-    def work(end: End) -> Answers:
-        hint = "Repeats of repeats, as (a+)+, can take for ever: write a+"
-        what = f"its regular expressions do not come to an end: after {limit_s:g} s one is still searching"
+
+def _ended(work: Callable[[], T], kind: type[T], path: Path, limit_s: float) -> T:
+    """What ``work`` returns, of this kind; raises HeuristicError if it takes longer than ``limit_s``."""
+    hint = "Repeats of repeats, as (a+)+, can take for ever: write a+"
+    what = f"its regular expressions do not come to an end: after {limit_s:g} s one is still searching"
+
+    def inside(end: End) -> T:
         with limited(limit_s, lambda _: end(EndlessError(what, where=str(path), hint=hint))):
-            return answers(rules, indexes, subject=subject, session=session)
+            return work()
 
-    return isolated(work, Answers, where=str(path))
+    return isolated(inside, kind, where=str(path))
 
 
 def answers(rules: RulesFile, indexes: Sequence[StudyIndex], *, subject: str, session: str) -> Answers:
@@ -65,7 +73,13 @@ def answers(rules: RulesFile, indexes: Sequence[StudyIndex], *, subject: str, se
 
 
 def explain(
-    path: Path, indexes: Sequence[StudyIndex], *, subject: str, session: str, series: Series
+    path: Path,
+    indexes: Sequence[StudyIndex],
+    *,
+    subject: str,
+    session: str,
+    series: Series,
+    limit_s: float = LIMIT_S,
 ) -> tuple[Tried, ...]:
     """What became of a series at each rule, in their order, up to the one that took the last of its volumes.
 
@@ -75,6 +89,11 @@ def explain(
     """
     del indexes, subject, session  # a rule looks at one series alone, whosever it is
     rules = read_rules(path)
+    tried = partial(_tried, rules, series)
+    return _ended(tried, tuple[Tried, ...], path, limit_s) if rules.has_patterns else tried()
+
+
+def _tried(rules: RulesFile, series: Series) -> tuple[Tried, ...]:
     tried: list[Tried] = []
     left: list[Stack | None] = list(series.stacks) or [None]
     for rule in rules.rules:

@@ -328,7 +328,8 @@ def _by_name(looks: Looks, by_facts: Guess) -> Guess | None:
             datatype, written = kinds[-1]
             rules = vocabulary().files[datatype, written]
             allowed = {key for rule in rules for key in rule.required | rule.optional}
-            entities = {key: label for key, label in labels.items() if key in allowed}
+            known = {"dir": by_facts.entities["dir"]} if "dir" in by_facts.entities else {}
+            entities = {key: label for key, label in (known | labels).items() if key in allowed}
             if any("task" in rule.required for rule in rules):
                 entities.setdefault("task", task(looks))
             said = f"{by_facts.datatype}/{by_facts.suffix}" if by_facts.suffix else by_facts.skip

@@ -518,7 +518,7 @@ class _Reader:
         """A word as it is written; a number is one, too."""
         if isinstance(entry.node, yaml.ScalarNode) and not entry.node.tag.endswith(":null"):
             return str(entry.node.value)
-        self._wrong(entry.line, f"{entry.key!r} must be a text, not {_kind(entry.node)}")
+        self._wrong(entry.line, f"{entry.key!r} must be a text, not {_kind(entry.node)}", _quoted(entry.node))
         return ""
 
     def _json(self, node: yaml.Node, depth: int = 0) -> Json:
@@ -548,3 +548,10 @@ def _unknown(word: str, allowed: tuple[str, ...], where: str, *, is_open: bool) 
         return f"{word!r} cannot be asked: it tells who the patient is", "Names must follow from the images"
     hint = meant(word, allowed) + (", sidecar.<Field>" if is_open else "")
     return f"{where} knows no {word!r}", hint
+
+
+def _quoted(node: yaml.Node) -> str:
+    """What to write where braces stand without quotes: YAML takes ``{task}`` for keys with values."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    names = [key.value for key, value in pairs if isinstance(key, yaml.ScalarNode) and value.value == ""]
+    return f'Write it in quotes: "{{{names[0]}}}"' if len(names) == 1 == len(pairs) else ""

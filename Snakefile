@@ -34,6 +34,17 @@ def interrupt(number, frame):
 signal.signal(signal.SIGINT, interrupt)
 
 try:
+    from pacs2bids.cluster import (
+        CANCELLED,
+        memory_mb,
+        of_all_mb,
+        of_all_min,
+        runtime_min,
+        said,
+        scratch_folder,
+        size_of,
+        why_ended,
+    )
     from pacs2bids.config import label_rules, load_config, require_files
     from pacs2bids.dialects.imports import files_of, files_that_say
     from pacs2bids.engine import engine_version
@@ -73,6 +84,7 @@ wildcard_constraints:
 
 
 include: "workflow/rules/query.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/pull.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/reconstruct.smk"

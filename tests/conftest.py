@@ -18,7 +18,14 @@ from peers.available import unavailable
 # failed assertions in helpers tell their values, too
 pytest.register_assert_rewrite("truth")
 
-pytest_plugins = ["peers.orthanc", "peers.line", "peers.certificates", "peers.foreign", "peers.browser"]
+pytest_plugins = [
+    "peers.orthanc",
+    "peers.line",
+    "peers.certificates",
+    "peers.foreign",
+    "peers.browser",
+    "peers.slurm",
+]
 
 # machines differ and are shared: how long an example takes is no property of what is tested
 settings.register_profile("steady", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -106,7 +106,8 @@ class DatasetInfo:
 class Config:
     """The whole configuration. Either ``table`` (written by hand) or ``queries`` tells the studies.
 
-    ``heuristic``: a file, or the name of a built-in. ``seqinfo``: how a Python file sees series.
+    ``heuristic``: a file, or the name of a built-in. ``seqinfo``: how a Python file sees series. ``scratch``:
+    folder for temporary files of jobs, with variables of the machine that a job runs on.
     """
 
     workdir: Path
@@ -131,6 +132,7 @@ class Config:
     fieldmap_shims: str
     events: str
     notify: Notify | None
+    scratch: str | None
 
     def memory(self, source: str) -> Path:
         """Where it is recorded what the files of a source held when they were read last."""
@@ -180,6 +182,7 @@ def load_config(path: Path) -> Config:
         fieldmap_shims=content.get("fieldmap_shims", "same"),
         events=content.get("events", "none"),
         notify=_notify(content["notify"], f"{path}: notify") if "notify" in content else None,
+        scratch=content.get("scratch"),
     )
     _check_folders(config, path)
     return config

@@ -13,6 +13,9 @@ rule check:
         WORK / "check.json",
     log:
         LOGS / "check.log",
+    resources:
+        mem_mb=memory_of_all,
+        runtime=minutes_of_all,
     params:
         version=DELIVERY,
         bids=BIDS,
@@ -32,5 +35,6 @@ rule verdict:
         touch(WORK / "valid"),
     log:
         LOGS / "verdict.log",
+    retries: 0
     shell:
         "{PACS2BIDS} check --verdict {input.check:q} --log {log:q}"

@@ -22,6 +22,7 @@ rule dataset:
         WORK / "dataset.json",
     log:
         LOGS / "dataset.log",
+    retries: 0
     params:
         version=DELIVERY,
         # a function, as braces in a plain text would be wildcards

@@ -159,6 +159,7 @@ onstart:
     lock_workdir()
     stop_gracefully()
     forget_default_limit()
+    follow_cluster()
     if not workflow.remote_exec and not logger.isEnabledFor(logging.DEBUG):
         logger.addFilter(is_news)
 

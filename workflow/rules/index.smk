@@ -8,6 +8,9 @@ rule index:
         WORK / "studies/{study}/index.json",
     log:
         LOGS / "index/{study}.log",
+    resources:
+        mem_mb=memory("index"),
+        runtime=minutes("index"),
     params:
         engine=ENGINE,
         folder=lambda wildcards: WORK / "studies" / wildcards.study,

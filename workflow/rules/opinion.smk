@@ -16,6 +16,9 @@ rule opinion:
         WORK / "studies/{study}/second_opinion.tsv",
     log:
         LOGS / "opinion/{study}.log",
+    resources:
+        mem_mb=memory("opinion"),
+        runtime=minutes("opinion"),
     params:
         folder=lambda wildcards: WORK / "studies" / wildcards.study,
     shell:

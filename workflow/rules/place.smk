@@ -9,6 +9,9 @@ rule place:
         WORK / "sessions/{session}/placed.json",
     log:
         LOGS / "place/{session}.log",
+    resources:
+        mem_mb=memory("place"),
+        runtime=minutes("place"),
     params:
         version=NAMING,
         bids=BIDS,

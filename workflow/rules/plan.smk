@@ -21,6 +21,9 @@ rule plan:
         WORK / "sessions/{session}/plan.tsv",
     log:
         LOGS / "plan/{session}.log",
+    resources:
+        mem_mb=memory("plan"),
+        runtime=minutes("plan"),
     params:
         version=NAMING,
         heuristic=CONFIG.heuristic,

@@ -24,6 +24,8 @@ rule pull:
         WORK / "studies/{study}/receipt.json",
     log:
         LOGS / "pull/{study}.log",
+    # it says itself what is wrong, and has its own patience
+    retries: 0
     resources:
         pacs=1,
     params:

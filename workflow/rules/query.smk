@@ -20,6 +20,8 @@ checkpoint query:
         update(WORK / "studies.tsv"),
     log:
         LOGS / "query.log",
+    # it says itself what is wrong, and has its own patience
+    retries: 0
     params:
         # a function, as braces in a plain text (a pattern's "[0-9]{6}") would be wildcards
         asked=lambda wildcards: repr((CONFIG.table, CONFIG.queries, addresses())),

@@ -9,6 +9,9 @@ rule reconstruct:
     log:
         LOGS / "reconstruct/{study}.log",
     threads: 4
+    resources:
+        mem_mb=memory("reconstruct"),
+        runtime=minutes("reconstruct"),
     params:
         engine=ENGINE,
         folder=lambda wildcards: WORK / "studies" / wildcards.study,

@@ -12,6 +12,9 @@ rule report:
     log:
         LOGS / "report.log",
     threads: 8
+    resources:
+        mem_mb=memory_of_all,
+        runtime=minutes_of_all,
     params:
         version=DELIVERY,
         work=WORK,

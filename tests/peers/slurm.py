@@ -1,0 +1,216 @@
+"""A real Slurm for tests: munged, slurmctld and three slurmd on this host, beside Orthanc.
+
+It lives in Orthanc's network namespace (loopback only, every port free, and the PACS within reach, as from a
+cluster's login node), with processes and mounts of its own: /etc/slurm is a folder of the test there, and
+whatever Slurm started ends with the one process that keeps the namespace. No accounting: slurmdbd wants a
+MySQL server, which is more than a test should start.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from peers.available import unavailable
+from peers.line import ENVIRONMENT, ROOT
+from peers.orthanc import Orthanc
+
+NODES = ("n1", "n2", "n3")
+PROFILE = ROOT / "profiles" / "slurm"
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+_CONTROL_PORT = 26817
+
+# memory is watched by polling (OverMemoryKill), as there may be no cgroup to limit it in a container
+_CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SlurmdParameters=config_overrides
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+KillWait=2
+ReturnToService=2
+{nodes}
+PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP
+"""
+
+# glibc resolves no address at all where there is none but 127.0.0.1 (AI_ADDRCONFIG): one for documentation
+# (RFC 5737) on loopback is enough
+_KEEP = """\
+set -e
+ip addr show dev lo | grep -q 192.0.2.1 || ip addr add 192.0.2.1/32 dev lo
+mkdir -p /etc/slurm
+mount --bind {folder}/etc /etc/slurm
+munged --force --key-file={folder}/munge.key --socket={folder}/munge.socket --pid-file={folder}/munged.pid \\
+    --log-file={folder}/munged.log --seed-file={folder}/munge.seed
+slurmctld -c
+for node in {nodes}; do slurmd -N $node; done
+sleep infinity & wait
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """A running Slurm. ``keeper``: all of it ends with this process. ``folder``: its files and logs."""
+
+    keeper: subprocess.Popen[bytes]
+    folder: Path
+
+    def inside(self, command: Sequence[str | Path], folder: Path = ROOT) -> list[str]:
+        """The command that runs a program on the cluster's login node, in a folder."""
+        (first,) = psutil.Process(self.keeper.pid).children()
+        namespaces = ["nsenter", "--net", "--mount", "--pid", "--target", str(first.pid), "--"]
+        # a working directory from outside is another mount: renames between it and an absolute path fail
+        return [*namespaces, "env", f"--chdir={folder}", *map(str, command)]
+
+    def run(
+        self, command: Sequence[str | Path], *, timeout_s: float = 300, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program there; its output is captured. Look at ``returncode`` yourself."""
+        settings: dict[str, object] = {"text": True, "capture_output": True, "timeout": timeout_s, **options}
+        return subprocess.run(self.inside(command), check=False, **settings)  # type: ignore[call-overload, no-any-return]
+
+    def told(self, *command: str) -> str:
+        """What a command of Slurm says; its failure is an AssertionError."""
+        done = self.run(command, timeout_s=60)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.strip()
+
+    def jobs(self, *states: str) -> list[str]:
+        """Ids of the jobs in these states ("RUNNING"), oldest first."""
+        wanted = f"--states={','.join(states) or 'all'}"
+        return self.told("squeue", "--noheader", wanted, "--sort=i", "--format=%i").split()
+
+    def set_state(self, node: str, state: str) -> None:
+        """As an administrator does: "down", "resume"."""
+        self.told("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
+
+    def wait_until_idle(self, nodes: Sequence[str] = NODES) -> None:
+        """Until these nodes can take jobs."""
+        deadline = time.monotonic() + 30
+        asked = ["sinfo", "--noheader", "--Node", "--format=%N %T"]
+        while time.monotonic() < deadline:
+            lines = self.run(asked, timeout_s=60).stdout.split("\n")
+            if {f"{node} idle" for node in nodes} <= set(lines):
+                return
+            time.sleep(0.1)
+        logs = "\n".join(path.read_text()[-1500:] for path in sorted(self.folder.glob("*.log")))
+        raise RuntimeError(f"Slurm did not start:\n{logs}")
+
+
+@pytest.fixture(scope="session")
+def slurm(orthanc: Orthanc) -> Iterator[Slurm]:
+    """A Slurm with three nodes that reaches ``orthanc`` at 127.0.0.1."""
+    for program in _PROGRAMS:
+        if shutil.which(program, path=_PATH) is None:
+            unavailable(f"{program} is not installed (apt-get install slurm-wlm munge)")
+    with running_slurm(orthanc) as cluster:
+        yield cluster
+
+
+@contextmanager
+def running_slurm(orthanc: Orthanc) -> Iterator[Slurm]:
+    """Start a Slurm beside this Orthanc; end it, and all its jobs, with the block."""
+    with tempfile.TemporaryDirectory(prefix="pacs2bids-slurm-") as name:
+        folder = Path(name)
+        _write_configuration(folder)
+        script = _KEEP.format(folder=folder, nodes=" ".join(NODES))
+        # bash waits for whatever is left to the first process of a namespace, so that no zombies gather
+        alone = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "bash",
+            "-c",
+            script,
+        ]
+        with (folder / "start.log").open("wb") as log:
+            keeper = subprocess.Popen(
+                orthanc.inside(alone),
+                env=_environment({"PATH": _PATH}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        cluster = Slurm(keeper=keeper, folder=folder)
+        try:
+            _wait_for_children(keeper)
+            cluster.wait_until_idle()
+            yield cluster
+        finally:
+            keeper.kill()
+            keeper.wait()
+
+
+def _write_configuration(folder: Path) -> None:
+    folder.chmod(0o755)  # munged wants its socket to be within everybody's reach
+    (folder / "etc").mkdir()
+    (folder / "state").mkdir()
+    (folder / "spool").mkdir()
+    nodes = "\n".join(
+        f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={_CONTROL_PORT + number}"
+        " CPUs=8 RealMemory=16000"
+        for number, node in enumerate(NODES, start=1)
+    )
+    text = _CONFIGURATION.format(folder=folder, port=_CONTROL_PORT, nodes=nodes, names=",".join(NODES))
+    (folder / "etc/slurm.conf").write_text(text)
+    key = folder / "munge.key"
+    key.touch(mode=0o400)
+    key.write_bytes(os.urandom(1024))
+
+
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Ours without what tells Slurm of another cluster."""
+    return {key: value for key, value in ENVIRONMENT.items() if not key.startswith("SLURM_")} | dict(changes)
+
+
+def _wait_for_children(keeper: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and keeper.poll() is None:
+        if psutil.Process(keeper.pid).children():
+            return
+        time.sleep(0.01)
+    raise RuntimeError("no namespace could be made")
+
+
+def snakemake_on(slurm: Slurm, folder: Path, *options: str) -> list[str]:
+    """The command of a user on a login node, but that jobs are looked after every second."""
+    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    return slurm.inside([*command, "--workflow-profile", str(PROFILE), *quick, *options], folder)

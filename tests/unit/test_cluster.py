@@ -66,9 +66,10 @@ def test_larger_studies_and_further_attempts_ask_for_more(tmp_path: Path) -> Non
     assert memory_mb("reconstruct", sizes[0], 1) < memory_mb("reconstruct", sizes[1], 1)
 
 
-def test_before_the_pull_nothing_is_known(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        size_of([tmp_path / "receipt.json"])
+def test_before_the_pull_a_job_asks_for_the_least(tmp_path: Path) -> None:
+    write_receipt(tmp_path / "receipt.json", 1)
+    unknown, known = size_of([tmp_path / "none.json"]), size_of([tmp_path / "receipt.json"])
+    assert 0 < memory_mb("index", unknown, 1) <= memory_mb("index", known, 1)
 
 
 def test_a_log_tells_its_warnings_and_errors(tmp_path: Path) -> None:

@@ -56,8 +56,9 @@ class _Announced(msgspec.Struct):
 
 
 def size_of(receipts: Iterable[Path]) -> Size:
-    """Add up receipts. Raises FileNotFoundError before all studies are there."""
-    records = [msgspec.json.decode(path.read_bytes(), type=_Announced) for path in receipts]
+    """Add up the receipts that are there: before a study is pulled nothing is known of it."""
+    contents = [path.read_bytes() for path in receipts if path.exists()]
+    records = [msgspec.json.decode(content, type=_Announced) for content in contents]
     files = [one.bytes / 1e6 for record in records for one in record.received]
     listed = sum(len(uids) for record in records for uids in record.announced.values())
     # a PACS that lists no instances sends them all the same

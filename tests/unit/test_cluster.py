@@ -92,7 +92,7 @@ def test_a_log_tells_its_warnings_and_errors(tmp_path: Path) -> None:
         ("SLURM-job '5' failed, SLURM status is: 'OUT_OF_MEMORY'. Reason: x", "", "more memory"),
         (
             "SLURM-job '5' failed, SLURM status is: 'FAILED'. Reason: Unknown.",
-            "slurmstepd: error: StepId=5.0 exceeded memory limit (9 > 8), being killed\n",
+            "slurmstepd-n1: error: StepId=5.0 exceeded memory limit (9 > 8), being killed\n",
             "more memory",
         ),
         ("SLURM-job '5' failed, SLURM status is: 'TIMEOUT'.", "", "longer"),

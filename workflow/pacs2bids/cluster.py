@@ -30,7 +30,7 @@ CANCELLED = "it was cancelled"
 
 _STATUS = re.compile(r"(?:status is: |with status )'(\w+)")
 _REFUSED = re.compile(r"error message was '(.*?)'", re.DOTALL)
-_SLURM_SAYS = re.compile(r"^(?:slurmstepd|slurmd|srun): error: (.*)$", re.MULTILINE)
+_SLURM_SAYS = re.compile(r"^(?:slurmstepd|slurmd|srun)(?:-\S+)?: error: (.*)$", re.MULTILINE)
 _SAID = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
 _LINE = re.compile(r"^\S+ \S+ (WARNING|ERROR) +[\w.]+: (.*)$", re.MULTILINE)
 

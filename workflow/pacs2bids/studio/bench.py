@@ -86,13 +86,9 @@ def marks(_: Shelf, text: Text) -> tuple[records.Mark, ...]:
     if is_builtin(text.path):
         return ()
     return tuple(
-        records.Mark(line=one.line, what=text.told(_sentence(one.what, one.hint)), is_error=one.is_error)
+        records.Mark(line=one.line, what=text.told(one.what), hint=text.told(one.hint), is_error=one.is_error)
         for one in lint(text.file())
     )
-
-
-def _sentence(what: str, hint: str) -> str:
-    return str(Pacs2BidsError(what, hint=hint))
 
 
 # ------------------------------------------------------------------------------------------------ the plan

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import Concatenate, ParamSpec, TypeVar
 
 from msgspec.structs import replace as with_changes
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 LOOK_EVERY_S = 0.3
 MOST_WATCHED = 300  # files
+MOST_OF_HINT = 80  # letters; all of it stands below the editor
 FIRST_CHOSEN = 20  # sessions, of more, while nobody has chosen
 
 
@@ -358,7 +360,12 @@ def _first_error(name: str, marks: Sequence[records.Mark]) -> str:
         return ""
     where = f"{name}, line {errors[0].line}" if errors[0].line else name
     more = f" ({len(errors) - 1} more below the editor)" if len(errors) > 1 else ""
-    return f"{where}: {errors[0].what}{more}"
+    told = str(
+        Pacs2BidsError(
+            errors[0].what, where=where, hint=shorten(errors[0].hint, MOST_OF_HINT, placeholder=" …")
+        )
+    )
+    return told + more
 
 
 def _look(path: Path) -> tuple[Path, int, int, int] | None:

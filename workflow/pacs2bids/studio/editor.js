@@ -49,7 +49,8 @@ export class Editor {
     this.gutter = root.querySelector(".gutter");
     this.kind = "python";
     this.marks = [];
-    this.area.addEventListener("input", () => { this.draw(); changed(); });
+    this.found = 0;
+    this.area.addEventListener("input", () => { this.found = 0; this.draw(); changed(); });
     this.area.addEventListener("keydown", (event) => this.#key(event));
   }
 
@@ -89,6 +90,7 @@ export class Editor {
     });
     this.gutter.replaceChildren(...numbers);
     this.paint.replaceChildren(...lines);
+    this.markFound(this.found);
   }
 
   /** Show a line (from 1), and put the caret there. */
@@ -117,13 +119,15 @@ export class Editor {
     this.area.setSelectionRange(places[which], places[which] + needle.length);
     const line = this.text.slice(0, places[which]).split("\n").length;
     this.#reveal(line);
-    this.unmarkFound(); // a selection is not shown while the focus is elsewhere
-    this.paint.children[line - 1].classList.add("hit");
+    this.markFound(line);
     return [which + 1, places.length];
   }
 
-  unmarkFound() {
+  /** Show the line that was found, or none (0): a selection is not seen while the focus is elsewhere. */
+  markFound(line) {
+    this.found = line;
     this.paint.querySelector(".hit")?.classList.remove("hit");
+    this.paint.children[line - 1]?.classList.add("hit");
   }
 
   #reveal(line) {
@@ -178,6 +182,6 @@ export class Editor {
 export function listMarks(list, marks, go) {
   list.replaceChildren(...marks.map((mark) => make("li", {}, make("button", {onclick: () => mark.line && go(mark.line)},
     make("span", {class: `badge ${mark.is_error ? "bad" : "fair"}`}, mark.line ? `line ${mark.line}` : "file"),
-    make("span", {}, mark.what)))));
+    make("span", {}, mark.what, mark.hint ? make("span", {class: "hint", title: mark.hint}, mark.hint) : "")))));
   show(list, marks.length > 0);
 }

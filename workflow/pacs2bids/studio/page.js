@@ -168,7 +168,7 @@ function find(step) {
 
 function closeFind() {
   show($("find"), false);
-  editor.unmarkFound();
+  editor.markFound(0);
   editor.area.focus();
 }
 

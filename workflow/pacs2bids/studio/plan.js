@@ -33,7 +33,8 @@ export class PlanView {
   show(plan) {
     this.plan = plan;
     this.draw();
-    if (this.open) this.#ask();
+    $("detail").classList.toggle("old", Boolean(plan.error));
+    if (this.open && !plan.error) this.#ask();
   }
 
   draw() {

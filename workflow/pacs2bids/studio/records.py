@@ -8,10 +8,11 @@ from pacs2bids.model import Json
 
 
 class Mark(Struct, frozen=True, kw_only=True):
-    """What is wrong with the heuristic. ``line``: from 1; 0: not at one line."""
+    """What is wrong with the heuristic. ``line``: from 1; 0: not at one line. ``hint``: what to do."""
 
     line: int
     what: str
+    hint: str = ""
     is_error: bool
 
 

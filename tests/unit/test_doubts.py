@@ -35,6 +35,10 @@ CASES: dict[str, tuple[list[tuple[str, int, dict[str, object]]], str]] = {
         [("fmap/magnitude1", 3, MAG), ("fmap/phasediff", 3, MAG)],
         "series 002 (protocol 2) is named phasediff, but its header says magnitude",
     ),
+    "a filtered picture that is called a run": (
+        [("anat/run-1_T1w", 3, {}), ("anat/run-2_T1w", 3, {}), ("anat/run-3_T1w", 9, {})],
+        "they are no runs, but need a 'rec-' (series 001 (protocol 1), series 002 (protocol 2))",
+    ),
     "a phase that is called a magnitude": (
         [("fmap/magnitude1", 3, PHASE)],
         "series 001 (protocol 1) is named magnitude1, but its header says phase",

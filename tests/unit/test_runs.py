@@ -199,6 +199,28 @@ def test_two_pictures_of_one_acquisition_are_no_runs() -> None:
     assert "They are of one acquisition, no runs: tell them apart by 'rec-'" in text
 
 
+@pytest.mark.parametrize(("apart_s", "is_run"), [(5, True), (0, False)])
+def test_a_series_started_anew_within_a_repetition_is_a_run(apart_s: int, is_run: bool) -> None:
+    """Cancelled after the first volume, of a repetition of ten seconds."""
+    times = [f"2026-01-02T10:00:{second:02d}" for second in (0, apart_s)]
+    groups = [
+        [
+            stack(2 * n + place, acquired=time, repetition_time_s=10.0, component=component)
+            for place, component in enumerate(("magnitude", "phase"), start=1)
+        ]
+        for n, time in enumerate(times)
+    ]
+    study = index(*[[one] for group in groups for one in group], [stack(9)])
+    answers = [*(answer(n, "dwi/dwi", run="several") for n in (1, 2, 3, 4)), answer(9, "anat/T1w")]
+    if not is_run:
+        assert "is wrong, write 'run-'" in said(study, *answers)
+        return
+    plan = planned(study, *answers)
+    expected = [f"run-{run}_part-{part}_dwi" for run in (1, 2) for part in ("mag", "phase")]
+    assert sorted(names(plan).values()) == ["T1w", *expected]
+    assert [warning for warning in plan.warnings if "began within one repetition" in warning]
+
+
 def test_without_times_nothing_is_numbered() -> None:
     study = index(*([stack(n, acquired=None)] for n in (1, 2)))
     timeless = replace(study, series=tuple(replace(one, acquired=None) for one in study.series))

@@ -334,7 +334,8 @@ def test_series_that_the_heuristic_fails_on_is_told_at_the_end(copied: Path) -> 
     )
     result = snakemake(copied)
     assert result.returncode == 1
-    assert "the dataset has 1 error" in result.stderr
+    assert "dataset valid, but not whole:" in result.stdout + result.stderr
+    assert "the dataset is valid, but lacks 1 series set aside by heuristic errors" in result.stderr
     assert "SERIES_SET_ASIDE" in result.stderr
     assert "placed, 1 series set aside" in report(copied)
     config = copied / "config.yaml"

@@ -22,6 +22,7 @@ def doubts(claims: Sequence[Claim]) -> list[str]:
     """Warnings of claims that have their names."""
     found = [
         *_unlike_runs(claims),
+        *_runs_at_once(claims),
         *_parts_apart(claims),
         *_maps_apart(claims),
         *_without_echoes(claims),
@@ -38,6 +39,24 @@ def _unlike_runs(claims: Sequence[Claim]) -> Iterable[str]:
         if facts:
             runs = ", ".join(claim.series.label for claim in group)
             yield f"{without_run(group[0].name).path}: runs that are no repeats ({runs}): {facts}"
+
+
+def _runs_at_once(claims: Sequence[Claim]) -> Iterable[str]:
+    """Of runs that began within one repetition: most likely pictures of one acquisition, as filtered ones.
+
+    Not where all that has a time has the same: so de-identification leaves it.
+    """
+    timed = [claim for claim in claims if claim.facts.acquired]
+    if len({claim.facts.acquired for claim in timed}) < 2:
+        return
+    for group in grouped(timed, lambda claim: without_run(claim.name)):
+        for shot in acquisitions(group):
+            if len({claim.name for claim in shot}) > 1:
+                runs = ", ".join(dict.fromkeys(claim.series.label for claim in shot))
+                what = (
+                    "began within one repetition: if they are pictures of one acquisition, they are no runs"
+                )
+                yield f"{without_run(shot[0].name).path}: runs that {what}, but need a 'rec-' ({runs})"
 
 
 # -------------------------------------------------------------------------------------- measured together

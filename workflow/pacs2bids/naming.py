@@ -265,7 +265,7 @@ def _across(group: Sequence[Named]) -> str:
 
 _OF_ONE = (
     "They are of one acquisition, no runs: tell them apart by 'rec-' (as corrected or filtered pictures) or "
-    "'acq-', or leave all but one out"
+    "'acq-', or leave all but one out; if the time of their headers is wrong, write 'run-' into the names"
 )
 _OF_SEVERAL = (
     "Give them a run, as in 'run-{item:02d}' (in rules: run: when_several), another entity, "

@@ -199,7 +199,7 @@ def numbered(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:
 
 
 def _numbered_family(family: Sequence[Claim]) -> list[Claim]:
-    shots = _put_together(acquisitions(family))
+    shots = _put_together([part for one in acquisitions(family) for part in _repeats(one)])
     if len(shots) > 1:
         _require_times(shots)
     width = max((len(claim.name.label("run") or "") for claim in family), default=0)
@@ -211,6 +211,24 @@ def _numbered_family(family: Sequence[Claim]) -> list[Claim]:
         for number, shot in enumerate(shots, start=1)
         for claim in shot
     ]
+
+
+def _repeats(acquisition: Acquisition) -> list[Acquisition]:
+    """An acquisition, parted where series of one name began at different times within one repetition.
+
+    Of a long one: who cancels and starts again is quicker.
+    """
+    parts: list[Acquisition] = []
+    for series in sorted(grouped(acquisition, lambda claim: claim.series.key), key=_start):
+        same = [claim for claim in parts[-1] if _names([claim]) & _names(series)] if parts else []
+        if not parts or (same and _apart_s(_start(same), _start(series)) >= _LEAST_S):
+            parts.append([])
+        parts[-1] += series
+    return parts
+
+
+def _apart_s(one: str, other: str) -> float:
+    return 0.0 if _NEVER in (one, other) else abs((moment(one) - moment(other)).total_seconds())
 
 
 def _with_run(claim: Claim, label: str | None) -> Claim:

@@ -87,11 +87,13 @@ def _set_aside(paths: Sequence[Path], severity: str) -> Iterator[Finding]:
 
 def _verdict(path: Path) -> str:
     findings = read_record(path, CheckResult).findings
-    errors = sum(one.severity == "error" for one in findings)
+    errors = [one for one in findings if one.severity == "error"]
     if errors:
-        raise DatasetError(
-            f"the dataset has {counted(errors, 'error')}", hint=f"The report lists them, as does {path}"
-        )
+        what = f"the dataset has {counted(len(errors), 'error')}"
+        if all(one.code == SET_ASIDE for one in errors):
+            lost = counted(len(errors), "series", "series")
+            what = f"the dataset is valid, but lacks {lost} set aside by heuristic errors"
+        raise DatasetError(what, hint=f"The report lists them, as does {path}")
     odd = sum(one.code == SET_ASIDE for one in findings)
     without = f"; {counted(odd, 'series', 'series')} set aside by heuristic errors" if odd else ""
     return f"verdict: the dataset is valid{without}"
@@ -100,7 +102,8 @@ def _verdict(path: Path) -> str:
 def _summary(bids: Path, result: CheckResult, errors: int) -> str:
     subjects = bids.glob("sub-*/**/*")  # not derivatives, nor what a version control keeps there
     files = sum(path.is_file() for path in (*bids.glob("*"), *subjects))
-    verdict = "valid" if result.ok else "invalid"
+    codes = {finding.code for finding in result.findings if finding.severity == "error"}
+    verdict = "invalid" if codes - {SET_ASIDE} else "valid, but not whole" if codes else "valid"
     warnings = len(result.findings) - errors
     counts = (counted(files, "file"), counted(errors, "error"), counted(warnings, "warning"))
     return f"dataset {verdict}: {', '.join(counts)}"

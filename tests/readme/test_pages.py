@@ -37,7 +37,8 @@ def commands(first: str) -> list[tuple[str, str]]:
 def said_in_passing(first: str) -> list[tuple[str, str]]:
     """The same of what stands between backticks; there arguments may be left out."""
     words = [(name_of(page), word) for page in PAGES for word in words_in_code(page)]
-    return [(where, word) for where, word in words if word.startswith(first + " ")]
+    # a message that is shortened may begin with a command's name
+    return [(where, word) for where, word in words if word.startswith(first + " ") and "…" not in word]
 
 
 # ------------------------------------------------------------------------------------------------- links

@@ -47,7 +47,7 @@ from pacs2bids.report.findings import by_session
 from pacs2bids.report.pictures import PANEL_PIXELS, Picture, drawing_of, pictures_of
 from pacs2bids.report.series import b_value_summary, phase_encoding
 from pacs2bids.report.view import SessionSummary, SessionView, VolumeRef
-from pacs2bids.report.viewer import SCRIPT, installed
+from pacs2bids.report.viewer import SCRIPT, installed, small_nifti
 from pacs2bids.report.whole import Page, page_of
 from pacs2bids.second_opinion import write_opinions
 
@@ -792,6 +792,25 @@ def test_time_series_has_mean_deviation_and_signal(tmp_path: Path) -> None:
     assert down < -0.05
     assert drawing.solid is not None
     assert np.allclose(drawing.solid.voxels, voxels.mean(axis=3), atol=1e-2)
+
+
+def test_what_the_viewer_gets_lies_where_the_volume_does(tmp_path: Path) -> None:
+    """A value tells its place: world x + 10 y + 100 z, in a volume that is stored turned and flipped."""
+    affine = np.array([[0, 0, 1.0, -60], [-2.0, 0, 0, 90], [0, 0.5, 0, -40], [0, 0, 0, 1]])
+    shape = (11, 205, 130)
+    world = np.einsum("ij,jabc->iabc", affine[:3, :3], np.indices(shape)) + affine[:3, 3, None, None, None]
+    voxels = np.einsum("i,iabc->abc", [1, 10, 100], world).astype(np.float32)
+    drawing = drawing_of(VolumeRef(path=save(tmp_path / "v.nii.gz", voxels, affine), unit="mm"))
+    assert drawing.solid is not None
+    small = nib.nifti1.Nifti1Image.from_bytes(gzip.decompress(small_nifti(drawing.solid)))
+    assert small.shape == (65, 11, 68)  # to the right, to anterior, to superior; of 205, one is left out
+    places = np.einsum("ij,jabc->iabc", small.affine[:3, :3], np.indices(small.shape))
+    places += small.affine[:3, 3, None, None, None]
+    told = np.asarray(small.dataobj)
+    true = np.einsum("i,iabc->abc", [1, 10, 100], places)
+    inside = (told > told.min()) & (told < told.max())  # the window cuts the ends
+    assert inside.mean() > 0.9
+    assert np.abs(told - true)[inside].max() <= np.ptp(told) / 255
 
 
 def test_values_that_measure_have_a_scale_around_zero(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ PANEL_PIXELS = 200
 GAP_PIXELS = 8
 LETTER_PIXELS, MARGIN_PIXELS = 16, 5
 JPEG_QUALITY = 78
+LONGEST = 100  # voxels along an axis of a solid: a few hundred kB
 SERIES = 6  # volumes from which on it makes sense to ask how they vary
 THIN = 12  # with fewer slices, the planes across them are slivers: show slices instead
 WINDOW_PERCENT = (1.0, 99.6)
@@ -57,11 +58,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Solid:
-    """A 3D volume along the world's axes. ``affine_ras``: of its array, mm. ``unit``: as in VolumeRef."""
+    """A 3D volume along the world's axes, averaged over blocks where it is large, all values finite.
+
+    ``affine_ras``: of its array, mm.
+    """
 
     voxels: Floats
     affine_ras: NDArray[np.float64]
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,8 +162,8 @@ def _draw(stream: igzip.IGzipFile, volume: VolumeRef) -> Drawing:
         for one in shown
     )
     affine = header.get_best_affine() @ inv_ornt_aff(orientation, (columns, rows, slices))
-    whole = Solid(voxels=solid * slope + intercept, affine_ras=affine, unit=volume.unit)
-    return Drawing(pictures=pictures, signal=signal, solid=whole if solid.ndim == 3 else None)
+    whole = _solid(solid * slope + intercept, affine) if solid.ndim == 3 else None
+    return Drawing(pictures=pictures, signal=signal, solid=whole)
 
 
 def _rescale(header: Nifti1Header, unit: str) -> tuple[np.float32, np.float32]:
@@ -213,6 +216,22 @@ def _over_time(
     drift = _cut(total, panels)
     spread = [np.sqrt(np.maximum(s / count - d * d, 0)) for s, d in zip(squares, drift, strict=True)]
     return mean, [*shown, _Shown(planes=spread, caption="standard deviation over time")], tuple(signal)
+
+
+def _solid(voxels: Floats, affine_ras: NDArray[np.float64]) -> Solid:
+    """Blocks of voxels become one, so that no axis is long; what is over at an end is left out."""
+    factors = [-(-length // LONGEST) for length in voxels.shape]
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            length = voxels.shape[axis] // factor
+            kept = np.take(voxels, range(length * factor), axis=axis)
+            shape = (*kept.shape[:axis], length, factor, *kept.shape[axis + 1 :])
+            voxels = kept.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
+    # the middle of the first block, in voxels of the whole
+    first = [(factor - 1) / 2 for factor in factors]
+    affine = affine_ras @ np.diag([*factors, 1.0])
+    affine[:3, 3] = affine_ras[:3] @ [*first, 1.0]
+    return Solid(voxels=_finite(voxels), affine_ras=affine)
 
 
 # ------------------------------------------------------------------------------------------ voxels

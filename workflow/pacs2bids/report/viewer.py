@@ -22,7 +22,6 @@ from pacs2bids.report.pictures import Solid
 
 PACKAGE, MODULE = "ipyniivue", "static/widget.js"
 SCRIPT = "niivue.js"  # its name in the folder of the report
-LONGEST = 100  # voxels along an axis: a few hundred kB a volume
 WINDOW_PERCENT = (0.5, 99.8)
 LEVELS = 255  # of a byte
 
@@ -59,30 +58,13 @@ def volume_script(solid: Solid, number: str) -> str:
 
 
 def small_nifti(solid: Solid) -> bytes:
-    """A volume as a packed NIfTI file of bytes, averaged over blocks where it is large."""
-    factors = [-(-length // LONGEST) for length in solid.voxels.shape]
-    voxels = np.nan_to_num(solid.voxels, nan=0.0, posinf=0.0, neginf=0.0)
-    for axis, factor in enumerate(factors):
-        voxels = _averaged(voxels, axis, factor)
-    # the middle of the first block, in voxels of the whole
-    first = np.array([(factor - 1) / 2 for factor in factors])
-    affine = solid.affine_ras @ np.diag([*factors, 1.0])
-    affine[:3, 3] = solid.affine_ras[:3, :3] @ first + solid.affine_ras[:3, 3]
-    low, high = (float(value) for value in np.percentile(voxels, WINDOW_PERCENT))
+    """The volume as a packed NIfTI file of bytes, whose slope and intercept tell its values."""
+    low, high = (float(value) for value in np.percentile(solid.voxels, WINDOW_PERCENT))
     if high <= low:
-        low, high = float(voxels.min()), float(voxels.max())
+        low, high = float(solid.voxels.min()), float(solid.voxels.max())
     step = (high - low) / LEVELS if high > low else 1.0
-    image = Nifti1Image(np.clip((voxels - low) / step, 0, LEVELS).round().astype(np.uint8), affine)
+    stored = np.clip((solid.voxels - low) / step, 0, LEVELS).round().astype(np.uint8)
+    image = Nifti1Image(stored, solid.affine_ras)
     image.header.set_slope_inter(step, low)
     image.header["cal_min"], image.header["cal_max"] = low, high
     return compress(image.to_bytes(), mtime=0)
-
-
-def _averaged(voxels: np.ndarray, axis: int, factor: int) -> np.ndarray:
-    """Blocks of ``factor`` voxels along an axis become one; what is over at the end is left out."""
-    if factor == 1:
-        return voxels
-    length = voxels.shape[axis] // factor
-    kept = np.take(voxels, range(length * factor), axis=axis)
-    shape = [*kept.shape[:axis], length, factor, *kept.shape[axis + 1 :]]
-    return np.asarray(kept.reshape(shape).mean(axis=axis + 1))

@@ -199,6 +199,12 @@ def test_a_broken_configuration_is_told_and_mended(desk: Desk, work: Path) -> No
     until(desk, "stage", lambda stage: "heuristics" in stage["trouble"])
     (work / "config.yaml").write_text(CONFIG)
     until(desk, "stage", lambda stage: not stage["trouble"])
+    table = work / "work/studies.tsv"
+    whole = table.read_bytes()
+    table.write_bytes(b"\xff")
+    until(desk, "stage", lambda stage: stage["trouble"])
+    table.write_bytes(whole)
+    until(desk, "stage", lambda stage: not stage["trouble"])
 
 
 def test_a_series_is_explained(desk: Desk) -> None:

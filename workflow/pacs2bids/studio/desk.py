@@ -222,7 +222,7 @@ class Desk:
         self._seen = self._signature()  # first: what changes while it is read is seen again
         try:
             self._setting = self._read()
-        except Pacs2BidsError as error:
+        except (Pacs2BidsError, OSError, UnicodeDecodeError) as error:  # perhaps half written
             self._setting = replace(before, trouble=str(error))
         if self._setting.document.digest != before.document.digest:
             self._draft = None

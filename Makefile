@@ -1,5 +1,5 @@
 # make demo    the whole line on a synthetic study set: embedded PACS, C-MOVE, dataset, report
-# make test    the tests
+# make test    the tests, two files of them at a time; make test WORKERS= for one after the other
 # make bench   speed against dcm2niix: half an hour; make bench BENCH="session ct --rounds 1" for some
 # make bench-retrieval   speed of pulls against dcmtk, from Orthanc: a quarter of an hour, as root
 # make bench-edit   speed after an edit of a heuristic, 100 sessions: converted once, for a quarter of an hour
@@ -21,6 +21,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 LOCKED := --no-deps --require-hashes -r requirements.lock
+# whole files, so that what a file sets up is set up once; in our order: the cheap ones first
+WORKERS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 OURSELVES := --no-deps --no-build-isolation --editable .
 
 .PHONY: install demo test bench bench-retrieval bench-edit bench-scale lint site clean
@@ -31,7 +33,7 @@ demo: $(INSTALLED)
 	@.venv/bin/python -m pacs2bids demo
 
 test: $(INSTALLED)
-	@.venv/bin/python -m pytest $(TESTS)
+	@.venv/bin/python -m pytest $(WORKERS) $(TESTS)
 
 bench: $(INSTALLED)
 	@.venv/bin/python -m tests.benchmarks $(BENCH)

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -62,7 +61,7 @@ def test_waits_for_the_hours_and_says_until_when(caplog: pytest.LogCaptureFixtur
     start = datetime.now() + timedelta(seconds=0.7)
     courtesy = Courtesy(hours=(start.time(), (start + timedelta(hours=2)).time()))
     wait_until_open(courtesy, "PACS 'x'")
-    assert 0 <= (datetime.now() - start).total_seconds() < 2
+    assert 0 <= (datetime.now() - start).total_seconds() < 10
     told, _ = (record.getMessage() for record in caplog.records)
     hours = f"from {start:%H:%M} to {start + timedelta(hours=2):%H:%M}"
     assert told == f"PACS 'x': pulls are allowed {hours}; waiting until {start:%a %H:%M}"
@@ -93,14 +92,15 @@ def study(source: PacsPeer | WebPeer) -> Callable[[], None]:
     return pull
 
 
-def test_pause_between_two_studies_of_one_source() -> None:
-    assert seconds(study(peer(0.5))) < 0.3  # the first waits for nobody
-    assert seconds(study(peer(0.5, port=105))) < 0.3  # another source
-    web = WebPeer(name="x", url="https://pacs.example/web", courtesy=Courtesy(pause_s=0.5))
-    assert seconds(study(web)) < 0.3
-    assert 0.3 < seconds(study(peer(0.5))) < 2
-    time.sleep(0.5)
-    assert seconds(study(peer(0.5))) < 0.3
+def test_pause_between_two_studies_of_one_source(tmp_path: Path) -> None:
+    assert seconds(study(peer(2.0))) < 1.5  # the first waits for nobody
+    assert seconds(study(peer(2.0, port=105))) < 1.5  # another source
+    web = WebPeer(name="x", url="https://pacs.example/web", courtesy=Courtesy(pause_s=2.0))
+    assert seconds(study(web)) < 1.5
+    assert 0.5 < seconds(study(peer(2.0))) < 10
+    for stamp in tmp_path.glob("pacs2bids-pause-*"):
+        os.utime(stamp, (time.time() - 2.0,) * 2)
+    assert seconds(study(peer(2.0))) < 1.5
 
 
 def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(tmp_path: Path) -> None:
@@ -132,18 +132,18 @@ def test_who_asks_for_nothing_is_no_study() -> None:
 
 
 def test_pause_is_kept_once() -> None:
-    study(peer(0.5))()
-    with spaced(peer(0.5)) as spacing:
+    study(peer(1.5))()
+    with spaced(peer(1.5)) as spacing:
         spacing.keep()
-        assert seconds(spacing.keep) < 0.1
+        assert seconds(spacing.keep) < 1
 
 
 def test_a_time_to_come_holds_nobody_up(tmp_path: Path) -> None:
-    study(peer(0.5))()
+    study(peer(5.0))()
     (stamp,) = tmp_path.glob("pacs2bids-pause-*")
     assert stat.S_IMODE(stamp.stat().st_mode) == 0o666  # every user of the host
     os.utime(stamp, (time.time() + 3600,) * 2)
-    assert seconds(study(peer(0.5))) < 0.3
+    assert seconds(study(peer(5.0))) < 3
 
 
 def test_no_pause_leaves_no_file(tmp_path: Path) -> None:
@@ -202,15 +202,8 @@ def test_what_cannot_get_better_is_not_repeated() -> None:
 
 
 def test_two_that_wait_together_do_not_come_back_together() -> None:
-    several = [Attempts(down()) for _ in range(12)]
-    threads = [
-        threading.Thread(target=persistently, args=(one, Courtesy(retries=1)), kwargs={"first_pause_s": 0.4})
-        for one in several
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    pauses = [one.times_s[1] - one.times_s[0] for one in several]
-    assert max(pauses) - min(pauses) > 0.02
-    assert 0.28 < min(pauses) < max(pauses) < 1
+    pauses_s: list[float] = []
+    for _ in range(12):
+        persistently(Attempts(down()), Courtesy(retries=1), first_pause_s=0.4, sleep=pauses_s.append)
+    assert max(pauses_s) - min(pauses_s) > 0.02
+    assert pauses_s == [pytest.approx(0.4, rel=0.25)] * 12

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.dataset import BIDS_VERSION, DatasetRecord, Told, write_dataset
@@ -299,6 +300,34 @@ def test_the_description_is_the_configurations_and_the_rest_a_persons(write: Wri
     assert (about["License"], about["HEDVersion"]) == ("PDDL", "8.2.0")
     assert "Funding" not in about, "no longer in the configuration, and nobody else's"
     assert [entry["Name"] for entry in about["GeneratedBy"]] == ["pacs2bids", "defacer"]
+
+
+def moved_to(subject: str, session: str, study: str) -> PlacedSession:
+    one = a_session(subject, session)
+    return replace(one, volumes=dict.fromkeys(one.volumes, f"{study}/002-1"))
+
+
+def test_what_people_wrote_of_a_session_follows_its_corrected_label(write: Write, bids: Path) -> None:
+    first = [moved_to("01", "a", "1.1"), moved_to("01", "b", "1.2"), moved_to("02", "a", "1.3")]
+    write(*first)
+    table, people = bids / "sub-01/sub-01_sessions.tsv", bids / "participants.tsv"
+    for path, notes in ((table, ("mood", "good", "bad")), (people, ("hand", "left", "right"))):
+        lines = zip(path.read_text().splitlines(), notes, strict=True)
+        path.write_text("".join(f"{line}\t{note}\n" for line, note in lines))
+    before = {path: path.read_text() for path in (table, people)}
+
+    def said(path: Path) -> dict[str, str]:
+        return {line.split("\t")[0]: line.split("\t")[-1] for line in path.read_text().splitlines()[1:]}
+
+    write(moved_to("01", "c", "1.2"), first[0], moved_to("03", "a", "1.3"))
+    assert said(table) == {"ses-a": "good", "ses-c": "bad"}
+    assert said(people) == {"sub-01": "left", "sub-03": "right"}
+    write(moved_to("01", "a", "1.2"), moved_to("01", "b", "1.1"), first[2])
+    assert said(table) == {"ses-a": "bad", "ses-b": "good"}
+    write(*first)
+    assert {path: path.read_text() for path in (table, people)} == before
+    write(first[0], first[2])  # a session that is gone, and no other has its study: the row stays
+    assert said(table) == {"ses-a": "good", "ses-b": "bad"}
 
 
 def test_lines_of_tabs_that_spreadsheets_write_are_no_rows(write: Write, bids: Path) -> None:

@@ -107,8 +107,9 @@ class Told:
 class Base:
     """``<out>.base.json``: what we ourselves wrote the last time, without anybody's edits.
 
-    ``sessions``: participant_id -> rows of its table. ``session_columns``: of all these tables. ``others``:
-    what else may stand there instead, file by file, because a run was killed while it wrote.
+    ``sessions``: participant_id -> rows of its table. ``session_columns``: of all these tables. ``studies``:
+    participant_id -> session_id -> UIDs. ``others``: what else may stand there instead, file by file, because
+    a run was killed while it wrote.
     """
 
     description: dict[str, Json] = field(default_factory=dict)
@@ -116,6 +117,7 @@ class Base:
     columns: dict[str, Json] = field(default_factory=dict)
     sessions: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     session_columns: dict[str, Json] = field(default_factory=dict)
+    studies: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     others: tuple[Base, ...] = ()
 
     @property
@@ -130,10 +132,14 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """What we write into a table, or wrote into it: rows, and columns with their descriptions."""
+    """What we write into a table, or wrote into it: rows, and columns with their descriptions.
+
+    ``studies``: of each row.
+    """
 
     rows: Rows
     columns: Mapping[str, Json]
+    studies: Mapping[str, tuple[str, ...]]
 
 
 def write_dataset(*, bids: Path, out: Path, placed: Sequence[PlacedSession], told: Told) -> DatasetRecord:
@@ -182,7 +188,12 @@ def _wanted(sessions: Sequence[PlacedSession], told: Told) -> Base:
         columns={**COLUMNS, **told.columns},
         sessions={name: rows for name in subjects if (rows := _session_rows(subjects[name]))},
         session_columns=_session_columns(sessions),
+        studies={name: {f"ses-{one.session}": _studies(one) for one in subjects[name]} for name in subjects},
     )
+
+
+def _studies(session: PlacedSession) -> tuple[str, ...]:
+    return tuple(sorted({volume.partition("/")[0] for volume in session.volumes.values()} - {""}))
 
 
 # ---------------------------------------------------------------------------------- dataset_description.json
@@ -247,14 +258,38 @@ def _age(facts: Mapping[str, Json]) -> str:
 def _write_participants(bids: Path, wanted: Base, bases: Sequence[Base]) -> None:
     path = bids / "participants.tsv"
     found = read_rows(path, PARTICIPANT, "participant", prefix="sub-")
-    ours, *before = (_Table(rows=base.participants, columns=base.columns) for base in (wanted, *bases))
+    ours, *before = (
+        _Table(rows=base.participants, columns=base.columns, studies=_by_participant(base))
+        for base in (wanted, *bases)
+    )
     _write_table(path, PARTICIPANT, found, ours, before)
+
+
+def _by_participant(base: Base) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(sorted(sum(each.values(), ()))) for name, each in base.studies.items()}
+
+
+def _relabelled(found: Rows | None, before: _Table, after: _Table) -> dict[str, str]:
+    """Rows whose label was corrected, old -> new: its studies have another one now, and that row is free."""
+    label_of = {studies: name for name, studies in after.studies.items() if studies}
+    now = {name: label_of.get(studies, name) for name, studies in before.studies.items()}
+    moved = {name: new for name, new in now.items() if new != name and name in (found or {})}
+    while taken := [name for name, new in moved.items() if new in (found or {}) and new not in moved]:
+        for name in taken:
+            del moved[name]
+    return moved
 
 
 def _write_table(path: Path, key: str, found: Rows | None, ours: _Table, before: Sequence[_Table]) -> None:
     """Merge a table and its description with what people made of ours, which was one of ``before``."""
     last = min(before, key=lambda table: distance(found, table.rows))
-    names, merged = merged_table(found, ours.rows, last.rows, ours=ours.columns, ours_before=last.columns)
+    moved = _relabelled(found, last, ours)
+    found, rows_before = (
+        rows and {moved.get(name, name): cells for name, cells in rows.items()} for rows in (found, last.rows)
+    )
+    names, merged = merged_table(
+        found, ours.rows, rows_before or {}, ours=ours.columns, ours_before=last.columns
+    )
     about = path.with_suffix(".json")
     described = read_object(about)
     columns = {name: text for name, text in ours.columns.items() if name in names}
@@ -305,7 +340,11 @@ def _write_sessions(bids: Path, wanted: Base, bases: Sequence[Base]) -> list[str
         for killed in (path, path.with_suffix(".json")):
             remove_unfinished(killed)
         tables = (
-            _Table(rows=base.sessions.get(name, {}), columns=base.session_columns)
+            _Table(
+                rows=base.sessions.get(name, {}),
+                columns=base.session_columns,
+                studies=base.studies.get(name, {}),
+            )
             for base in (wanted, *bases)
         )
         ours, *before = tables

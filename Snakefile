@@ -37,6 +37,7 @@ try:
     from pacs2bids.cluster import (
         CANCELLED,
         memory_mb,
+        note,
         of_all_mb,
         of_all_min,
         runtime_min,

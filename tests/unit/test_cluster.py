@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pacs2bids.cluster import memory_mb, runtime_min, said, scratch_folder, size_of, why_ended
+from pacs2bids.cluster import memory_mb, note, runtime_min, said, scratch_folder, size_of, why_ended
 from pacs2bids.files import write_record
 from pacs2bids.model import Receipt, ReceivedInstance
 
@@ -84,6 +84,8 @@ def test_a_log_tells_its_warnings_and_errors(tmp_path: Path) -> None:
         ("ERROR", "study 1.2: holds no files. Pull again"),
     ]
     assert said(tmp_path / "none.log") == []
+    note(log, "it was cancelled")
+    assert said(log)[-1] == ("ERROR", "it was cancelled")
 
 
 @pytest.mark.parametrize(

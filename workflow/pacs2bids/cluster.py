@@ -6,6 +6,7 @@ Known here are files of ours (receipts, logs of jobs) and words of a batch syste
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,14 @@ def said(log: Path) -> list[tuple[str, str]]:
     if not log.exists():
         return []
     return [(level, text) for level, text in _LINE.findall(log.read_text("utf-8", errors="replace"))]
+
+
+def note(log: Path, reason: str) -> None:
+    """Write why a job was ended into its log, as an error of its own, for whatever tells of sessions."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"{now},000 ERROR   pacs2bids.cluster: {reason}\n")
 
 
 def why_ended(message: str, output: Path | None) -> str:

@@ -125,11 +125,20 @@ def tell_failure(job, number, message, output):
     if errors:
         return
     again = job.attempt <= job.restart_times
+    if not again:
+        note_end(job, f"{reason} (Slurm job {number})")
     level = "WARNING" if again else "ERROR"
     then = "Trying again, with more" if again else "Run again to go on"
     its = f"Slurm job {number}" if number else "not submitted"
     where = f" ({output})" if output and output.exists() else ""
     tell(f"{level}: {whose(job)}: {reason}; {its}. {then}{where}")
+
+
+def note_end(job, reason):
+    """In the log of the stage that has no result, where report, status and the last lines of a run look."""
+    undone = [one for one in jobs_of(job) if not Path(one.output[0]).exists()]
+    for one in undone[:1]:
+        note(Path(one.log[0]), reason)
 
 
 def speak_for_the_cluster():

@@ -194,3 +194,9 @@ def test_the_row_of_a_field_is_one() -> None:
     )
     row = eval(example, vars(sidecar))
     assert row.bids in {field.bids for field in sidecar.FIELDS}
+
+
+def test_the_picture_of_the_floors_has_every_module() -> None:
+    layers = (ROOT / ".importlinter").read_text().partition("layers =")[2]
+    told = {word.rstrip("/") for word in words_in_code(ROOT / "CONTRIBUTING.md")}
+    assert set(re.findall(r"\w+", layers)) - told == set()

@@ -29,7 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from pacs2bids.files import read_record
-from pacs2bids.model import PullError, QueryError, Receipt
+from pacs2bids.model import Identity, PullError, QueryError, Receipt
 from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
@@ -84,7 +84,9 @@ def test_whole_study(tmp_path: Path) -> None:
     }
     assert read_record(out / "receipt.json", Receipt) == receipt
     expected = sorted(f"dicom/{STUDY}.{s}/{STUDY}.{s}.{n}.dcm" for s in (1, 2) for n in range(1, 6))
-    assert files_below(out) == [".receipt.json", *expected, "receipt.json"]
+    assert files_below(out) == [".receipt.json", *expected, "identity.pacs.json", "receipt.json"]
+    said = read_record(out / "identity.pacs.json", Identity)
+    assert said.values["PatientName"] == ("Phantom^One",)
     for source, one in zip(sorted(sources), receipt.received, strict=True):
         assert data_set_bytes(out / "dicom" / one.path) == data_set_bytes(source)
     assert stat.S_IMODE(out.stat().st_mode) == 0o700

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import bidsschematools.schema
+import msgspec
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+import synthetic
 from pacs2bids import nifti
 from pacs2bids.dates import Hide
-from pacs2bids.gate import NOTHING, UID, Needles, hits, masked, needles_of, search_file
+from pacs2bids.files import read_record, sha256
+from pacs2bids.gate import NOTHING, UID, Needles, hits, masked, needles_of, search_file, together
 from pacs2bids.header import Header
-from pacs2bids.identity import Identifying, of_answer
-from pacs2bids.model import DatasetError, Identity, Json, Manifest, PlanRow, VolumeFile
-from pacs2bids.place import StudyVolumes, place_session
+from pacs2bids.identifiers import of_answer
+from pacs2bids.identity import Identifying
+from pacs2bids.leaks import Known, leaks, leaks_of_pages, leaks_of_rows
+from pacs2bids.model import (
+    DatasetError,
+    Defacing,
+    Identity,
+    Json,
+    Manifest,
+    PlacedSession,
+    PlanRow,
+    PrivacyRules,
+    Stack,
+    VolumeFile,
+)
+from pacs2bids.place import DESCRIPTIONS, Privacy, StudyVolumes, place_session
+from pacs2bids.sidecar import FIELDS, Policy
 from pacs2bids.words import WORDS
 
 STUDY = "1.2.3"
@@ -243,12 +265,108 @@ def test_voxels_are_no_text_and_clean_files_hold_nothing() -> None:
     assert not search_file("a.json", b'{"Manufacturer": "Siemens", "EchoTime": 0.90210}', NEEDLES)
 
 
+# ------------------------------------------------------------------------------------- over all that is there
+
+DATASET = {
+    "README.md": ("Thanks to Quux and zzyzx_quux\n", "IDENTITY", "line 1 holds PatientName"),
+    "participants.tsv": (
+        "participant_id\tnote\nsub-01\tMr Quux\nsub-02\tQuux\n",
+        "IDENTITY",
+        "note in line 2",
+    ),
+    "dataset_description.json": (
+        '{"Authors": ["A. Quux", "Zzyzx Quux"]}',
+        "IDENTITY",
+        "Authors holds PatientName",
+    ),
+    "sub-01/sub-01_sessions.tsv": ("session_id\tnote\nses-1\tQuux\n", "IDENTITY", "note in line 2"),
+    "sub-01/func/sub-01_task-rest_events.tsv": ("onset\tname\n1\tQuux\n", "IDENTITY", "name in line 2"),
+    "sub-01/anat/sub-01_T1w.json": (
+        '{"Edited": "of Quux"}',
+        "IDENTITY",
+        "Edited holds a part of PatientName",
+    ),
+    "code/convert.sh": ("echo Q-90210\n", "IDENTITY", "line 1 holds PatientID"),
+    "sourcedata/sub-01/sub-01_Quux_bold.dicom.tgz": ("DICM of Quux", "IDENTITY", "its name"),
+    "derivatives/x/notes.txt": ("Zzyzx^Quux", "", ""),
+    "sub-02/anat/sub-02_T1w.json": ('{"SeriesDescription": "quux"}', "", ""),  # of another person
+}
+
+
+def test_the_whole_dataset_is_searched(tmp_path: Path) -> None:
+    for name, (content, *_) in DATASET.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    subjects = {"sub-01": NEEDLES, "sub-02": of(PatientName="Wobble^Xyz")}
+    found = list(leaks(tmp_path, Known(subjects=subjects, everyone=together(subjects.values()).whole)))
+    nature = [finding for finding in found if finding.code == "SOURCEDATA_IDENTIFIES"]
+    assert [(one.location, one.severity) for one in nature] == [("sourcedata", "warning")]
+    hidden = {masked(name, NEEDLES): name for name in DATASET}
+    by_name = {hidden[one.location]: one for one in found if one not in nature}
+    assert by_name.keys() == {name for name, (_, code, _) in DATASET.items() if code}
+    for name, finding in by_name.items():
+        assert (finding.severity, finding.code) == ("error", DATASET[name][1])
+        assert finding.message.startswith(DATASET[name][2])
+    assert not any(value in str(found).lower() for value in ("quux", "zzyzx", "90210"))
+
+
+def test_report_and_logs_are_searched(tmp_path: Path) -> None:
+    page, logs = tmp_path / "report.html", tmp_path / "logs"
+    (logs / "place").mkdir(parents=True)
+    (logs / "place/sub-01.log").write_text(
+        "2026-03-04 10:00:00,1 INFO  pacs2bids: study 1.2.3\nmoved Q-90210\n"
+    )
+    page.write_text("<p>Sessions</p>\n<td>Zzyzx Quux T1</td><img src='data:image/png;base64,QuuxZzyzx'>\n")
+    needles = replace(needles_of([IDENTITY], dates=False).whole, uids=False)
+    found = [
+        (path, str(hit))
+        for root in (page, logs, tmp_path / "none")
+        for path, hit in leaks_of_pages(root, needles)
+    ]
+    assert found == [
+        (str(page), "line 2 holds PatientName"),
+        (str(logs / "place/sub-01.log"), "line 2 holds PatientID"),
+    ]
+
+
+def test_series_that_are_only_in_the_report_are_told() -> None:
+    rows = [a_row("", "t1 Quux"), a_row(NAME, "t1 Quux"), a_row("", "t1")]
+    (finding,) = leaks_of_rows("sub-01", rows, NEEDLES)
+    assert finding.severity == "warning"
+    assert "SeriesDescription holds a part of PatientName in series 2, which is not in" in finding.message
+
+
 # --------------------------------------------------------------------------------------------------- at work
 
 NAME = "sub-01/anat/sub-01_T1w"
+DEFAULT_RULES, NOT_DEFACED = PrivacyRules(), Defacing()
 
 
-def place(root: Path, metadata: dict[str, Json], name: str = NAME, volume: bytes = b"") -> None:
+def a_row(name: str, description: str) -> PlanRow:
+    return PlanRow(
+        study_instance_uid=STUDY,
+        series_instance_uid="1",
+        series_number=2,
+        series_description=description,
+        stack_id="002-1",
+        acquired="2026-03-04T10:00:00",
+        dims="",
+        instances=1,
+        bids_name=name,
+        reason="",
+    )
+
+
+def place(
+    root: Path,
+    metadata: dict[str, Json],
+    name: str = NAME,
+    volume: bytes = b"",
+    *,
+    stacks: Mapping[str, Stack] = MappingProxyType({}),
+    rules: PrivacyRules = DEFAULT_RULES,
+    defacing: Defacing = NOT_DEFACED,
+) -> None:
     """One volume, as the workflow places it."""
     folder = root / "work/studies" / STUDY / "volumes"
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,27 +376,15 @@ def place(root: Path, metadata: dict[str, Json], name: str = NAME, volume: bytes
     manifest = Manifest(engine_version="0", study_instance_uid=STUDY, volumes=(made,))
     session_dir = root / "work/sessions/sub-01"
     session_dir.mkdir(parents=True, exist_ok=True)
-    row = PlanRow(
-        study_instance_uid=STUDY,
-        series_instance_uid="1",
-        series_number=2,
-        series_description="",
-        stack_id="002-1",
-        acquired="2026-03-04T10:00:00",
-        dims="",
-        instances=1,
-        bids_name=name,
-        reason="",
-        metadata=metadata,
-    )
+    row = msgspec.structs.replace(a_row(name, ""), metadata=metadata)
     place_session(
         session_dir=session_dir,
         bids=root / "bids",
         rows=[row],
-        studies={STUDY: StudyVolumes(folder=folder, manifest=manifest)},
+        studies={STUDY: StudyVolumes(folder=folder, manifest=manifest, stacks=stacks)},
         participant={},
         hide=Hide(policy="day_one"),
-        needles=NEEDLES,
+        privacy=Privacy(needles=NEEDLES, rules=rules, defacing=defacing, key=b"k" * 32),
     )
 
 
@@ -315,3 +421,114 @@ def test_what_people_note_in_the_scans_table_is_searched(tmp_path: Path) -> None
     table.write_text(f"{heading}\tnote\n{line}\tMr Quux moved\n")
     with pytest.raises(DatasetError, match="note in line 2 holds a part of PatientName"):
         place(tmp_path, {"EchoTime": 0.003})
+
+
+def test_what_is_defaced_is_placed_so(tmp_path: Path) -> None:
+    (tmp_path / "blank.py").write_text(
+        "import gzip, sys; content = gzip.open(sys.argv[1]).read()\n"
+        "gzip.open(sys.argv[2], 'wb').write(content[:352] + bytes(16))"
+    )
+    command = f"{sys.executable} {tmp_path}/blank.py {{input}} {{output}}"
+    volume = a_volume()[:-16] + b"face" * 4
+    place(tmp_path, {}, volume=volume, defacing=Defacing(command=command))
+    placed = tmp_path / f"bids/{NAME}.nii.gz"
+    assert gzip.decompress(placed.read_bytes())[352:] == bytes(16)
+    record = read_record(tmp_path / "work/sessions/sub-01/placed.json", PlacedSession)
+    assert record.defaced == {NAME: command}
+    assert record.files[f"{NAME}.nii.gz"] == sha256(placed)
+
+
+# ------------------------------------------------------------------------------------------- what may leave
+
+
+def a_stack(folder: Path, **changes: str) -> dict[str, Stack]:
+    """The stack of a small series with these elements, as the index describes it."""
+    series = synthetic.Series()
+    for number in range(series.slices):
+        dataset = series.dataset(number)
+        for keyword, value in changes.items():
+            setattr(dataset, keyword, value)
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        synthetic.save(dataset, folder / f"{number}.dcm")
+    (stack,) = synthetic.indexed(folder).stacks
+    return {"002-1": stack}
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        ({}, {}),
+        ({"institution": "keep"}, {"InstitutionName": "Quay", "StationName": "MR7"}),
+        ({"device_serial": "keep"}, {"DeviceSerialNumber": "12345"}),
+        ({"device_serial": "hash"}, {"DeviceSerialNumber": "16 digits"}),
+    ],
+)
+def test_institution_and_device_leave_if_they_are_wanted(
+    tmp_path: Path, rules: dict[str, str], left: dict[str, str]
+) -> None:
+    stacks = a_stack(
+        tmp_path / "dicom", InstitutionName="Quay", StationName="MR7", DeviceSerialNumber="12345"
+    )
+    place(tmp_path, {}, stacks=stacks, rules=PrivacyRules(**rules))
+    said = json.loads((tmp_path / f"bids/{NAME}.json").read_text())
+    said.pop("SeriesDescription")
+    if rules.get("device_serial") == "hash":
+        hashed = said["DeviceSerialNumber"]
+        assert (len(hashed), hashed != "12345", int(hashed, 16) >= 0) == (16, True, True)
+        said["DeviceSerialNumber"] = "16 digits"
+    assert said == left
+
+
+def test_a_description_that_identifies_may_be_dropped(tmp_path: Path) -> None:
+    assert {row.bids for row in FIELDS if row.policy is Policy.CHECKED} == set(DESCRIPTIONS)
+    metadata: dict[str, Json] = {"ProtocolName": "T1 of Quux", "Comment": "fine"}
+    place(tmp_path, metadata, rules=PrivacyRules(descriptions="dropped"))
+    assert json.loads((tmp_path / f"bids/{NAME}.json").read_text()) == {
+        "SeriesDescription": "t1",
+        "Comment": "fine",
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "refused"),
+    [
+        ({"BurnedInAnnotation": "YES"}, True),
+        ({"BurnedInAnnotation": "NO"}, False),
+        ({}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, True),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "BurnedInAnnotation": "NO"}, False),
+    ],
+)
+def test_text_in_pixels_is_refused_unless_allowed(
+    tmp_path: Path, header: dict[str, str], *, refused: bool
+) -> None:
+    stacks = a_stack(tmp_path / "dicom", **header)
+    if refused:
+        with pytest.raises(DatasetError, match=r"series 2 has text in its pixels.*burned_in: allow"):
+            place(tmp_path, {}, stacks=stacks)
+        assert not (tmp_path / "bids").exists()
+    place(tmp_path, {}, stacks=stacks, rules=PrivacyRules(burned_in="allow"))
+    assert (tmp_path / f"bids/{NAME}.json").is_file()
+
+
+def test_the_page_tells_of_every_field_that_leaves() -> None:
+    page = (Path(__file__).parents[2] / "docs/privacy.md").read_text()
+    rows = [
+        line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4
+    ]
+    told = {
+        field: (kind.strip(), why.strip()) for fields, kind, why in rows for field in FIELD.findall(fields)
+    }
+    kinds = {
+        Policy.ALWAYS: "always",
+        Policy.CHECKED: "checked",
+        Policy.SITE: "`institution: keep`",
+        Policy.DEVICE: "`device_serial: keep`",
+    }
+    assert {row.bids: kinds[row.policy] for row in FIELDS} == {
+        row.bids: told.get(row.bids, ("missing", ""))[0] for row in FIELDS
+    }
+    assert all(why for _, why in told.values())
+
+
+FIELD = re.compile(r"`(\w+)`")

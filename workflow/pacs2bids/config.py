@@ -25,7 +25,7 @@ from jsonschema.exceptions import ValidationError
 from pacs2bids.builtin import heuristic_file
 from pacs2bids.conditions import check_keyword, checked_conditions
 from pacs2bids.identifiers import KEYWORDS
-from pacs2bids.model import RUNS, ConfigError, NamingRules, PrivacyRules
+from pacs2bids.model import RUNS, ConfigError, Defacing, NamingRules, PrivacyRules
 from pacs2bids.peers import (
     GET,
     MOVE,
@@ -120,6 +120,7 @@ class Config:
     dataset: DatasetInfo
     naming: NamingRules
     privacy: PrivacyRules
+    deface: Defacing
     gzip: str
     philips_values: str
     on_broken_series: str
@@ -169,6 +170,7 @@ def load_config(path: Path) -> Config:
         ),
         dataset=_dataset(content["dataset"]),
         naming=_naming(content.get("naming", {})),
+        deface=_deface(content.get("deface", {})),
         privacy=_privacy(content.get("privacy", {}), f"{path}: privacy"),
         gzip=content.get("gzip", "fast"),
         philips_values=content.get("philips_values", "precise"),
@@ -538,13 +540,18 @@ def _notify(entry: Mapping[str, Any], where: str) -> Notify:
     )
 
 
+def _deface(entry: Mapping[str, Any]) -> Defacing:
+    defaults = Defacing()
+    return Defacing(command=entry.get("command", ""), names=tuple(entry.get("names", defaults.names)))
+
+
 def _privacy(entry: Mapping[str, Any], where: str) -> PrivacyRules:
     pseudonyms = tuple(entry.get("pseudonyms", ()))
     for number, keyword in enumerate(pseudonyms):
         if keyword not in KEYWORDS:
             what = f"{keyword!r} is none of the attributes that the gate looks for"
             raise ConfigError(what, where=f"{where}.pseudonyms[{number}]", hint=suggest(keyword, KEYWORDS))
-    return PrivacyRules(pseudonyms=pseudonyms, words=tuple(entry.get("words", ())))
+    return PrivacyRules(**{**entry, "pseudonyms": pseudonyms, "words": tuple(entry.get("words", ()))})
 
 
 def _dataset(entry: Mapping[str, str | Sequence[str]]) -> DatasetInfo:

@@ -20,9 +20,10 @@ from pacs2bids.geometry import (
 from pacs2bids.header import Header
 from pacs2bids.model import Gradients, ImageRef, Json, Placement, SeriesInfo, Stack, StackFacts
 from pacs2bids.series import Part, Series
-from pacs2bids.sidecar import of_volumes, sidecar, values_of
+from pacs2bids.sidecar import held_back, of_volumes, sidecar, values_of
 from pacs2bids.stack import Arrangement, Piece, echo_time_ms, image_type, iso_date_time
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # PS3.4 B.5; with .1 to .4, its multi-frame forms
 SHOWN = 5  # of values in a warning
 
 _DATE_TIME = re.compile(r"(\d{8})(\d{6})(?:\.(\d{1,6}))?")  # PS3.5 6.2, DT
@@ -66,6 +67,7 @@ def stack_of(stack_id: str, uid: str, part: Part, arrangement: Arrangement, *, i
             is_localizer=is_localizer,
         ),
         sidecar=fields,
+        held_back=held_back(part.template.header),
         shear=is_sheared(affine),
         placed=placed,
         warnings=_stack_warnings(part, arrangement, repetition_time_s),
@@ -215,7 +217,18 @@ def _facts(
         orientation=orientation_name(template.plane) if template.plane.placed else None,
         # a map that the scanner computed repeats the number of what it comes from (corpus xa30/11)
         volumes_promised=None if is_derived else header.integer("NumberOfTemporalPositions"),
+        is_burned_in=_is_burned_in(header),
     )
+
+
+def _is_burned_in(header: Header) -> bool:
+    """Whether the pixels may hold text that names the patient (PS3.3 C.7.6.1, Burned In Annotation).
+
+    A secondary capture is a picture of a screen, unless it says that it has no such text.
+    """
+    said = (header.text("BurnedInAnnotation") or "").upper()
+    is_capture = (header.text("SOPClassUID") or "").startswith(SECONDARY_CAPTURE)
+    return said == "YES" or (is_capture and said != "NO")
 
 
 def _volume_types(grid: tuple[tuple[Piece, ...], ...]) -> tuple[str, ...]:

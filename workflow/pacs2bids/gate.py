@@ -111,6 +111,16 @@ NOTHING = Needles(known={}, starts=frozenset(), uids=False)
 # ------------------------------------------------------------------------------------------------ needles
 
 
+def together(some: Iterable[Needles]) -> Needles:
+    """What any of them looks for."""
+    known: dict[str, Hit] = {}
+    uids = False
+    for needles in some:
+        known |= {key: hit for key, hit in needles.known.items() if key not in known or known[key].is_part}
+        uids = uids or needles.uids
+    return _needles(known, uids=uids)
+
+
 def needles_of(
     identities: Iterable[Identity], *, pseudonyms: Iterable[str] = (), dates: bool = True, uids: bool = True
 ) -> Needles:
@@ -383,6 +393,8 @@ def search_file(name: str, content: Path | bytes, needles: Needles) -> list[Hit]
     if name.endswith(".gz"):
         raw = _inflated(raw)
     if name.endswith(".json"):
+        if _is_clean(raw, needles):
+            return found
         try:
             return found + list(dict.fromkeys(_of_json(msgspec.json.decode(raw), needles, needles.whole)))
         except msgspec.DecodeError:
@@ -391,6 +403,13 @@ def search_file(name: str, content: Path | bytes, needles: Needles) -> list[Hit]
     if name.endswith((".tsv", ".tsv.gz")):
         return found + [hit for text in texts for hit in _of_table(text, needles)]
     return found + list(dict.fromkeys(hit for text in texts for hit in _of_lines(text, needles)))
+
+
+def _is_clean(raw: bytes, needles: Needles) -> bool:
+    """Whether a JSON text, as it stands, holds nothing: ten times faster than to look at each value. False of
+    one with escapes, but for the backslash between values."""
+    plain = raw.replace(b"\\\\", b"/")
+    return b"\\" not in plain and plain.isascii() and next(search(plain.decode(), needles), None) is None
 
 
 def decoded(raw: bytes) -> list[str]:

@@ -10,6 +10,10 @@ the scan are taken, as the dataset hides them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pacs2bids.model import Identity
+
 # of the patient and those who answer for them (PN)
 NAMES = (
     "PatientName",
@@ -65,3 +69,14 @@ ASKED = (
     "StudyID",
     "ReferringPhysicianName",
 )
+
+# files in the folder of a study, written by index and by pull (``model.Identity``)
+OF_HEADERS, OF_PACS = "identity.json", "identity.pacs.json"
+
+
+def of_answer(study_instance_uid: str, answer: Mapping[str, str]) -> Identity:
+    """What a PACS says of the patient of a study."""
+    values: dict[str, tuple[str, ...]] = {
+        keyword: (value,) for keyword in ASKED if (value := answer.get(keyword, "").strip())
+    }
+    return Identity(study_instance_uid=study_instance_uid, values=values)

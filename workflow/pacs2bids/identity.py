@@ -6,11 +6,10 @@ Which attributes these are: ``identifiers``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from pacs2bids.header import Header, recall
 from pacs2bids.identifiers import (
-    ASKED,
     BIRTH_DATES,
     CONTACTS,
     KEYWORDS,
@@ -50,14 +49,6 @@ class Identifying:
             study_instance_uid=study_instance_uid,
             values={keyword: tuple(sorted(values[keyword])) for keyword in KEYWORDS if keyword in values},
         )
-
-
-def of_answer(study_instance_uid: str, answer: Mapping[str, str]) -> Identity:
-    """What a PACS says of the patient of a study."""
-    values: dict[str, tuple[str, ...]] = {
-        keyword: (value,) for keyword in ASKED if (value := answer.get(keyword, "").strip())
-    }
-    return Identity(study_instance_uid=study_instance_uid, values=values)
 
 
 def _of_header(header: Header) -> _Values:

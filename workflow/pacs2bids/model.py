@@ -281,6 +281,7 @@ class StackFacts(Struct, frozen=True, kw_only=True):
     orientation: str | None = None  # "axial", "coronal", "sagittal", "oblique"
     # by NumberOfTemporalPositions (0020,0105), of all stacks of its series; None of what was computed
     volumes_promised: int | None = None
+    is_burned_in: bool = False  # its pixels may hold text that names the patient
 
 
 class Stack(Struct, frozen=True, kw_only=True):
@@ -292,6 +293,7 @@ class Stack(Struct, frozen=True, kw_only=True):
     for all. ``display_rescale``: likewise, what Philips shows on its console, where ``rescale`` gives its
     precise values; None: the same. ``sidecar``: BIDS fields in BIDS units, without those that only a name
     can tell.
+    ``held_back``: fields of institution and device, for the sidecar if these are wanted.
     ``shear``: True if the slice step is not perpendicular to the slices (tilted gantry).
     ``placed``: False for pictures without a place in the patient (secondary captures): the file says so with
     sform and qform codes of 0, and ``affine_ras`` is but a convention.
@@ -312,6 +314,7 @@ class Stack(Struct, frozen=True, kw_only=True):
     shear: bool = False
     placed: bool = True
     warnings: tuple[str, ...] = ()
+    held_back: dict[str, Json] = field(default_factory=dict)
     display_rescale: tuple[tuple[float, float], ...] | None = None
 
 
@@ -580,11 +583,26 @@ class PrivacyRules(Struct, frozen=True, kw_only=True):
     """What the configuration says may leave (``privacy``).
 
     ``pseudonyms``: DICOM keywords whose values are no identity here, as a PatientID that a study gave out.
-    ``words``: what is no name in this dataset, though a patient may have it for one.
+    ``words``: what is no name in this dataset, though a patient may have it for one. ``institution``: "keep"
+    its fields, or "drop" them; ``device_serial``: also "hash". ``descriptions``: "checked", or "dropped"
+    where they hold an identifier. ``burned_in``: "refuse" such pictures, or "allow" them.
     """
 
     pseudonyms: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    institution: str = "drop"
+    device_serial: str = "drop"
+    descriptions: str = "checked"
+    burned_in: str = "refuse"
+
+
+class Defacing(Struct, frozen=True, kw_only=True):
+    """``deface`` of the configuration. ``command``: with {input} and {output}, "" for none. ``names``:
+    patterns of paths in the dataset without extension, from their end.
+    """
+
+    command: str = ""
+    names: tuple[str, ...] = ("anat/*",)
 
 
 def is_set_aside(row: PlanRow) -> bool:
@@ -622,7 +640,8 @@ class PlacedSession(Struct, frozen=True, kw_only=True):
     ``tables``: files besides that people may edit. ``volumes``: path in the dataset without extension ->
     "<StudyInstanceUID>/<stack_id>". ``participant``: age in years and sex. ``absent``: planned name -> why
     its volume is not there. ``begun``: when its first series began, ISO 8601; ``acq_time``: the same as the
-    dataset tells it; ``dates``: how they are hidden (``dates.Hide.name``).
+    dataset tells it; ``dates``: how they are hidden (``dates.Hide.name``). ``defaced``: names of volumes that
+    have no face -> the command that took it away.
     """
 
     session_key: str
@@ -636,6 +655,7 @@ class PlacedSession(Struct, frozen=True, kw_only=True):
     begun: str = ""
     acq_time: str = ""
     dates: str = ""
+    defaced: dict[str, str] = field(default_factory=dict)
 
 
 class Finding(Struct, frozen=True, kw_only=True):

@@ -9,10 +9,12 @@ another session's.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +23,7 @@ import msgspec
 from pacs2bids.archive import EXTENSION, series_archive
 from pacs2bids.bids import intended_file, values_of
 from pacs2bids.dates import ABOUT, Dates, Hide, exact_moment
+from pacs2bids.deface import defaced, is_meant
 from pacs2bids.edited import read_object, read_rows
 from pacs2bids.files import write_record
 from pacs2bids.filled_in import (
@@ -33,14 +36,17 @@ from pacs2bids.filled_in import (
     table_beside,
     without_deleted,
 )
-from pacs2bids.gate import NOTHING, Hit, Needles, cure, masked, search_file
+from pacs2bids.gate import NOTHING, Hit, Needles, cure, hits, masked, search_file
 from pacs2bids.model import (
     DatasetError,
+    Defacing,
     Json,
     Manifest,
     PlacedSession,
     PlanRow,
+    PrivacyRules,
     SeriesInfo,
+    Stack,
     VolumeFile,
     session_folder,
 )
@@ -74,6 +80,9 @@ log = logging.getLogger("pacs2bids.place")
 # where BIDS allows gradient tables (schema: rules.files.raw.dwi.dwi, rules.files.raw.fmap.pepolar)
 GRADIENT_NAMES = frozenset({("dwi", "dwi"), ("fmap", "epi")})
 
+SERIAL = "DeviceSerialNumber"
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName")  # what people type: ``sidecar.Policy.CHECKED``
+
 _AGE = re.compile(r"(?P<number>[0-9]{1,3})(?P<unit>[DWMY])")
 _UNITS_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 
@@ -83,10 +92,25 @@ Finish = Callable[[Sequence[Item]], list[Item]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyVolumes:
-    """The reconstructed volumes of one study: the folder they lie in, and its manifest."""
+    """The reconstructed volumes of one study: the folder they lie in, its manifest, and its stacks by id."""
 
     folder: Path
     manifest: Manifest
+    stacks: Mapping[str, Stack] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """What may leave: by ``rules``, and ``needles``: what identifies the patient. ``defacing``: which volumes
+    lose their faces, and how. ``key``: to hash by."""
+
+    rules: PrivacyRules = field(default_factory=PrivacyRules)
+    defacing: Defacing = field(default_factory=Defacing)
+    needles: Needles = NOTHING
+    key: bytes = b""
+
+
+DEFAULT_PRIVACY = Privacy()
 
 
 def participant_facts(series: Iterable[SeriesInfo]) -> dict[str, Json]:
@@ -114,15 +138,15 @@ def place_session(
     studies: Mapping[str, StudyVolumes],
     participant: dict[str, Json],
     hide: Hide,
-    needles: Needles = NOTHING,
+    privacy: Privacy = DEFAULT_PRIVACY,
     finish: Finish = list,
 ) -> PlacedSession:
     """Make the session's part of the dataset what the plan says; writes ``placed.json`` last.
 
-    ``studies`` maps StudyInstanceUID to its volumes. ``needles``: what identifies the patient. ``finish``
-    gets the files to be, but for the scans table, and gives those that are placed. Stacks that could not be
-    reconstructed are left out and told. Raises DatasetError, before anything is written, if a volume is
-    missing, if a file that is not ours is in the way or if one holds what identifies the patient.
+    ``studies`` maps StudyInstanceUID to its volumes. ``finish`` gets the files to be, but for the scans
+    table, and gives those that are placed. Stacks that could not be reconstructed are left out and told.
+    Raises DatasetError, before anything is written, if a volume is missing, if a file that is not ours is in
+    the way, or if one holds what ``privacy`` does not let leave.
     """
     subject, session = session_labels(session_dir.name)
     named = [row for row in rows if row.bids_name]
@@ -132,7 +156,8 @@ def place_session(
     begun = _begun(rows)
     dates = hide.of(subject, begun)
     lost = _lost(absent, named)
-    items = [item for row in present for item in _volume_items(row, studies, lost)]
+    _refuse_burned_in(present, studies, privacy.rules)
+    items = [item for row in present for item in _volume_items(row, studies, lost, privacy)]
     items += _tables_beside(present)
     items += _archives(rows, studies, session_dir.name)
     items = finish(items)
@@ -141,7 +166,7 @@ def place_session(
     taken = noted_elsewhere(session_dir, bids, study_dirs)
     scans, base, until = _scans_items(session_dir, bids, present, taken, dates)
     items = sorted([*items, *scans], key=lambda item: item.path)
-    _require_clean(session_dir.name, items, needles)
+    _require_clean(session_dir.name, items, privacy.needles)
     around = beside(session_dir, bids, volumes, study_dirs)
     what, known = _prepared(session_dir, bids, items, around, volumes)
     placed = PlacedSession(
@@ -156,6 +181,7 @@ def place_session(
         begun=begun.isoformat() if begun else "",
         acq_time=dates.hidden(begun) or "",
         dates=hide.name,
+        defaced={name: privacy.defacing.command for name in volumes if is_meant(privacy.defacing, name)},
     )
     is_news = base != read_base(session_dir)
     if is_news:
@@ -187,6 +213,43 @@ def _refuse(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:
     """What is to be done. Raises DatasetError if anything of it is refused."""
     ours = without_theirs(session_dir, bids, items)
     return prepared(session_dir, bids, ours, merged=scans_paths(session_dir.name))
+
+
+def _refuse_burned_in(
+    present: Iterable[PlanRow], studies: Mapping[str, StudyVolumes], rules: PrivacyRules
+) -> None:
+    """Raise DatasetError for pictures whose pixels may name the patient, unless they are allowed."""
+    for row in present:
+        stack = _study(row, studies).stacks.get(row.stack_id)
+        if rules.burned_in == "refuse" and stack is not None and stack.facts.is_burned_in:
+            what = (
+                f"series {row.series_number} has text in its pixels (Burned In Annotation), or is a picture "
+                "of a screen: it may name the patient, and the gate reads no pixels"
+            )
+            hint = (
+                "Give it no name; or look at it, and write `burned_in: allow` under `privacy` in config.yaml"
+            )
+            raise DatasetError(what, where=row.bids_name, hint=hint)
+
+
+def _wanted(held_back: Mapping[str, Json], privacy: Privacy) -> dict[str, Json]:
+    """Of institution and device what the configuration lets leave."""
+    fields = dict(held_back) if privacy.rules.institution == "keep" else {}
+    serial = str(held_back.get(SERIAL, ""))
+    fields.pop(SERIAL, None)
+    if serial and privacy.rules.device_serial == "hash":
+        fields[SERIAL] = hmac.digest(privacy.key, f"device {serial}".encode(), hashlib.sha256).hex()[:16]
+    elif serial and privacy.rules.device_serial == "keep":
+        fields[SERIAL] = serial
+    return fields
+
+
+def _drop_descriptions(fields: dict[str, Json], name: str, needles: Needles) -> None:
+    """Take away what people typed where it holds an identifier."""
+    for key in DESCRIPTIONS:
+        if key in fields and any(hit.is_sure for hit in hits(str(fields[key]), needles)):
+            del fields[key]
+            log.warning("%s: %s is left out, as it holds an identifier", name, key)
 
 
 def _require_clean(key: str, items: Iterable[Item], needles: Needles) -> None:
@@ -249,15 +312,24 @@ def _study(row: PlanRow, studies: Mapping[str, StudyVolumes]) -> StudyVolumes:
     return studies[row.study_instance_uid]
 
 
-def _volume_items(row: PlanRow, studies: Mapping[str, StudyVolumes], lost: _Lost) -> Iterable[Item]:
+def _volume_items(
+    row: PlanRow, studies: Mapping[str, StudyVolumes], lost: _Lost, privacy: Privacy
+) -> Iterable[Item]:
     study = _study(row, studies)
     by_extension = _volume_files(row, study)
-    sidecar = _sidecar(study.folder / by_extension.pop(".json")[0], row, lost)
+    stack = study.stacks.get(row.stack_id)
+    more = _wanted(stack.held_back, privacy) if stack else {}
+    sidecar = _sidecar(study.folder / by_extension.pop(".json")[0], row, lost, more)
+    if privacy.rules.descriptions == "dropped":
+        _drop_descriptions(sidecar, row.bids_name, privacy.needles)
     yield _written(f"{row.bids_name}.json", sidecar)
     name = PurePosixPath(row.bids_name)
     takes_gradients = (name.parent.name, name.name.rpartition("_")[2]) in GRADIENT_NAMES
     for extension, (file, digest) in sorted(by_extension.items()):
-        if extension == ".nii.gz" or takes_gradients:
+        if extension == ".nii.gz" and is_meant(privacy.defacing, row.bids_name):
+            source, made = defaced(study.folder.parent, study.folder / file, digest, privacy.defacing)
+            yield Item(path=f"{row.bids_name}{extension}", digest=made, source=source)
+        elif extension == ".nii.gz" or takes_gradients:
             yield Item(path=f"{row.bids_name}{extension}", digest=digest, source=study.folder / file)
         elif extension == ".bval" and any(map(float, (study.folder / file).read_text().split())):
             log.warning("%s: BIDS has no place for its b-values under this name", row.bids_name)
@@ -342,8 +414,8 @@ def _lost(absent: Collection[str], named: Sequence[PlanRow]) -> _Lost:
     return _Lost(names=absent, identifiers_left=left, uncalibrated=lost - kept)
 
 
-def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
-    """The stack's own fields in their order, then those of the plan in alphabetical order.
+def _sidecar(path: Path, row: PlanRow, lost: _Lost, more: Mapping[str, Json]) -> dict[str, Json]:
+    """The stack's own fields in their order, ``more``, then those of the plan in alphabetical order.
 
     The plan wins; what is None there is taken away.
     """
@@ -352,7 +424,7 @@ def _sidecar(path: Path, row: PlanRow, lost: _Lost) -> dict[str, Json]:
     except msgspec.DecodeError as error:
         hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
         raise DatasetError(f"is no sidecar: {error}", where=str(path), hint=hint) from error
-    fields |= dict(sorted(row.metadata.items()))
+    fields |= {**more, **dict(sorted(row.metadata.items()))}
     fields = {name: value for name, value in fields.items() if value is not None}
     if lost.names and "IntendedFor" in fields:
         _drop_absent_targets(fields, row.bids_name, lost.names)

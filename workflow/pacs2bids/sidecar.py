@@ -32,10 +32,13 @@ MS_PER_S = 1000.0
 
 
 class Policy(StrEnum):
-    """Who wants a field. SITE fields tell one scanner from another, and where it stands."""
+    """When a field leaves. SITE: where the scanner stands, DEVICE: which one it is; both if it is wanted
+    (``privacy`` of the configuration). CHECKED: always; people type it, so that the gate may take it away."""
 
     ALWAYS = "always"
+    CHECKED = "checked"
     SITE = "site"
+    DEVICE = "device"
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -91,10 +94,17 @@ def sidecar(
     if repetition_time_s is not None:
         facts = replace(facts, repetition_time_s=repetition_time_s)
     source = Source(header=header, facts=facts, matrix=matrix or _stored_matrix(header, facts))
-    answers = {row.bids: row.read(source) for row in FIELDS if site or row.policy is not Policy.SITE}
+    answers = {row.bids: row.read(source) for row in FIELDS if site or row.policy not in HELD_BACK}
     values = {name: value for name, value in answers.items() if value is not None}
     # a row states where its value comes from; what vendors add fills gaps and never overrides it
     return values | {name: value for name, value in facts.extra.items() if name not in values}
+
+
+def held_back(header: Header) -> dict[str, Json]:
+    """The fields that leave only if they are wanted."""
+    source = Source(header=header, facts=_NO_FACTS)
+    answers = {row.bids: row.read(source) for row in FIELDS if row.policy in HELD_BACK}
+    return {name: value for name, value in answers.items() if value is not None}
 
 
 def per_volume(header: Header) -> tuple[Json, ...]:
@@ -449,13 +459,18 @@ FIELDS: tuple[Field, ...] = (
         bids="DeviceSerialNumber",
         read=text("DeviceSerialNumber"),
         cite="C.7.5.1 (0018,1000)",
-        policy=Policy.SITE,
+        policy=Policy.DEVICE,
     ),
     # -- series
     Field(bids="BodyPart", read=text("BodyPartExamined"), cite="C.7.3.1 (0018,0015)"),
     Field(bids="PatientPosition", read=text("PatientPosition"), cite="C.7.3.1 (0018,5100)"),
-    Field(bids="SeriesDescription", read=text("SeriesDescription"), cite="C.7.3.1 (0008,103E)"),
-    Field(bids="ProtocolName", read=text("ProtocolName"), cite="C.7.3.1 (0018,1030)"),
+    Field(
+        bids="SeriesDescription",
+        read=text("SeriesDescription"),
+        cite="C.7.3.1 (0008,103E)",
+        policy=Policy.CHECKED,
+    ),
+    Field(bids="ProtocolName", read=text("ProtocolName"), cite="C.7.3.1 (0018,1030)", policy=Policy.CHECKED),
     Field(bids="SeriesNumber", read=integer("SeriesNumber"), cite="C.7.3.1 (0020,0011)"),
     Field(
         bids="AcquisitionNumber",
@@ -909,4 +924,5 @@ FIELDS: tuple[Field, ...] = (
     Field(bids="ConversionSoftwareVersion", read=constant(__version__), cite="pacs2bids"),
 )
 
+HELD_BACK = (Policy.SITE, Policy.DEVICE)
 VOLUME_FIELDS = tuple(row for row in FIELDS if row.scope is Scope.VOLUME)

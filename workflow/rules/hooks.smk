@@ -94,7 +94,8 @@ def deliver(studies):
     if pacs2bids(
         "dataset", "--config", CONFIG_FILE, "--out", rules.dataset.output[0], *told
     ):
-        pacs2bids("check", "--out", rules.check.output[0], "--no-fail", *told)
+        check = ["--config", CONFIG_FILE, "--out", rules.check.output[0], "--no-fail"]
+        pacs2bids("check", *check, *told)
 
 
 def pacs2bids(verb, *options):

@@ -18,7 +18,7 @@ rule place:
         dates=CONFIG.dates,
         config=CONFIG_FILE,
         # a function, as braces in a plain text would be wildcards
-        privacy=lambda wildcards: repr(CONFIG.privacy),
+        privacy=lambda wildcards: repr((CONFIG.privacy, CONFIG.deface)),
         studies=WORK / "studies",
         folder=lambda wildcards: WORK / "sessions" / wildcards.session,
     shell:

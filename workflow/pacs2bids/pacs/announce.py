@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from pacs2bids.identifiers import ASKED
 from pacs2bids.model import PullError, QueryError, UnavailableError
 from pacs2bids.pacs.inbox import is_uid
 from pacs2bids.pacs.receipt import Announcement
@@ -48,30 +49,33 @@ def announce(find: Find, called: str, study_instance_uid: str) -> Announcement:
     )
     if not listed:
         return announced
-    instances, in_study = _counts(find, study_instance_uid)
+    told = _of_study(find, study_instance_uid)
+    instances, in_study = (max((_number(one.get(key, "")) for one in told), default=0) for key in _COUNTS)
     return replace(
         announced,
+        patient={key: value for one in told for key in ASKED if (value := one.get(key, ""))},
         unlisted=max(0, instances - sum(announced.totals.values())),
         unlisted_series=max(0, in_study - len(found)),
     )
 
 
-def _counts(find: Find, study_instance_uid: str) -> tuple[int, int]:
-    """How many instances and series the source says the study has; 0 where it does not.
+_COUNTS = ("NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries")
 
-    Not every source keeps these true: they are a hint that a list may have been cut, and no more.
+
+def _of_study(find: Find, study_instance_uid: str) -> list[Attributes]:
+    """How many instances and series the source says the study has, and who its patient is.
+
+    Not every source keeps the counts true: they are a hint that a list may have been cut, and no more.
     """
-    keys = ("NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries")
     try:
-        answers = find("STUDY", {"StudyInstanceUID": study_instance_uid} | dict.fromkeys(keys, ""))
+        keys = dict.fromkeys((*_COUNTS, *ASKED), "")
+        answers = find("STUDY", {"StudyInstanceUID": study_instance_uid} | keys)
     except UnavailableError:
         raise
     except QueryError as error:  # to these optional keys, maybe (PS3.4 table C.6-5)
         log.info("%s", error)
-        return 0, 0
-    told = [one for one in answers if one.get("StudyInstanceUID") == study_instance_uid]
-    instances, series = (max((_number(one.get(key, "")) for one in told), default=0) for key in keys)
-    return instances, series
+        return []
+    return [one for one in answers if one.get("StudyInstanceUID") == study_instance_uid]
 
 
 def _number(text: str) -> int:

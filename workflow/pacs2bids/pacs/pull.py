@@ -33,6 +33,8 @@ from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
+from pacs2bids.files import write_record
+from pacs2bids.identifiers import OF_PACS, of_answer
 from pacs2bids.model import Pacs2BidsError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs import receipt as receipts
 from pacs2bids.pacs.announce import announce
@@ -161,6 +163,8 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
             what += f" ({_room(talk.inbox, receipt)})"
         hint = "Make room or give write permission, then run again: what came is kept"
         raise PullError(what, where=str(folder), hint=hint) from disk_error
+    if patient := talk.announced.patient:
+        write_record(folder / OF_PACS, of_answer(receipt.study_instance_uid, patient))
     path = receipts.put(receipt, folder)
     if talk.trouble is not None:
         raise _with_what_is_kept(talk.trouble, len(receipt.received))

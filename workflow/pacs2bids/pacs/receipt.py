@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,13 +39,14 @@ class Announcement:
     ``listed``: SeriesInstanceUID -> SOPInstanceUIDs, both sorted. ``counted``: SeriesInstanceUID ->
     NumberOfSeriesRelatedInstances, for those series where the source tells it. A count may exceed the list:
     not every PACS answers at IMAGE level, and some cut long answers. ``unlisted``, ``unlisted_series``: by
-    how much its counts of the study exceed those of its series.
+    how much its counts of the study exceed those of its series. ``patient``: who it says the patient is.
     """
 
     listed: Mapping[str, tuple[str, ...]]
     counted: Mapping[str, int]
     unlisted: int = 0
     unlisted_series: int = 0
+    patient: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def with_earlier(self, earlier: Announcement) -> Announcement:
         """With what ``earlier`` announced besides: what is announced no more, and never came, is missing."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from pacs2bids.config import load_config
 from pacs2bids.dates import KEEP
 from pacs2bids.files import read_record
-from pacs2bids.gate import Needles, needles_of
-from pacs2bids.model import HeaderError, Identity, PrivacyRules
+from pacs2bids.gate import Needles, needles_of, together
+from pacs2bids.identifiers import OF_HEADERS, OF_PACS
+from pacs2bids.leaks import Known
+from pacs2bids.model import Defacing, HeaderError, Identity, PlacedSession, PrivacyRules
 from pacs2bids.owned import session_labels
-
-OF_HEADERS, OF_PACS = "identity.json", "identity.pacs.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,20 +24,37 @@ class Policy:
     """
 
     rules: PrivacyRules = field(default_factory=PrivacyRules)
+    defacing: Defacing = field(default_factory=Defacing)
     are_derived: bool = False
     dates: bool = True
 
 
-def policy_of(config_path: Path | None, dates: str) -> Policy:
-    """By the configuration, if there is one. ``dates``: how they are hidden. Raises ConfigError."""
+def policy_of(config_path: Path | None, dates: str | None = None) -> Policy:
+    """By the configuration, if there is one. ``dates``: how they are hidden, if not as it says.
+
+    Raises ConfigError.
+    """
     if config_path is None:
         return Policy(dates=dates != KEEP)
     config = load_config(config_path)
     return Policy(
         rules=config.privacy,
+        defacing=config.deface,
         are_derived=any(query.subject.table is None for query in config.queries),
-        dates=dates != KEEP,
+        dates=(dates or config.dates) != KEEP,
     )
+
+
+def known_of(workdir: Path, placed: Iterable[PlacedSession], policy: Policy) -> Known:
+    """What identifies the patients of these sessions. Raises HeaderError if it is not known of one."""
+    subjects: dict[str, list[Needles]] = {}
+    for one in placed:
+        studies = {volume.partition("/")[0] for volume in one.volumes.values()}
+        folders = [workdir / "studies" / study for study in sorted(studies)]
+        needles = needles_of_session(one.session_key, folders, policy)
+        subjects.setdefault(f"sub-{one.subject}", []).append(needles)
+    each = {subject: together(some) for subject, some in subjects.items()}
+    return Known(subjects=each, everyone=together(each.values()).whole)
 
 
 def needles_of_session(session_key: str, study_dirs: Iterable[Path], policy: Policy) -> Needles:

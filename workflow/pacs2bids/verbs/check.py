@@ -6,13 +6,16 @@ import argparse
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pacs2bids.check import SET_ASIDE, check_dataset, set_aside
 from pacs2bids.files import read_record, remove_unfinished, write_record
+from pacs2bids.leaks import Known, leaks, leaks_of_pages, leaks_of_rows
 from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding, is_set_aside
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted, listed
+from pacs2bids.verbs._gate import known_of, policy_of
 from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
 
 log = logging.getLogger("pacs2bids.check")
@@ -31,6 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="only fail if FILE, an earlier --out, has errors",
     )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="for what it says of `privacy`")
+    parser.add_argument(
+        "--pages",
+        type=Path,
+        nargs="*",
+        default=(),
+        metavar="PATH",
+        help="with --verdict: the report and the logs, to be searched for identifiers of patients",
+    )
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 even if the dataset is invalid")
     parser.add_argument(
         "--allow-set-aside", action="store_true", help="series on which the heuristic failed are a warning"
@@ -42,18 +54,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> str:
     """Check the dataset. Raises DatasetError if it has errors, unless ``--no-fail``."""
     if arguments.verdict:
-        return _verdict(arguments.verdict)
+        return _verdict(arguments)
     if not (arguments.bids and arguments.out):
         raise ConfigError("--bids and --out are needed, or --verdict", where="check")
     remove_unfinished(arguments.out)
     paths = placed_paths(arguments)
+    placed = read_placed(paths, partial=arguments.partial)
+    policy = policy_of(arguments.config)
+    known = known_of(_workdir(paths), placed, policy)
     result = check_dataset(
         arguments.bids,
-        read_placed(paths, partial=arguments.partial),
+        placed,
         expected=[path.parent.name for path in paths],
         prune=f"pacs2bids prune --workdir {_workdir(paths)} --bids {arguments.bids}",
         prunable=[folder.name for folder in _workdir(paths).glob("sessions/*/")],
-        more=_set_aside(paths, "warning" if arguments.allow_set_aside else "error"),
+        more=[
+            *_set_aside(paths, "warning" if arguments.allow_set_aside else "error"),
+            *leaks(arguments.bids, known),
+            *_shown(paths, known),
+        ],
         threads=arguments.j,
     )
     write_record(arguments.out, result)
@@ -85,7 +104,30 @@ def _set_aside(paths: Sequence[Path], severity: str) -> Iterator[Finding]:
             yield set_aside(plan.parent.name, row.series_number, row.reason, severity=severity)
 
 
-def _verdict(path: Path) -> str:
+def _shown(paths: Sequence[Path], known: Known) -> Iterator[Finding]:
+    """What the report shows of series that are not in the dataset."""
+    for plan in (path.with_name("plan.tsv") for path in paths):
+        rows = read_plan(plan) if plan.exists() else []
+        yield from leaks_of_rows(plan.parent.name, rows, known.of(plan.parent.name.partition("_")[0]))
+
+
+def _require_clean_pages(arguments: argparse.Namespace) -> None:
+    """Raise DatasetError if report or logs name a patient. They may tell UIDs and days: they stay here."""
+    placed = read_placed(placed_paths(arguments), partial=True)
+    policy = replace(policy_of(arguments.config), dates=False)
+    known = known_of(_workdir(placed_paths(arguments)), placed, policy)
+    needles = replace(known.everyone, uids=False)
+    found = [(path, hit) for page in arguments.pages for path, hit in leaks_of_pages(page, needles)]
+    if found:
+        told = listed([f"{path}: {hit}" for path, hit in found], SHOWN, separator="; ")
+        hint = "Take care of whom you give it to; docs/privacy.md tells where it may come from"
+        raise DatasetError(f"report or logs name a patient: {told}", hint=hint)
+
+
+def _verdict(arguments: argparse.Namespace) -> str:
+    path = arguments.verdict
+    if arguments.pages:
+        _require_clean_pages(arguments)
     findings = read_record(path, CheckResult).findings
     errors = [one for one in findings if one.severity == "error"]
     if errors:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from pacs2bids.files import read_record, write_record
+from pacs2bids.identifiers import OF_HEADERS
 from pacs2bids.model import HeaderError, Receipt, StudyIndex
 
 log = logging.getLogger("pacs2bids.index")
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> str:
         log.info("left over: %s: %s (%s)", leftover.path, leftover.detail, leftover.reason)
     for failed in index.refused:
         log.warning("%s: %s", failed.stack_id, failed.error)
-    write_record(folder / "identity.json", identifying.identity(uid))
+    write_record(folder / OF_HEADERS, identifying.identity(uid))
     write_record(folder / "index.json", index)
     return f"study {folder.name}: {summary(index)}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pacs2bids.dates import POLICIES, SHIFT, Hide, read_key
 from pacs2bids.files import read_record, remove_unfinished
 from pacs2bids.model import Manifest, PlanRow, StudyIndex
 from pacs2bids.owned import changes, owned_files
-from pacs2bids.place import Finish, StudyVolumes, participant_facts, place_session
+from pacs2bids.place import Finish, Privacy, StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
 from pacs2bids.verbs._gate import needles_of_session, policy_of
@@ -47,8 +47,10 @@ def run(arguments: argparse.Namespace) -> str:
     for uid in sorted({row.study_instance_uid for row in rows}):
         folder = arguments.studies_dir / uid
         manifest = read_record(folder / "volumes" / "manifest.json", Manifest)
-        studies[uid] = StudyVolumes(folder=folder / "volumes", manifest=manifest)
-        indexes.append(read_record(folder / "index.json", StudyIndex))
+        index = read_record(folder / "index.json", StudyIndex)
+        stacks = {stack.stack_id: stack for stack in index.stacks}
+        studies[uid] = StudyVolumes(folder=folder / "volumes", manifest=manifest, stacks=stacks)
+        indexes.append(index)
     series = [one for index in indexes for one in index.series]
     placed = place_session(
         session_dir=arguments.session_dir,
@@ -57,11 +59,7 @@ def run(arguments: argparse.Namespace) -> str:
         studies=studies,
         participant=participant_facts(sorted(series, key=lambda entry: entry.acquired or "~")),
         hide=_hide(arguments),
-        needles=needles_of_session(
-            arguments.session_dir.name,
-            [arguments.studies_dir / uid for uid in studies],
-            policy_of(arguments.config, arguments.dates),
-        ),
+        privacy=_privacy(arguments, studies),
         finish=_finish(arguments, rows, indexes),
     )
     files = len(placed.files) + len(placed.tables)
@@ -89,8 +87,20 @@ def _finish(arguments: argparse.Namespace, rows: Sequence[PlanRow], indexes: Seq
     )
 
 
+def _privacy(arguments: argparse.Namespace, studies: Iterable[str]) -> Privacy:
+    policy = policy_of(arguments.config, arguments.dates)
+    folders = [arguments.studies_dir / uid for uid in studies]
+    needles = needles_of_session(arguments.session_dir.name, folders, policy)
+    key = _key(arguments) if policy.rules.device_serial == "hash" else b""
+    return Privacy(rules=policy.rules, defacing=policy.defacing, needles=needles, key=key)
+
+
 def _hide(arguments: argparse.Namespace) -> Hide:
     if arguments.dates != SHIFT:
         return Hide(policy=arguments.dates)
+    return Hide(policy=SHIFT, key=_key(arguments))
+
+
+def _key(arguments: argparse.Namespace) -> bytes:
     sessions = arguments.session_dir.resolve().parent
-    return Hide(policy=SHIFT, key=read_key(arguments.dates_key or sessions.parent / "dates.key", sessions))
+    return read_key(arguments.dates_key or sessions.parent / "dates.key", sessions)

@@ -1,18 +1,20 @@
 """``python -m tests.benchmarks.scale``: what a thousand sessions cost, when there is little or nothing to do.
 
-One tiny synthetic study goes through the workflow. The others get its stage files under UIDs and labels of
-their own (volumes as hard links: what counts here is their number), are placed by the real stage, and made
-known to Snakemake with ``--touch``. Kept; made once. Then each command is measured as a whole process.
+One tiny synthetic study goes through the workflow. The others get its stage files and what Snakemake noted of
+them, under UIDs and labels of their own (volumes as hard links: what counts here is their number), and are
+placed by the real stage. Kept; made once. Then each command is measured as a whole process.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from tests.benchmarks.synthetic_ge import ROOT as UIDS
 from tests.benchmarks.synthetic_ge import Protocol, write_session
 
 from pacs2bids.__main__ import main as pacs2bids
+from pacs2bids.files import sha256
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "2")
@@ -47,7 +50,9 @@ def infotodict(seqinfo):
 """
 
 # what of a study's folder names it: the rest is linked
-RECORDS = frozenset({"receipt.json", "index.json", "identity.json", "manifest.json", "placed_in.json"})
+RECORDS = frozenset(
+    {"receipt.json", ".receipt.json", "index.json", "identity.json", "manifest.json", "plan.tsv"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +119,9 @@ def prepared(data: Path, sessions: int) -> Path:
         for number in range(1, sessions):
             copy_session(folder, Session(number=number))
         place(folder, [Session(number=number) for number in range(1, sessions)])
+        for number in range(1, sessions):
+            copy_notes(folder, Session(number=number))
         write_table(folder, sessions)
-        snakemake(folder, "--until", "query")
-        snakemake(folder, "--touch", "--forceall")
-        for product in ("dataset.json", "check.json", "valid"):
-            (folder / "work" / product).unlink(missing_ok=True)
         snakemake(folder)
         (folder / "made").touch()
     return folder
@@ -148,25 +151,47 @@ def write_table(folder: Path, sessions: int) -> None:
     (folder / "studies.tsv").write_text("".join(f"{row}\n" for row in rows))
 
 
+def renamed(text: str, session: Session) -> str:
+    """The same of another session than the first."""
+    first = Session(number=0)
+    text = text.replace(first.root, session.root).replace(first.key, session.key)
+    text = text.replace(first.key.replace("_", "/"), session.key.replace("_", "/"))
+    options = "--subject {} --session {}"
+    return text.replace(options.format(*first.labels), options.format(*session.labels))
+
+
 def copy_session(folder: Path, session: Session) -> None:
-    """Stage files of the first session, under other UIDs and labels."""
+    """Stage files of the first session, under other UIDs and labels, and as old."""
     first, work = Session(number=0), folder / "work"
     source, target = work / "studies" / first.study, work / "studies" / session.study
-
-    def renamed(text: str) -> str:
-        text = text.replace(first.root, session.root).replace(first.key, session.key)
-        return text.replace(first.key.replace("_", "/"), session.key.replace("_", "/"))
-
-    for path in (path for path in source.rglob("*") if path.is_file()):
-        copy = target / renamed(path.relative_to(source).as_posix())
+    pairs = [
+        (path, target / renamed(path.relative_to(source).as_posix(), session))
+        for path in source.rglob("*")
+        if path.is_file() and path.name != "placed_in.json"
+    ]
+    plan = Path("sessions", first.key, "plan.tsv")
+    pairs.append((work / plan, work / renamed(plan.as_posix(), session)))
+    for path, copy in pairs:
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".json" and path.name.strip(".") in RECORDS:
-            copy.write_text(renamed(path.read_text()))
+        if path.name in RECORDS:
+            copy.write_text(renamed(path.read_text(), session))
+            shutil.copystat(path, copy)
         else:
             os.link(path, copy)
-    plan = work / "sessions" / session.key / "plan.tsv"
-    plan.parent.mkdir(parents=True)
-    plan.write_text(renamed((work / "sessions" / first.key / "plan.tsv").read_text()))
+
+
+def copy_notes(folder: Path, session: Session) -> None:
+    """What Snakemake noted of the jobs of the first session: parameters, and digests of small inputs."""
+    first, notes = Session(number=0), folder / ".snakemake" / "metadata"
+    for path in [*notes.iterdir()]:
+        output = b64decode(path.name).decode()
+        if first.study not in output and first.key not in output:
+            continue
+        note = json.loads(renamed(path.read_text(), session))
+        for name in note["input_checksums"]:
+            note["input_checksums"][name] = f"sha256:{sha256(folder / name)}"
+        copy = notes / b64encode(renamed(output, session).encode()).decode()
+        copy.write_text(json.dumps(note))
 
 
 def place(folder: Path, sessions: Sequence[Session]) -> None:

@@ -25,7 +25,9 @@ KEYS = SCHEMA["properties"]
 RULES = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
 # folders of the repository that are tracked: a path below them that a page names is there
 TRACKED = ("workflow/", "tests/", "profiles/", "docs/", "heuristics/", ".ci/")
-YOURS = re.compile(r"heuristics/(mine|<study>)\.\w+")  # files that the reader is to write
+YOURS = re.compile(
+    r"heuristics/(mine|<study>)\.\w+|profiles/lsf/config\.yaml"
+)  # files that the reader is to write
 
 
 def commands(first: str) -> list[tuple[str, str]]:

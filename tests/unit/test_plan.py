@@ -387,3 +387,20 @@ def test_two_contents_without_a_word_in_bids_ask_for_a_choice() -> None:
     study = index([stack(7, 1), stack(7, 2, content="reversed")])
     with pytest.raises(PlanError, match=r"stack 2: .*reversed"):
         planned(study, answer(7, "fmap/epi"))
+
+
+def test_a_target_that_is_no_file_of_the_session_is_told() -> None:
+    there, gone = (
+        "bids::sub-01/ses-a/func/sub-01_ses-a_task-" + task + "_bold.nii.gz" for task in ("rest", "go")
+    )
+    other = "bids::sub-01/ses-b/func/sub-01_ses-b_task-rest_bold.nii.gz"
+    below = "ses-a/func/sub-01_ses-a_task-away_bold.nii.gz"
+    targets = {"IntendedFor": [there, gone, other, below]}
+    study = index([stack(4)], [stack(5)])
+    plan = planned(study, answer(4, "fmap/dir-AP_epi", metadata=targets), answer(5, "func/task-rest_bold"))
+    lost = [told for told in plan.warnings if "IntendedFor" in told]
+    assert lost == [
+        f"sub-01/ses-a/fmap/sub-01_ses-a_dir-AP_epi: its IntendedFor names {target}, which no series of this "
+        "session becomes"
+        for target in (gone, below)
+    ]

@@ -8,14 +8,24 @@ that is wrong at once, and ends every stack, refused or not, and every series wi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pacs2bids.bids import intended_file, values_of
 from pacs2bids.meant import BESIDE_DIFFUSION, UNPLACED, without_open_names
 from pacs2bids.metadata import Added, Choices, complete
-from pacs2bids.model import FailedStack, NamingRules, PlanError, PlanRow, Stack, StudyIndex
+from pacs2bids.model import (
+    FailedStack,
+    NamingRules,
+    PlanError,
+    PlanRow,
+    Stack,
+    StudyIndex,
+    session_folder,
+    session_key,
+)
 from pacs2bids.naming import Names, name_all
 from pacs2bids.session import Answer, Answers, Named, Series, Unanswered, ordinal, series_key, series_of
 
@@ -63,7 +73,8 @@ def plan_session(
     rows = _with_archives(rows, archives)
     rows = _with_calls(rows, [*archives, *_without_volumes(all_series, answers)])
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
-    return SessionPlan(rows=tuple(rows), warnings=_warnings(all_series, names, added, answers))
+    told = (*_warnings(all_series, names, added, answers), *_lost_targets(rows, subject, session))
+    return SessionPlan(rows=tuple(rows), warnings=told)
 
 
 def _without_volumes(all_series: Sequence[Series], answers: Answers) -> list[Answer]:
@@ -230,6 +241,18 @@ def _no_volume(series: Series) -> str:
 def _is_physiology(series: Series) -> bool:
     """Siemens: ORIGINAL/PRIMARY/RAWDATA/PHYSIO, described as "..._PhysioLog" (rordenlab/dcm2niix#157)."""
     return "PHYSIO" in series.info.image_type or series.info.series_description.endswith("PhysioLog")
+
+
+def _lost_targets(rows: Sequence[PlanRow], subject: str, session: str) -> Iterator[str]:
+    """IntendedFor of the heuristic that means this session and no file of it. Of others the check tells."""
+    folder = f"{session_folder(session_key(subject, session))}/"
+    planned = {f"{row.bids_name}.nii.gz" for row in rows if row.bids_name}
+    for row in rows:
+        for target in values_of(row.metadata.get("IntendedFor")):
+            file = intended_file(str(target), f"sub-{subject}")
+            if file is not None and file.startswith(folder) and file not in planned:
+                what = f"its IntendedFor names {target}, which no series of this session becomes"
+                yield f"{row.bids_name}: {what}"
 
 
 def _warnings(

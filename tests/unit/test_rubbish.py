@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +13,7 @@ from pacs2bids.__main__ import main
 from pacs2bids.files import write_record, write_tsv
 from pacs2bids.model import StudyRow
 from pacs2bids.notes import Home
+from pacs2bids.rubbish import remove, rubbish_in
 from pacs2bids.status import PROVISIONAL
 from pacs2bids.turn import alone
 
@@ -18,6 +21,7 @@ NEEDED = (
     "studies/1.1/receipt.json",
     "studies/1.1/dicom/1/1.dcm",
     "studies/1.1/volumes/1-1.nii.gz",
+    "studies/1.1/volumes/.2-1.nii.gz.x.part",  # of just now: a job of a cluster, whose run was killed
     "studies/1.3/volumes/1-1.nii.gz",  # of a session that is to be pruned
     "sessions/sub-01/plan.tsv",
     "sessions/sub-03/owned.json",
@@ -47,12 +51,20 @@ def work(tmp_path: Path) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 1_000_000)
+    for name in RUBBISH:
+        if name.endswith(".part"):
+            os.utime(root / name, (0, 0))
     os.link(root / "studies/1.2/volumes/1-1.nii.gz", tmp_path / "in_the_dataset.nii.gz")
-    row = dict(zip(StudyRow.__struct_fields__, ("1.1", "01", "", "pacs"), strict=True))
-    write_tsv(root / "studies.tsv", StudyRow.__struct_fields__, [row])
+    list_studies(root, "1.1")
     write_record(root / "studies/1.2/placed_in.json", Home(session_key="sub-02"))
     write_record(root / "studies/1.3/placed_in.json", Home(session_key="sub-03"))
     return root
+
+
+def list_studies(root: Path, *uids: str) -> None:
+    columns = StudyRow.__struct_fields__
+    rows = [dict(zip(columns, (uid, "01", "", "pacs"), strict=True)) for uid in uids]
+    write_tsv(root / "studies.tsv", columns, rows)
 
 
 def there(work: Path, names: tuple[str, ...]) -> list[bool]:
@@ -92,3 +104,75 @@ def test_nothing_is_touched_during_a_run_or_without_a_table(work: Path) -> None:
     assert main(options) == 2
     assert main(["gc", "--workdir", str(work / "none")]) == 2
     assert all(there(work, NEEDED + RUBBISH))
+
+
+def test_what_pacs2bids_did_not_put_there_stays(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    persons = (
+        "studies/my notes/a.txt",
+        "studies/.snapshot/a.txt",
+        "studies/1.4/dicom/1/1.dcm",
+        "studies/1.4/a.txt",
+    )
+    for name in persons:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("needed")
+    for found in rubbish_in(work):
+        assert not any(str(work / name).startswith(f"{path}/") for path in found.paths for name in persons)
+    assert "studies/1.4 stays: it holds a.txt" in caplog.text
+    assert main(["gc", "--workdir", str(work), "--delete"]) == 0
+    assert all(there(work, persons))
+
+
+def test_no_link_is_followed(work: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    names = (
+        *(
+            "whole/dicom/1.dcm",
+            "whole/.1.x.part",
+            "whole/quarantine/1.dcm",
+            "gone/dicom/1.dcm",
+            "series/1.dcm",
+        ),
+        *("logs/9.9.log", "quarantine/1.dcm"),
+    )
+    for name in names:
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).touch()
+        os.utime(other / name, (0, 0))
+    list_studies(work, "1.1", "1.5")
+    (work / "studies/1.5").symlink_to(other / "whole")
+    (work / "studies/1.6").symlink_to(other / "gone")
+    (work / "studies/1.2/dicom/2").symlink_to(other / "series")
+    (work / "studies/1.1/.y.part").symlink_to(other / "series")
+    os.utime(work / "studies/1.1/.y.part", (0, 0), follow_symlinks=False)
+    (work / "logs/index").symlink_to(other / "logs")
+    (work / "sessions/sub-04").symlink_to(tmp_path / "a disk that is not mounted")
+    write_record(work / "studies/1.4/placed_in.json", Home(session_key="sub-04"))
+    assert main(["gc", "--workdir", str(work), "--delete"]) == 0
+    assert all(there(other, names))
+    assert all(there(work, (*NEEDED, "studies/1.4", "studies/1.5", "studies/1.6")))
+    assert not any(there(work, RUBBISH))
+    # a whole folder that lies on another disk, and may be that of several workdirs
+    (work / "studies").rename(other / "studies")
+    (work / "studies").symlink_to(other / "studies")
+    (work / "studies/1.7/dicom").mkdir(parents=True)
+    assert main(["gc", "--workdir", str(work), "--delete"]) == 0
+    assert (work / "studies/1.7").exists()
+
+
+def test_a_table_without_rows_condemns_nothing(work: Path) -> None:
+    for content in ("", "\t".join(StudyRow.__struct_fields__) + "\n"):
+        (work / "studies.tsv").write_text(content)
+        assert main(["gc", "--workdir", str(work), "--delete"]) == 2
+    assert all(there(work, NEEDED + RUBBISH))
+
+
+def test_half_a_study_never_lies_under_its_name(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rubbish_in(work)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            remove(found)
+    assert not (work / "studies/1.2").exists()
+    assert main(["gc", "--workdir", str(work), "--delete"]) == 0
+    assert {path.name for path in (work / "studies").iterdir()} == {"1.1", "1.3"}

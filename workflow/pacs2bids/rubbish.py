@@ -6,18 +6,34 @@ in the dataset: that is for ``prune``, which looks after what people wrote.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pacs2bids.model import ConfigError
 from pacs2bids.notes import home_of
 from pacs2bids.roster import rows_of_table
 from pacs2bids.status import PROVISIONAL
+from pacs2bids.studies_table import is_uid
+from pacs2bids.text import listed
 
 # of logs: by what the file is called
 _OF_STUDIES, _OF_SESSIONS = ("pull", "index", "reconstruct", "opinion"), ("plan", "place")
+# in the folder of a study; what else lies there is of people
+_OURS = {
+    *("dicom", "quarantine", "volumes", "archives", "defaced", "receipt.json", "receipt.incomplete.json"),
+    *(".receipt.json", "grown.json", "identity.json", "identity.pacs.json", "index.json"),
+    *("second_opinion.tsv", "placed_in.json"),
+}
+_REMOVED = re.compile(r"\.[0-9.]+\.removed")
+_LONGEST_JOB_S = 24 * 3600.0
+
+log = logging.getLogger("pacs2bids.gc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,20 +47,28 @@ class Rubbish:
 
 
 def rubbish_in(workdir: Path) -> list[Rubbish]:
-    """All of it. For whoever holds the lock of the workdir. Raises ConfigError without a studies table."""
-    rows = rows_of_table(workdir / "studies.tsv")
-    studies, sessions = {row.study_instance_uid for row in rows}, {row.session_key for row in rows}
-    gone = [path for path in _folders(workdir / "studies") if path.name not in studies]
-    here = [path for path in _folders(workdir / "studies") if path.name in studies]
-    found = [_rubbish("study that is not in the studies table", [path]) for path in gone if _is_free(path)]
-    quarantined = [path / "quarantine" for path in here if (path / "quarantine").is_dir()]
+    """All of it. For whoever holds the lock of the workdir.
+
+    Raises ConfigError without a studies table, or if that is empty.
+    """
+    table = workdir / "studies.tsv"
+    rows = rows_of_table(table)
+    if not rows:
+        hint = "Without its rows nothing tells what is needed: run snakemake, or 'pacs2bids query'"
+        raise ConfigError("lists no study", where=str(table), hint=hint)
+    known = {row.study_instance_uid for row in rows}
+    studies = [path for path in _folders(workdir / "studies") if is_uid(path.name)]
+    found = [_rubbish("study that is not in the studies table", [path]) for path in _gone(studies, known)]
+    here = [path for path in studies if path.name in known]
+    quarantined = [one for path in here for one in _folders(path) if one.name == "quarantine"]
     found += [_rubbish("quarantine: what came and cannot be used", [path]) for path in quarantined]
-    logs = [*_logs(workdir, _OF_STUDIES, studies), *_logs(workdir, _OF_SESSIONS, sessions)]
-    if logs:
+    sessions = {row.session_key for row in rows}
+    if logs := [*_logs(workdir, _OF_STUDIES, known), *_logs(workdir, _OF_SESSIONS, sessions)]:
         found.append(_rubbish("logs of what is not in the studies table", logs))
-    for path in here:
-        if parts := [*path.glob("**/.*.part")]:
-            found.append(_rubbish("left half-written by a job that was killed", parts))
+    parts = [part for path in here if (part := _unfinished(path))]
+    found += [_rubbish("left half-written by a job that was killed", part) for part in parts]
+    if removed := [path for path in _folders(workdir / "studies") if _REMOVED.fullmatch(path.name)]:
+        found.append(_rubbish("left half-removed by a gc that was killed", removed))
     provisional = workdir / PROVISIONAL
     if provisional.exists() and (workdir / "check.json").exists():
         found.append(_rubbish("check of an earlier run that failed", [provisional]))
@@ -52,29 +76,63 @@ def rubbish_in(workdir: Path) -> list[Rubbish]:
 
 
 def remove(rubbish: Iterable[Rubbish]) -> None:
-    """Remove it."""
+    """Remove it. No link is followed."""
     for path in (path for one in rubbish for path in one.paths):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+        if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
+        elif is_uid(path.name):
+            # the study may come back to the table: half a study must never lie under its name
+            shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed")))
+        else:
+            shutil.rmtree(path)
+
+
+def _gone(studies: Iterable[Path], known: set[str]) -> Iterator[Path]:
+    """Studies that are not in the table, that no session has, and in which people have put nothing."""
+    for path in studies:
+        if path.name in known or not _is_free(path):
+            continue
+        if others := sorted(one.name for one in path.iterdir() if not _is_ours(one.name)):
+            log.warning("%s stays: it holds %s, which pacs2bids did not put there", path, listed(others, 2))
+            continue
+        yield path
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or (name.startswith(".") and name.endswith(".part"))
 
 
 def _is_free(study: Path) -> bool:
     """Whether no session has placed it that is still there, listed or to be pruned."""
-    home = home_of(study)
-    return not home or not (study.parent.parent / "sessions" / home).is_dir()
+    home, sessions = home_of(study), study.parent.parent / "sessions"
+    # a link to a disk that is not mounted is still there
+    return not home or (sessions.is_dir() and not os.path.lexists(sessions / home))
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
+    """The folders in a folder; no links: what is behind them may be needed by others."""
+    return sorted(one for one in path.iterdir() if _is_folder(one)) if _is_folder(path) else []
 
 
-def _logs(workdir: Path, stages: Iterable[str], known: set[str]) -> Iterator[Path]:
-    for stage in stages:
-        for path in sorted((workdir / "logs" / stage).glob("*.log")):
-            if path.stem not in known:
-                yield path
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _unfinished(study: Path) -> list[Path]:
+    """What killed jobs left half-written. Not of the last day: a job of a cluster goes on without its run."""
+    found = []
+    for folder, below, names in os.walk(study):
+        if "quarantine" in below:
+            below.remove("quarantine")
+        parts = [Path(folder, name) for name in names if name.startswith(".") and name.endswith(".part")]
+        found += [path for path in parts if time.time() - path.lstat().st_mtime > _LONGEST_JOB_S]
+    return found
+
+
+def _logs(workdir: Path, stages: Collection[str], known: set[str]) -> Iterator[Path]:
+    for folder in _folders(workdir / "logs"):
+        if folder.name in stages:
+            yield from (path for path in sorted(folder.glob("*.log")) if path.stem not in known)
 
 
 def _rubbish(why: str, paths: list[Path]) -> Rubbish:

@@ -162,6 +162,25 @@ def test_many_patients_take_no_longer() -> None:
     assert told("Aab^Zed7", many) == set()
 
 
+def test_the_quick_look_hides_nothing() -> None:
+    """Texts of all spellings, joined and broken in every way a key may be, with it and without."""
+    gaps = ("", " ", "-", "×", "…_ ")
+    words = ("zzyzx", "QUUX", "Quux", "Q", "90210", "1970", "03", "02", "é", "ß")
+    texts = [text for some in SPELLINGS.values() for text in some] + [*HARMLESS]
+    texts += [f"{a}{gap}{b}{gap}{c}" for a in words for b in words for c in words for gap in gaps]
+    texts += [
+        "of 1.3.12.2.1107.5.2.43.66012.2026030410154512345.",
+        "SYNGO 2.3.4.5.6.7",
+        "ﬁ ＱＵＵＸ",
+        "STRAẞE",
+    ]
+    cases = (NEEDLES, of(PatientName="Straße^Zed"), of(PatientName="Yamada^Tarou=山田^太郎"))
+    for needles in cases:
+        thorough = replace(needles, solid=None)
+        assert [text for text in texts if hits(text, needles) != hits(text, thorough)] == []
+    assert sum(bool(told(text)) for text in texts) > 1000, "of 5,000"
+
+
 def of_number(number: int) -> Identity:
     return Identity(study_instance_uid=STUDY, values={"PatientID": (f"N{number:07d}",)})
 
@@ -311,21 +330,32 @@ def test_the_whole_dataset_is_searched(tmp_path: Path) -> None:
 
 
 def test_report_and_logs_are_searched(tmp_path: Path) -> None:
-    page, logs = tmp_path / "report.html", tmp_path / "logs"
-    (logs / "place").mkdir(parents=True)
-    (logs / "place/sub-01.log").write_text(
-        "2026-03-04 10:00:00,1 INFO  pacs2bids: study 1.2.3\nmoved Q-90210\n"
-    )
-    page.write_text("<p>Sessions</p>\n<td>Zzyzx Quux T1</td><img src='data:image/png;base64,QuuxZzyzx'>\n")
-    needles = replace(needles_of([IDENTITY], dates=False).whole, uids=False)
+    page, files, logs = tmp_path / "report.html", tmp_path / "report_files", tmp_path / "logs"
+    for path, text in {
+        page: "<p>×</p>\n<td>Zzyzx Quux T1</td><img src='data:image/png;base64,QuuxZzyzx'>\n",
+        files / "sub-01_ses-a.html": "<p>Wobble Xyz</p>\nQ-90210\n",  # the one is another's
+        files / "sub-02.html": "<p>Quux</p>\nof 1.3.12.2.1107.5.2.43.66012.2026030410154512345\n",
+        logs / "place/sub-01.log": "2026-03-04 10:00:00,1 INFO  pacs2bids: study 1.2.3\nmoved Q-90210\n",
+        logs / "pull" / f"{STUDY}.log": "Zzyzx Quux\n",
+        logs / "pull/9.9.log": "Wobble Xyz\nZzyzx Quux\n",  # of a study that is in no session
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    subjects = {"sub-01": needles_of([IDENTITY], dates=False), "sub-02": of(PatientName="Wobble^Xyz")}
+    everyone = together(subjects.values()).whole
+    known = Known(subjects=subjects, everyone=everyone, studies={STUDY: "sub-01"})
     found = [
-        (path, str(hit))
-        for root in (page, logs, tmp_path / "none")
-        for path, hit in leaks_of_pages(root, needles)
+        (Path(path).relative_to(tmp_path).as_posix(), str(hit))
+        for root in (page, files, logs, tmp_path / "none")
+        for path, hit in leaks_of_pages(root, known)
     ]
     assert found == [
-        (str(page), "line 2 holds PatientName"),
-        (str(logs / "place/sub-01.log"), "line 2 holds PatientID"),
+        ("report.html", "line 2 holds PatientName"),
+        ("report_files/sub-01_ses-a.html", "line 2 holds PatientID"),
+        ("logs/place/sub-01.log", "line 2 holds PatientID"),
+        (f"logs/pull/{STUDY}.log", "line 1 holds PatientName"),
+        ("logs/pull/9.9.log", "line 1 holds PatientName"),
+        ("logs/pull/9.9.log", "line 2 holds PatientName"),
     ]
 
 

@@ -686,6 +686,20 @@ def test_damaged_volume_has_no_picture_and_says_so(work: Work) -> None:
     assert "img" not in read(page).seen
 
 
+def test_the_volume_that_is_placed_is_drawn(work: Work) -> None:
+    """It may be without its face: the reconstructed one is drawn only until it is there."""
+    work.everything()
+    placed, reconstructed = work.bids / f"{NAME}.nii.gz", work.study / "volumes/002-1.nii.gz"
+    assert [volume.path for volume in work.only_session().volumes()] == [reconstructed]
+    placed.parent.mkdir(parents=True)
+    save(placed, np.zeros((8, 9, 10), dtype=np.int16))
+    assert [volume.path for volume in work.only_session().volumes()] == [placed]
+    blank = work.session_html()
+    placed.write_bytes(reconstructed.read_bytes())
+    work.placed(absent=None)  # placing it anew draws it anew
+    assert work.session_html() != blank
+
+
 # ---------------------------------------------------------------------------------------------- pictures
 
 SHAPE = (30, 36, 24)  # RAS: to the right, to anterior, to superior

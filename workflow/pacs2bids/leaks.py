@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pacs2bids.gate import Hit, Needles, cure, decoded, hits, masked, search_file
+from pacs2bids.gate import Hit, Needles, cure, decoded, hits, masked, search, search_file
 from pacs2bids.model import Finding, PlanRow
 from pacs2bids.owned import SOURCEDATA
 
@@ -30,15 +30,24 @@ _PAGES = (".html", ".tsv", ".json", ".txt", ".log")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """``subjects``: "sub-01" -> what identifies its patient. ``everyone``: all of them, whole."""
+    """``subjects``: "sub-01" -> what identifies its patient. ``everyone``: all of them, whole. ``studies``:
+    StudyInstanceUID -> "sub-01".
+    """
 
     subjects: Mapping[str, Needles]
     everyone: Needles
+    studies: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, name: str) -> Needles:
         """For a file of the dataset."""
         subject = next((part for part in Path(name).parts if part in self.subjects), "")
         return self.subjects.get(subject, self.everyone)
+
+    def of_page(self, name: str) -> Needles:
+        """For a page or a log. One of a session, or a study, tells what was read in its own files."""
+        stem = Path(name).stem
+        subject = self.studies.get(stem, stem.partition("_")[0])
+        return self.subjects[subject].whole if subject in self.subjects else self.everyone
 
 
 def leaks(bids: Path, known: Known) -> Iterator[Finding]:
@@ -78,14 +87,23 @@ def leaks_of_rows(session_key: str, rows: Iterable[PlanRow], needles: Needles) -
                 )
 
 
-def leaks_of_pages(root: Path, needles: Needles) -> Iterator[tuple[str, Hit]]:
-    """Name and hit of each line in a page, a log, or a folder of them, that names a patient."""
+def leaks_of_pages(root: Path, known: Known) -> Iterator[tuple[str, Hit]]:
+    """Name and hit of each line in a page, a log, or a folder of them, that names a patient.
+
+    They may tell UIDs: they stay here.
+    """
     paths = [root] if root.is_file() else [root / name for name in sorted(_files(root))]
     for path in paths:
         if path.suffix in _PAGES:
+            needles = replace(known.of_page(path.name), uids=False)
             for text in decoded(path.read_bytes()):
-                for number, line in enumerate(_DATA_URL.sub("", text).splitlines(), start=1):
-                    yield from ((str(path), hit) for hit in hits(line, needles, f"line {number}"))
+                yield from ((str(path), hit) for hit in _of_page(_DATA_URL.sub("", text), needles))
+
+
+def _of_page(text: str, needles: Needles) -> Iterator[Hit]:
+    if next(search(text, needles), None) is not None:
+        for number, line in enumerate(text.splitlines(), start=1):
+            yield from hits(line, needles, f"line {number}")
 
 
 def _of_participants(path: Path, known: Known) -> list[Hit]:

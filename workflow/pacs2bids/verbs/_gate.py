@@ -48,13 +48,15 @@ def policy_of(config_path: Path | None, dates: str | None = None) -> Policy:
 def known_of(workdir: Path, placed: Iterable[PlacedSession], policy: Policy) -> Known:
     """What identifies the patients of these sessions. Raises HeaderError if it is not known of one."""
     subjects: dict[str, list[Needles]] = {}
+    owners: dict[str, str] = {}
     for one in placed:
         studies = {volume.partition("/")[0] for volume in one.volumes.values()}
+        owners |= dict.fromkeys(studies, f"sub-{one.subject}")
         folders = [workdir / "studies" / study for study in sorted(studies)]
         needles = needles_of_session(one.session_key, folders, policy)
         subjects.setdefault(f"sub-{one.subject}", []).append(needles)
     each = {subject: together(some) for subject, some in subjects.items()}
-    return Known(subjects=each, everyone=together(each.values()).whole)
+    return Known(subjects=each, everyone=together(each.values()).whole, studies=owners)
 
 
 def needles_of_session(session_key: str, study_dirs: Iterable[Path], policy: Policy) -> Needles:

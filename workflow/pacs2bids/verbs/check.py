@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from pacs2bids.check import SET_ASIDE, check_dataset, set_aside
@@ -68,11 +69,11 @@ def run(arguments: argparse.Namespace) -> str:
         expected=[path.parent.name for path in paths],
         prune=f"pacs2bids prune --workdir {_workdir(paths)} --bids {arguments.bids}",
         prunable=[folder.name for folder in _workdir(paths).glob("sessions/*/")],
-        more=[
-            *_set_aside(paths, "warning" if arguments.allow_set_aside else "error"),
-            *leaks(arguments.bids, known),
-            *_shown(paths, known),
-        ],
+        more=chain(  # found only while the validator runs beside
+            _set_aside(paths, "warning" if arguments.allow_set_aside else "error"),
+            leaks(arguments.bids, known),
+            _shown(paths, known),
+        ),
         threads=arguments.j,
     )
     write_record(arguments.out, result)
@@ -112,12 +113,11 @@ def _shown(paths: Sequence[Path], known: Known) -> Iterator[Finding]:
 
 
 def _require_clean_pages(arguments: argparse.Namespace) -> None:
-    """Raise DatasetError if report or logs name a patient. They may tell UIDs and days: they stay here."""
+    """Raise DatasetError if report or logs name a patient. They may tell days of scans: they stay here."""
     placed = read_placed(placed_paths(arguments), partial=True)
     policy = replace(policy_of(arguments.config), dates=False)
     known = known_of(_workdir(placed_paths(arguments)), placed, policy)
-    needles = replace(known.everyone, uids=False)
-    found = [(path, hit) for page in arguments.pages for path, hit in leaks_of_pages(page, needles)]
+    found = [(path, hit) for page in arguments.pages for path, hit in leaks_of_pages(page, known)]
     if found:
         told = listed([f"{path}: {hit}" for path, hit in found], SHOWN, separator="; ")
         hint = "Take care of whom you give it to; docs/privacy.md tells where it may come from"

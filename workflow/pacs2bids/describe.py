@@ -216,6 +216,7 @@ def _facts(
         gaps=arrangement.gaps,
         orientation=orientation_name(template.plane) if template.plane.placed else None,
         # a map that the scanner computed repeats the number of what it comes from (corpus xa30/11)
+        measurement=facts.measurement,
         volumes_promised=None if is_derived else header.integer("NumberOfTemporalPositions"),
         is_burned_in=_is_burned_in(header),
     )

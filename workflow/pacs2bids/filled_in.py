@@ -54,13 +54,14 @@ class Beside:
 
     ``known``: the record of now. ``moves``: from where to where, in an order in which they can be moved.
     ``copies``: where to -> from where, in another session, and its volumes. ``gone``: what another session
-    has taken over.
+    has taken over. ``theirs``: where files of people will be.
     """
 
     known: EventTables
     moves: Mapping[str, str]
     copies: Mapping[str, tuple[str, tuple[str, ...]]]
     gone: Sequence[str]
+    theirs: frozenset[str]
 
     def __bool__(self) -> bool:
         return bool(self.moves or self.copies or self.gone)
@@ -91,7 +92,8 @@ def beside(session_dir: Path, bids: Path, volumes: Mapping[str, str], study_dirs
         else:
             copies[to] = path, of
     ordered = {path: moves[path] for path in _in_order(moves, taken, bids)}
-    return Beside(known=known, moves=ordered, copies=copies, gone=sorted(gone))
+    after = frozenset({*now.values(), *copies})
+    return Beside(known=known, moves=ordered, copies=copies, gone=sorted(gone), theirs=after)
 
 
 def carry_out(session_dir: Path, bids: Path, what: Beside) -> EventTables:

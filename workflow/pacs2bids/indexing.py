@@ -29,11 +29,13 @@ from pacs2bids.model import (
     Leftover,
     NoInstanceError,
     Pacs2BidsError,
+    Physiology,
     Reason,
     SeriesInfo,
     Stack,
     StudyIndex,
 )
+from pacs2bids.physiology import known_of
 from pacs2bids.series import Part, Series, join, kind_of, scans
 from pacs2bids.stack import (
     Arrangement,
@@ -51,6 +53,7 @@ from pacs2bids.stack import (
     without_direction,
 )
 from pacs2bids.text import AGAIN, listed
+from pacs2bids.vendors import physiolog
 
 SameContent = Callable[[str, str], bool]
 Reread = Callable[[str], ParsedFile]
@@ -95,6 +98,7 @@ class Indexer(Struct):
     _clashes: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     _leftovers: list[Leftover] = field(default_factory=list)
     _misfits: dict[str, set[str]] = field(default_factory=dict)
+    _logs: list[Physiology] = field(default_factory=list)
     _files: int = 0
 
     def add(self, path: str, parsed: ParsedFile) -> None:
@@ -149,6 +153,10 @@ class Indexer(Struct):
         elif order < series.first_order:
             series.first, series.first_path, series.first_order = header, path, order
         series.files += 1
+        if physiolog.is_log(header):
+            self._leave(path, Reason.NO_IMAGE, "holds no image (a log of physiology)", header)
+            self._logs.append(known_of(header, path, uid))
+            return
         try:
             frames = frames_of(parsed, path)
         except UnusableError as error:
@@ -203,6 +211,7 @@ class Indexer(Struct):
             stacks=tuple(stacks),
             leftovers=tuple(sorted(self._leftovers, key=lambda leftover: leftover.path)),
             refused=tuple(refused),
+            physiology=_numbered(self._logs, keys),
         )
         _require_closed(index)
         return index
@@ -287,6 +296,17 @@ def _series_keys(series: dict[str, Series]) -> dict[str, str]:
         given[number] += 1
         keys[uid] = f"{number:03d}{letter}"
     return keys
+
+
+def _numbered(logs: Iterable[Physiology], keys: dict[str, str]) -> tuple[Physiology, ...]:
+    """With their ids, in the order of series and paths."""
+    counts: Counter[str] = Counter()
+    found = []
+    for log in sorted(logs, key=lambda log: (keys[log.series_instance_uid], log.path)):
+        key = keys[log.series_instance_uid]
+        counts[key] += 1
+        found.append(replace(log, log_id=f"{key}-physio{counts[key]}"))
+    return tuple(found)
 
 
 def _letters(number: int) -> str:

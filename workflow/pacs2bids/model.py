@@ -169,6 +169,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     series apart that may not share a volume file though ImageType is the same ("fieldmap", "reversed").
     ``volume_type``: of spin labelling, in the words of BIDS's aslcontext.tsv: "control", "label", "m0scan".
     ``effective_echo_spacing_s``, ``total_readout_time_s``: as BIDS defines them, on the reconstructed matrix.
+    ``measurement``: what the scanner calls the one scan that this is of, in all its series.
     ``rescale``: (slope, intercept) that replaces the standard rescale (Philips precise values).
     ``extra``: further BIDS or dcm2niix sidecar fields that only the vendor can tell, in BIDS units.
     """
@@ -185,6 +186,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     b_vector_lps: Vector | None = None
     is_diffusion_map: bool = False  # trace, ADC, FA, ...: computed, no direction
     volume_type: str | None = None
+    measurement: str | None = None
     repetition_time_s: float | None = None
     multiband_factor: int | None = None
     effective_echo_spacing_s: float | None = None
@@ -259,7 +261,7 @@ class StackFacts(Struct, frozen=True, kw_only=True):
     """What a name or a report needs to know of a stack. ``acquired``: ISO date and time of frame one.
 
     ``volume_types``: as in Facts, one a volume; () if a volume does not tell its own. ``gaps``: volumes that
-    were left out because slices are missing, and that others follow.
+    were left out because slices are missing, and that others follow. ``measurement``: as in Facts.
     """
 
     acquired: str | None = None
@@ -282,6 +284,7 @@ class StackFacts(Struct, frozen=True, kw_only=True):
     # by NumberOfTemporalPositions (0020,0105), of all stacks of its series; None of what was computed
     volumes_promised: int | None = None
     is_burned_in: bool = False  # its pixels may hold text that names the patient
+    measurement: str | None = None
 
 
 class Stack(Struct, frozen=True, kw_only=True):
@@ -326,6 +329,25 @@ class Leftover(Struct, frozen=True, kw_only=True):
     detail: str
     sop_instance_uid: str | None = None
     series_instance_uid: str | None = None
+
+
+class Physiology(Struct, frozen=True, kw_only=True):
+    """A log of physiology among the leftovers: what a plan needs to know of it.
+
+    ``log_id`` names its files under ``volumes/``: series key, "-physio", ordinal. ``path``: of the instance,
+    relative to the study's DICOM folder. ``measurement``: as in Facts, "" if unknown. ``volumes``: that it
+    tells times of. ``recordings``: as BIDS labels them, "cardiac". ``lost``: what of it cannot be used, and
+    why. ``error``: why nothing of it can be; "" otherwise.
+    """
+
+    log_id: str
+    path: str
+    series_instance_uid: str
+    measurement: str = ""
+    volumes: int = 0
+    recordings: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    error: str = ""
 
 
 class FailedStack(Struct, frozen=True, kw_only=True):
@@ -391,6 +413,7 @@ class StudyIndex(Struct, frozen=True, kw_only=True):
     stacks: tuple[Stack, ...]
     leftovers: tuple[Leftover, ...]
     refused: tuple[FailedStack, ...] = ()
+    physiology: tuple[Physiology, ...] = ()
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -416,6 +439,13 @@ class VolumeFile(Struct, frozen=True, kw_only=True):
     sources: dict[str, str | None] = field(default_factory=dict)
 
 
+class PhysiologyFiles(Struct, frozen=True, kw_only=True):
+    """The files of one log of physiology: names inside ``volumes/``, from its id on, and their SHA-256."""
+
+    log_id: str
+    files: dict[str, str]
+
+
 class VolumeOpinion(Struct, frozen=True, kw_only=True):
     """What another converter says of one volume. ``volume``, ``other``: our name and its, "" if it has none.
 
@@ -436,6 +466,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     study_instance_uid: str
     volumes: tuple[VolumeFile, ...]
     failed: tuple[FailedStack, ...] = ()
+    physiology: tuple[PhysiologyFiles, ...] = ()
 
 
 class ReceivedInstance(Struct, frozen=True, kw_only=True):
@@ -540,6 +571,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     volume, suffix and extension -> content, as {"_aslcontext.tsv": ...}; echoes and parts share one.
     ``notes``: why ``metadata`` and ``beside`` are as they are, and what is odd about a named one, as
     "short: 12 of 300 volumes"; for a person. ``calls``: of the heuristic, when it is placed.
+    ``physiology``: id of the log of physiology of its study that goes with it, "" for none.
     """
 
     study_instance_uid: str
@@ -558,6 +590,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     beside: dict[str, str] = field(default_factory=dict)
     notes: str = ""
     calls: tuple[HookCall, ...] = ()
+    physiology: str = ""
 
 
 # how the configuration and the command line call who numbers runs -> as in ``NamingRules``

@@ -159,6 +159,7 @@ def place_session(
     _refuse_burned_in(present, studies, privacy.rules)
     items = [item for row in present for item in _volume_items(row, studies, lost, privacy)]
     items += _tables_beside(present)
+    items += _physiology(present, studies)
     items += _archives(rows, studies, session_dir.name)
     items = finish(items)
     volumes = {row.bids_name: _volume_key(row) for row in present}
@@ -168,6 +169,7 @@ def place_session(
     items = sorted([*items, *scans], key=lambda item: item.path)
     _require_clean(session_dir.name, items, privacy.needles)
     around = beside(session_dir, bids, volumes, study_dirs)
+    items = _without_others(items, around.theirs)
     what, known = _prepared(session_dir, bids, items, around, volumes)
     placed = PlacedSession(
         session_key=session_dir.name,
@@ -348,6 +350,41 @@ def _tables_beside(present: Sequence[PlanRow]) -> Iterable[Item]:
         yield text_item(path, content, kind=Kind.SKELETON if path.endswith(SKELETONS) else Kind.OURS)
 
 
+def _physiology(present: Sequence[PlanRow], studies: Mapping[str, StudyVolumes]) -> Iterable[Item]:
+    """Recordings that the scanner stored; echoes and parts share one. Raises DatasetError if one is lost."""
+    items: dict[str, Item] = {}
+    for row in (row for row in present if row.physiology):
+        study, log_id = _study(row, studies), row.physiology
+        logs = [log for log in study.manifest.physiology if log.log_id == log_id]
+        files = {name: digest for log in logs for name, digest in log.files.items()}
+        gone = [name for name in files if not (study.folder / name).is_file()]
+        if gone or not files:
+            what = f"is missing, planned for {row.bids_name}"
+            hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
+            where = str(study.folder / (gone[0] if gone else log_id))
+            raise DatasetError(what, where=where, hint=hint)
+        for name, digest in files.items():
+            path = table_beside(row.bids_name, name.removeprefix(log_id))
+            if path.endswith(".json"):
+                said = {"TaskName": row.metadata["TaskName"]} if "TaskName" in row.metadata else {}
+                items[path] = _written(path, _fields(study.folder / name, row) | said)
+            else:
+                items[path] = Item(path=path, digest=digest, source=study.folder / name)
+    return items.values()
+
+
+def _without_others(items: Iterable[Item], theirs: Collection[str]) -> list[Item]:
+    """Without the recordings in whose place people have put their own."""
+    recordings = {path.partition(".")[0] for path in theirs if "_physio." in path}
+    kept = []
+    for item in items:
+        if item.path.partition(".")[0] in recordings:
+            log.warning("%s: not placed, for people put their own there", item.path)
+        else:
+            kept.append(item)
+    return kept
+
+
 def _archives(rows: Iterable[PlanRow], studies: Mapping[str, StudyVolumes], key: str) -> Iterable[Item]:
     """DICOM files of the series that the heuristic wants in sourcedata, named or not."""
     folder = f"{SOURCEDATA}/{session_folder(key)}/"
@@ -419,12 +456,7 @@ def _sidecar(path: Path, row: PlanRow, lost: _Lost, more: Mapping[str, Json]) ->
 
     The plan wins; what is None there is taken away.
     """
-    try:
-        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
-    except msgspec.DecodeError as error:
-        hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
-        raise DatasetError(f"is no sidecar: {error}", where=str(path), hint=hint) from error
-    fields |= {**more, **dict(sorted(row.metadata.items()))}
+    fields = _fields(path, row) | {**more, **dict(sorted(row.metadata.items()))}
     fields = {name: value for name, value in fields.items() if value is not None}
     if lost.names and "IntendedFor" in fields:
         _drop_absent_targets(fields, row.bids_name, lost.names)
@@ -434,6 +466,15 @@ def _sidecar(path: Path, row: PlanRow, lost: _Lost, more: Mapping[str, Json]) ->
     if fields.get("M0Type") == "Separate" and f"{row.bids_name}.nii.gz" in lost.uncalibrated:
         fields["M0Type"] = "Estimate" if "M0Estimate" in fields else "Absent"
     return fields
+
+
+def _fields(path: Path, row: PlanRow) -> dict[str, Json]:
+    """Of a sidecar in ``volumes/``."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Json])
+    except msgspec.DecodeError as error:
+        hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"
+        raise DatasetError(f"is no sidecar: {error}", where=str(path), hint=hint) from error
 
 
 def _keep(fields: dict[str, Json], name: str, values: list[Json]) -> None:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from pacs2bids.bids import intended_file, values_of
 from pacs2bids.meant import BESIDE_DIFFUSION, UNPLACED, without_open_names
 from pacs2bids.metadata import Added, Choices, complete
+from pacs2bids.metadata.physiology import Fate, fates_of
 from pacs2bids.model import (
     FailedStack,
     NamingRules,
@@ -32,7 +33,7 @@ from pacs2bids.session import Answer, Answers, Named, Series, Unanswered, ordina
 DEFAULTS = Choices()
 NOT_NAMED = "the heuristic does not name this series"
 LOCALIZER = "it looks like a localizer: slices of several orientations"
-PHYSIOLOGY = "a recording of physiology, which is not decoded; its files stay in the study's dicom folder"
+PHYSIOLOGY = "a recording of physiology of an unknown form; its files stay in the study's dicom folder"
 ARCHIVED = "the heuristic asks for its DICOM files alone"
 DEFAULT_RULES = NamingRules()
 
@@ -67,14 +68,16 @@ def plan_session(
         count = f"{len(problems)} names are wrong" if len(problems) > 1 else "a name is wrong"
         raise PlanError(f"{count}; nothing is placed:\n  - " + "\n  - ".join(problems))
     added = complete(names.named, choices, answers.intended_for)
+    logs = fates_of(indexes, names.named)
     rows = [_named_row(one, added[one.name.path]) for one in names.named]
     rows += _skipped(all_series, names, answers)
+    rows = [_with_logs(row, logs) for row in rows]
     rows += [row for index in indexes for row in _unread(index)]
     rows = _with_archives(rows, archives)
     rows = _with_calls(rows, [*archives, *_without_volumes(all_series, answers)])
     rows.sort(key=lambda row: (row.acquired or "9", row.series_number or 0, row.stack_id, row.bids_name))
     told = (*_warnings(all_series, names, added, answers), *_lost_targets(rows, subject, session))
-    return SessionPlan(rows=tuple(rows), warnings=told)
+    return SessionPlan(rows=tuple(rows), warnings=(*told, *(one for log in logs for one in log.warnings)))
 
 
 def _without_volumes(all_series: Sequence[Series], answers: Answers) -> list[Answer]:
@@ -112,6 +115,17 @@ def _named_row(one: Named, added: Added) -> PlanRow:
         sourcedata=answer.sourcedata,
         calls=(answer.call,) if answer.call else (),
     )
+
+
+def _with_logs(row: PlanRow, logs: Sequence[Fate]) -> PlanRow:
+    """The row with the log of physiology that goes with its volume, or with what became of its logs."""
+    for fate in logs:
+        if row.bids_name and row.bids_name in fate.runs:
+            notes = "; ".join(filter(None, (row.notes, fate.note)))
+            return replace(row, physiology=fate.log.log_id, notes=notes)
+    key = (row.study_instance_uid, row.series_instance_uid)
+    mine = [fate.reason for fate in logs if fate.series.key == key]
+    return replace(row, reason=f"no volume in it: {'; '.join(mine)}") if mine and not row.stack_id else row
 
 
 def _row(series: Series, stack: Stack | None, *, reason: str = "", origin: str = "") -> PlanRow:

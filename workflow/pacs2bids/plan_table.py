@@ -31,6 +31,7 @@ COLUMNS = (
     "beside",
     "sourcedata",
     "calls",
+    "physiology",
     "stack_id",
     "series_instance_uid",
     "study_instance_uid",

@@ -31,6 +31,7 @@ from pacs2bids.files import (
     is_emptied,
     read_record,
     sha256,
+    write_bytes,
     write_chunks,
     write_json,
     write_record,
@@ -50,14 +51,17 @@ from pacs2bids.model import (
     NoInstanceError,
     NotDicomError,
     Pacs2BidsError,
+    PhysiologyFiles,
     Reason,
     Stack,
     StudyIndex,
     VolumeFile,
 )
+from pacs2bids.physiology import tables_of
 from pacs2bids.pixels import pixel_loader
 from pacs2bids.text import counted
 from pacs2bids.unshear import Unshearing, resampled, smallest, unshearing_of
+from pacs2bids.vendors import physiolog
 from pacs2bids.volume import Layout, Pixels, assemble, layout_of
 
 log = logging.getLogger("pacs2bids.store")
@@ -501,3 +505,23 @@ def write_gradients(stem: Path, stack: Stack) -> None:
     rows = "\n".join(" ".join(f"{value:.7g}" for value in axis) for axis in b_vectors.T)
     write_text(stem.with_name(f"{stem.name}.bval"), b_values + "\n", flushed=False)
     write_text(stem.with_name(f"{stem.name}.bvec"), rows + "\n", flushed=False)
+
+
+# ---------------------------------------------------------------------------------------------- physiology
+
+
+def write_physiology(index: StudyIndex, dicom: Path, volumes: Path) -> tuple[PhysiologyFiles, ...]:
+    """Write the recordings of every log that can be used below ``volumes``. They are small: none is kept.
+
+    Raises HeaderError if a log is not any more what it was when it was indexed.
+    """
+    found = []
+    for known in (log for log in index.physiology if not log.error):
+        files: dict[str, str] = {}
+        for table in tables_of(physiolog.of_header(parse_file(Reader(), dicom, known.path).header)):
+            stem = f"{known.log_id}{table.ending}"
+            write_bytes(volumes / f"{stem}.tsv.gz", table.content, flushed=False)
+            write_json(volumes / f"{stem}.json", table.sidecar, flushed=False)
+            files |= {name: sha256(volumes / name) for name in (f"{stem}.tsv.gz", f"{stem}.json")}
+        found.append(PhysiologyFiles(log_id=known.log_id, files=files))
+    return tuple(found)

@@ -7,6 +7,7 @@ from it is kept for the last few distinct byte strings: one parse a series, afte
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 
 from msgspec import Struct, field
@@ -26,6 +27,7 @@ _PARALLEL = {2: "GRAPPA", 4: "SENSE"}
 _FAIR_QII, _PSEUDO_CONTINUOUS = 4, 32  # sAsl.ulMode (corpus asl/PASL3D, xa30i/20001)
 _RF_BLOCK_S = 0.0184  # ep2d_pcasl labels in blocks of 20 pulses of 0.56 ms with gaps of 0.36 ms
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MP2RAGE_CONTRASTS = 2  # inversion contrasts
 _OFFSETS = ("lOffsetX", "lOffsetY", "lOffsetZ")
 _SECOND_ORDER = 5  # shim channels after the three linear ones
@@ -36,12 +38,13 @@ class Protocol(Struct, frozen=True, kw_only=True):
 
     ``slice_step_mm``: between the centres of its first two slices. ``segments``: shots a volume, where they
     alone make it. ``is_turbo_flash``: of MPRAGE's family, where RepetitionTime is from one preparation to the
-    next. ``echo_times_s``: of all echoes, in their order.
+    next. ``echo_times_s``: of all echoes, in their order. ``measurement``: UUID of the scan, in lower case.
     """
 
     slice_step_mm: float | None = None
     multiband_factor: int | None = None  # above 1
     echo_times_s: tuple[float, ...] = ()
+    measurement: str | None = None
     segments: int | None = None
     is_turbo_flash: bool = False
     partial_fourier: float | None = None
@@ -66,8 +69,15 @@ def read(raw: bytes) -> Protocol:
         partial_fourier=_PARTIAL_FOURIER.get(_integer(values, "sKSpace.ucPhasePartialFourier") or 0),
         parallel_reduction_factor_in_plane=_number(values, "sPat.lAccelFactPE"),
         echo_times_s=_echo_times_s(values),
+        measurement=_measurement(values),
         extra={name: value for name, value in extra.items() if value is not None},
     )
+
+
+def _measurement(values: dict[str, str]) -> str | None:
+    """What CMRR's sequences call one scan: "<UUID>||Sequence: R017 ..." (CMRR-C2P/MB#389)."""
+    match = _UUID.match(values.get("sWipMemBlock.tFree", "").lower())
+    return match[0] if match else None
 
 
 def _lines(raw: bytes) -> dict[str, str]:

@@ -113,6 +113,7 @@ def _facts_but_time(header: Header) -> Facts:
         slice_times_s=times,
         b_value_s_per_mm2=b_value,
         b_vector_lps=_gradient(base, image, b_value),
+        measurement=protocol.measurement,
         multiband_factor=_multiband(header, times, protocol),
         effective_echo_spacing_s=spacing,
         total_readout_time_s=readout,

@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from pacs2bids.files import flush_to_disk, private_folder, read_record, write_record
 from pacs2bids.model import ConversionError, FailedStack, Receipt, StudyIndex
 from pacs2bids.provenance import file_digests, received_digests, with_sources
@@ -57,7 +59,7 @@ def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("
 
 def run(arguments: argparse.Namespace) -> str:
     """Write ``volumes/`` and its manifest. Raises ConversionError if a stack fails, after all were tried."""
-    from pacs2bids.store import reconstruct, remove_stale  # noqa: PLC0415 - heavy: numpy, nibabel
+    from pacs2bids.store import reconstruct, remove_stale, write_physiology  # noqa: PLC0415 - heavy: numpy, nibabel
 
     folder: Path = arguments.study
     index = read_record(folder / "index.json", StudyIndex)
@@ -71,7 +73,9 @@ def run(arguments: argparse.Namespace) -> str:
         gzip=arguments.gzip,
         philips_values=arguments.philips_values,
     )
-    flush_to_disk(volumes / name for volume in manifest.volumes for name in volume.files)
+    manifest = replace(manifest, physiology=write_physiology(index, folder / "dicom", volumes))
+    made = [one.files for one in manifest.volumes] + [one.files for one in manifest.physiology]
+    flush_to_disk(volumes / name for files in made for name in files)
     manifest = with_sources(manifest, index, _digests(folder, index, arguments.jobs))
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:

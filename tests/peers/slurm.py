@@ -2,8 +2,8 @@
 
 It lives in Orthanc's network namespace (loopback only, every port free, and the PACS within reach, as from a
 cluster's login node), with processes and mounts of its own: /etc/slurm is a folder of the test there, and
-whatever Slurm started ends with the one process that keeps the namespace. No accounting: slurmdbd wants a
-MySQL server, which is more than a test should start.
+whatever Slurm started ends with the one process that keeps the namespace. With accounting there are, in there
+too, slurmdbd and a MariaDB in memory that is reached by a socket alone.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from peers.orthanc import Orthanc
 NODES = ("n1", "n2", "n3")
 PROFILE = ROOT / "profiles" / "slurm"
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+_PROGRAMS_OF_ACCOUNTS = ("slurmdbd", "sacctmgr", "sacct", "mariadbd", "mariadb-install-db")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
-_CONTROL_PORT = 26817
+# the two may be up at the same time, in one network
+_PORT = 26817
+_PORT_WITH_ACCOUNTS = 26827
 
 # memory is watched by polling (OverMemoryKill), as there may be no cgroup to limit it in a container
 _CONFIGURATION = """\
@@ -57,7 +60,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
-AccountingStorageType=accounting_storage/none
+{accounts}
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
@@ -65,6 +68,29 @@ KillWait=2
 ReturnToService=1
 {nodes}
 PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP
+"""
+
+_WITHOUT_ACCOUNTS = "AccountingStorageType=accounting_storage/none"
+_WITH_ACCOUNTS = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket"""
+_ACCOUNTS = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+CommunicationParameters=NoInAddrAny
+LogFile={folder}/slurmdbd.log
+DebugLevel=debug2
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=accounts
 """
 
 # glibc resolves no address at all where there is none but 127.0.0.1 (AI_ADDRCONFIG): one for documentation
@@ -76,10 +102,23 @@ mkdir -p /etc/slurm
 mount --bind {folder}/etc /etc/slurm
 munged --force --key-file={folder}/munge.key --socket={folder}/munge.socket --pid-file={folder}/munged.pid \\
     --log-file={folder}/munged.log --seed-file={folder}/munge.seed
+{start_accounts}
 slurmctld -c
 for node in {nodes}; do slurmd -N $node; done
 sleep infinity & wait
 """
+# MariaDB's library takes the socket from MYSQL_UNIX_PORT; root needs no password there
+_START_ACCOUNTS = """\
+mkdir {folder}/database
+mount -t tmpfs tmpfs {folder}/database
+own="--no-defaults --user=root --datadir={folder}/database"
+small="--innodb-log-file-size=4M --innodb-buffer-pool-size=16M"
+mariadb-install-db $own $small --skip-test-db >{folder}/mariadb-install.log 2>&1
+export MYSQL_UNIX_PORT={folder}/database.socket
+mariadbd $own $small --skip-networking --socket=$MYSQL_UNIX_PORT --log-error={folder}/mariadb.log &
+until [ -S $MYSQL_UNIX_PORT ]; do sleep 0.05; done
+slurmdbd
+until sacctmgr --immediate add cluster test; do sleep 0.1; done"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +172,34 @@ class Slurm:
 
 @pytest.fixture(scope="session")
 def slurm(orthanc: Orthanc) -> Iterator[Slurm]:
-    """A Slurm with three nodes that reaches ``orthanc`` at 127.0.0.1."""
-    for program in _PROGRAMS:
-        if shutil.which(program, path=_PATH) is None:
-            unavailable(f"{program} is not installed (apt-get install slurm-wlm munge)")
+    """A Slurm with three nodes that reaches ``orthanc`` at 127.0.0.1. It keeps no accounts."""
+    _must_have(_PROGRAMS, "slurm-wlm munge")
     with running_slurm(orthanc) as cluster:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def slurm_with_accounts(orthanc: Orthanc) -> Iterator[Slurm]:
+    """Another one, that keeps accounts."""
+    _must_have((*_PROGRAMS, *_PROGRAMS_OF_ACCOUNTS), "slurm-wlm munge slurmdbd mariadb-server")
+    with running_slurm(orthanc, accounts=True) as cluster:
+        yield cluster
+
+
+def _must_have(programs: Sequence[str], packages: str) -> None:
+    for program in programs:
+        if shutil.which(program, path=_PATH) is None:
+            unavailable(f"{program} is not installed (apt-get install {packages})")
+
+
 @contextmanager
-def running_slurm(orthanc: Orthanc) -> Iterator[Slurm]:
+def running_slurm(orthanc: Orthanc, *, accounts: bool = False) -> Iterator[Slurm]:
     """Start a Slurm beside this Orthanc; end it, and all its jobs, with the block."""
     with tempfile.TemporaryDirectory(prefix="pacs2bids-slurm-") as name:
         folder = Path(name)
-        _write_configuration(folder)
-        script = _KEEP.format(folder=folder, nodes=" ".join(NODES))
+        _write_configuration(folder, accounts=accounts)
+        start_accounts = _START_ACCOUNTS.format(folder=folder) if accounts else ""
+        script = _KEEP.format(folder=folder, nodes=" ".join(NODES), start_accounts=start_accounts)
         # bash waits for whatever is left to the first process of a namespace, so that no zombies gather
         alone = [
             "unshare",
@@ -178,18 +230,26 @@ def running_slurm(orthanc: Orthanc) -> Iterator[Slurm]:
             keeper.wait()
 
 
-def _write_configuration(folder: Path) -> None:
+def _write_configuration(folder: Path, *, accounts: bool) -> None:
     folder.chmod(0o755)  # munged wants its socket to be within everybody's reach
     (folder / "etc").mkdir()
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
+    port = _PORT_WITH_ACCOUNTS if accounts else _PORT
     nodes = "\n".join(
-        f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={_CONTROL_PORT + number}"
+        f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port + number}"
         " CPUs=8 RealMemory=16000"
         for number, node in enumerate(NODES, start=1)
     )
-    text = _CONFIGURATION.format(folder=folder, port=_CONTROL_PORT, nodes=nodes, names=",".join(NODES))
+    its_accounts = _WITH_ACCOUNTS.format(folder=folder, port=port - 1) if accounts else _WITHOUT_ACCOUNTS
+    text = _CONFIGURATION.format(
+        folder=folder, port=port, accounts=its_accounts, nodes=nodes, names=",".join(NODES)
+    )
     (folder / "etc/slurm.conf").write_text(text)
+    if accounts:
+        settings = folder / "etc/slurmdbd.conf"
+        settings.touch(mode=0o600)  # slurmdbd wants it so
+        settings.write_text(_ACCOUNTS.format(folder=folder, port=port - 1))
     key = folder / "munge.key"
     key.touch(mode=0o400)
     key.write_bytes(os.urandom(1024))

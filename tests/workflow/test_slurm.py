@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -45,6 +46,12 @@ def run_on(slurm: Slurm, line: Line, *options: str) -> Run:
     )
 
 
+def pulls(line: Line) -> list[tuple[float, float]]:
+    """When each pull began and ended, in seconds since the epoch, as Snakemake recorded it; oldest first."""
+    records = [json.loads(path.read_text()) for path in (line.folder / ".snakemake/metadata").glob("*")]
+    return sorted((one["starttime"], one["endtime"]) for one in records if one["rule"] == "pull")
+
+
 def test_from_orthanc_through_slurm_to_a_page_in_chromium(
     slurm: Slurm, orthanc: Orthanc, phantom_files: Path, tab: Tab, tmp_path: Path
 ) -> None:
@@ -66,6 +73,9 @@ def test_from_orthanc_through_slurm_to_a_page_in_chromium(
         "rule_report",
         *["rule_session_index_place_plan_reconstruct"] * 2,
     ]
+    # the profile's pacs=1: one study after the other, though both were there to be pulled from the start
+    first, second = pulls(line)
+    assert first[1] <= second[0]
     for study in STUDIES:
         assert f"{session_key(study)}: done (Slurm job " in run.terminal
     # a line a person reads; nothing of what Snakemake and its plugin say to each other

@@ -139,3 +139,28 @@ def test_a_full_scratch_disk_is_told_and_nothing_is_lost(
     assert not (line.folder / PLACED[0]).exists()
     delivers_the_same(line, finished)
     assert not list(full_scratch.iterdir())
+
+
+def test_with_accounts_jobs_are_followed_by_sacct(
+    slurm_with_accounts: Slurm, finished: Line, tmp_path: Path
+) -> None:
+    slurm = slurm_with_accounts
+    cancelled, undisturbed = SESSIONS[:2]
+    line = only_pulled(finished, tmp_path / "line", [cancelled, undisturbed])
+    with on_slurm(slurm, line, "--", *PLACED[:2]) as (process, screen):
+        wait_until(lambda: len(numbers(screen)) == 2, screen)
+        job = {key: its[0] for key, its in numbers(screen).items()}
+        wait_until(lambda: job[cancelled] in slurm.jobs("RUNNING"), screen)
+        slurm.told("scancel", job[cancelled])
+        process.wait(PATIENCE_S)
+    told = screen.read_text()
+    assert process.returncode == 1, told
+    # slurmdbd was asked for jobs, which squeue does not do
+    assert "DBD_GET_JOBS_COND" in (slurm.folder / "slurmdbd.log").read_text()
+    # not the bare word that squeue and Snakemake's plugin have for it
+    states = slurm.told("sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State").splitlines()
+    assert sorted(states) == sorted([f"{job[cancelled]}|CANCELLED by 0", f"{job[undisturbed]}|COMPLETED"])
+    assert told.count("ERROR") == 1
+    assert told.count(f"ERROR: {cancelled}: it was cancelled; Slurm job {job[cancelled]}.") == 1
+    assert f"{undisturbed}: done (Slurm job {job[undisturbed]})" in told
+    assert [(line.folder / path).exists() for path in PLACED[:2]] == [False, True]

@@ -171,8 +171,6 @@ def follow_without_accounting():
     seen from its first look at them: look early enough.
     """
     settings = workflow.executor_settings
-    if getattr(settings, "status_command", None) is None:
-        return
     told = subprocess.run(
         ["scontrol", "show", "config"], capture_output=True, text=True
     )
@@ -185,8 +183,27 @@ def follow_without_accounting():
         )
 
 
+def follow_with_accounting():
+    """Of a cancelled job `sacct` tells by whom ("CANCELLED by 1000"); Snakemake's plugin (2.8) knows only the bare
+    word, takes all else for a job that runs, and would wait without end: the first word then.
+    """
+    plugin = sys.modules[type(workflow.scheduler._executor).__module__]
+    ask = plugin.query_job_status
+
+    async def ask_for_words(command, log):
+        states, duration_s = await ask(command, log)
+        if states is None:
+            return states, duration_s
+        words = {number: state.partition(" ")[0] for number, state in states.items()}
+        return words, duration_s
+
+    plugin.query_job_status = ask_for_words
+
+
 def follow_cluster():
     """Nothing on this machine alone, and nothing within a job of a cluster."""
     if not (workflow.local_exec or workflow.remote_exec):
-        follow_without_accounting()
+        if getattr(workflow.executor_settings, "status_command", None) is not None:
+            follow_without_accounting()
+            follow_with_accounting()
         speak_for_the_cluster()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 
@@ -84,6 +85,21 @@ def test_a_count_that_is_not_kept_true_costs_one_pull(tmp_path: Path) -> None:
     receipt(tmp_path, received=5, announced=5)
     assert found(tmp_path, "9") == []
     assert found(tmp_path, "10") == [10]
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_query_that_is_killed_loses_no_growth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    receipt(tmp_path, received=5, announced=5)
+    asked = [{"StudyInstanceUID": UID, "NumberOfStudyRelatedInstances": "9"}]
+    (one,) = grown([ROW], tmp_path, lambda *_: asked)
+    with monkeypatch.context() as patched:
+        outcomes = [*[DEFAULT] * writes, KeyboardInterrupt]
+        patched.setattr("pacs2bids.pacs.grown.write_record", Mock(wraps=write_record, side_effect=outcomes))
+        with pytest.raises(KeyboardInterrupt):
+            set_back(one, tmp_path / UID)
+    assert found(tmp_path, "9") == [9] or not (tmp_path / UID / "receipt.json").exists()
 
 
 def test_what_is_not_here_or_not_asked_has_not_grown(tmp_path: Path) -> None:

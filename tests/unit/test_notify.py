@@ -141,6 +141,15 @@ def test_when_it_is_told(tmp_path: Path, when: str, told: list[bool]) -> None:
     assert [bool(notify(how, night, tmp_path)) for night in nights] == told
 
 
+def test_each_line_of_the_dataset_counts(tmp_path: Path) -> None:
+    how = Notify(mail=mailing(tmp_path)[0].mail, when="changes")
+    query, check = (
+        SessionStatus(session="dataset", state=Standing.FAILED, why=why) for why in ("query", "check")
+    )
+    nights = [status(query, check), status(query, check), status(check), status(FINE)]
+    assert [bool(notify(how, night, tmp_path)) for night in nights] == [True, False, True, True]
+
+
 def test_a_thousand_problems_are_not_a_thousand_lines() -> None:
     many = status(*(SessionStatus(session=f"sub-{n}", state=Standing.FAILED, why="x") for n in range(1000)))
     assert len(closing_lines(many).splitlines()) == 52

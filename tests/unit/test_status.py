@@ -203,3 +203,13 @@ def test_a_thousand_sessions_are_told_at_once(work: Work) -> None:
     begun = time.process_time()
     assert status_of(work.root).counts == {"waiting": 1000}
     assert time.process_time() - begun < 2
+
+
+def test_query_that_failed_is_told_although_an_earlier_table_stands(work: Work) -> None:
+    work.session("sub-01")
+    work.check()
+    work.log("query.log", "the PACS cannot be reached")
+    (line,) = status_of(work.root).problems
+    assert str(line).startswith("dataset  failed: query failed: the PACS cannot be reached (see ")
+    work.log("query.log")
+    assert status_of(work.root).problems == ()

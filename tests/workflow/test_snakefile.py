@@ -325,6 +325,21 @@ def test_failed_pull_is_tried_again(copied: Path, source: Path, tmp_path: Path) 
     assert ran(copied) == set()
 
 
+def test_failed_query_is_told_and_asked_again(copied: Path, source: Path, tmp_path: Path) -> None:
+    """The table of an earlier query stands, and would pass for new."""
+    config, away = copied / "config.yaml", tmp_path / "moved"
+    label = "subject: {from: PatientID, pattern: '(?P<subject>[0-9]+)$'}"
+    question = f"{{query: [{{source: disk, match: {{StudyDate: 19000101-}}, {label}}}]}}"
+    text = config.read_text().replace("{table: studies.tsv}", question).replace(str(source), str(away))
+    config.write_text(text)
+    result = snakemake(copied)
+    assert result.returncode == 1
+    assert "dataset  failed: query failed: " in result.stderr
+    away.symlink_to(source)
+    assert "query.log" in ran(copied)
+    assert ran(copied) == set()
+
+
 def test_series_that_the_heuristic_fails_on_is_told_at_the_end(copied: Path) -> None:
     add(
         copied / "heuristic.py",

@@ -36,15 +36,16 @@ log = logging.getLogger("pacs2bids.notify")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """``notified.json``: what needed a person when that was told last: session -> why."""
+    """``notified.json``: what needed a person when that was told last: "session state: why"."""
 
-    problems: dict[str, str]
+    problems: tuple[str, ...] = ()
 
 
 def notify(how: Notify, status: Status, workdir: Path) -> str:
     """Tell it, if it is to be told now (``Notify.when``); returns by which ways it was told, "" if not."""
     record = workdir / LAST
-    now = Told(problems={line.session: f"{line.state}: {line.why}" for line in status.problems})
+    # a list: of the dataset there may be several lines
+    now = Told(problems=tuple(f"{line.session} {line.state}: {line.why}" for line in status.problems))
     if not _is_due(how.when, now, record):
         return ""
     told = []
@@ -73,7 +74,7 @@ def _is_due(when: str, now: Told, record: Path) -> bool:
     if when == "problems":
         return bool(now.problems)
     try:
-        last = read_record(record, Told) if record.exists() else Told(problems={})
+        last = read_record(record, Told) if record.exists() else Told()
     except Pacs2BidsError:
         return True
     return now != last

@@ -22,7 +22,7 @@ UNDONE = {
     "place": "not placed",
 }
 
-# what is done once a run: its product, beside which an error in its log is an old one
+# what is done once a run: its product, beside which an error in its log is an old one (of the query: not so)
 ONCE = {"query": "studies.tsv", "dataset": "dataset.json", "check": "check.json"}
 
 ENDED = "The job ended without a result or an error."
@@ -78,9 +78,15 @@ def read_log(workdir: Path, stage: str, key: str = "") -> Log:
 
 
 def logs_of_failed(workdir: Path) -> dict[str, Log]:
-    """The logs of what is done once, by stage, as far as it has no result."""
+    """The logs of what is done once, by stage, as far as it has no result.
+
+    A query that fails leaves the table of an earlier one in its place: of the last one its log tells.
+    """
+    logs = {stage: read_log(workdir, stage) for stage in ONCE}
     return {
-        stage: read_log(workdir, stage) for stage, product in ONCE.items() if not (workdir / product).exists()
+        stage: log
+        for stage, log in logs.items()
+        if not (workdir / ONCE[stage]).exists() or (stage == "query" and log.error)
     }
 
 

@@ -171,6 +171,7 @@ onsuccess:
 
 
 onerror:
+    ask_again()
     if interrupted:
         sys.exit(128 + interrupted[0])
     deliver_what_is_placed()

@@ -30,6 +30,19 @@ checkpoint query:
         "{PACS2BIDS} query --config {params.config:q} --out {output:q} --log {log:q}"
 
 
+def ask_again():
+    """Snakemake puts the table of an earlier query back for one that failed, as new as if it had succeeded: mark
+    it as what a killed run leaves, so that the next run asks again, and nothing is taken for up to date.
+    """
+    for job in workflow.dag.jobs:
+        if (
+            job.rule.name == "query"
+            and workflow.dag.needrun(job)
+            and not workflow.dag.finished(job)
+        ):
+            workflow.persistence.started(job)
+
+
 def addresses():
     """Of the sources that are asked; another address may be another archive."""
     return sorted({str(CONFIG.sources[query.source]) for query in CONFIG.queries})

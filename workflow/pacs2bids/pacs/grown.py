@@ -107,7 +107,8 @@ def _known(folder: Path) -> int | None:
 
 def set_back(study: Grown, folder: Path) -> None:
     """Have the study in ``folder`` pulled again: its receipt is none of a whole study any more."""
-    write_record(folder / _TOLD, _Told(instances=study.there))
     receipt = read_record(folder / COMPLETE, Receipt)
     write_record(folder / INCOMPLETE, replace(receipt, complete=False))
     (folder / COMPLETE).unlink()
+    # last: a count that is noted is not asked for again, so of a query that is killed before it must not be
+    write_record(folder / _TOLD, _Told(instances=study.there))

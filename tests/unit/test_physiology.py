@@ -85,6 +85,11 @@ def test_one_bad_recording_does_not_cost_the_other() -> None:
     log = decoded(two_sensors(2) | {"PULS": sensor("PULS", 2, far)})
     assert [one.kind for one in log.recordings] == ["RESP"]
     assert log.lost == ("PULS: its clock is not that of the volumes: no sample was taken while they were",)
+    fast = [(FIRST + n, "PULS", 1 + n) for n in range(100)]
+    assert (
+        "faster than its SampleTime of 2"
+        in decoded(two_sensors(2) | {"PULS": sensor("PULS", 2, fast)}).lost[0]
+    )
     sparse = [(FIRST, "PULS", 1), (FIRST + 4_000_000_000, "PULS", 1)]  # nobody waits for two milliards
     assert "missing" in decoded(two_sensors(2) | {"PULS": sensor("PULS", 2, sparse)}).lost[0]
 

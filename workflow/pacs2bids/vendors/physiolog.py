@@ -33,6 +33,9 @@ _VERSION, _INFO, _KINDS = "EJA_1", "ACQUISITION_INFO", ("PULS", "RESP", "ECG", "
 _GZIP = b"\x1f\x8b"
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _LEAST_FILLED = 0.5  # of the samples between the first and the last
+_MOST_FILLED = (
+    1.02  # more would be lost: two that fall on one time, as a clock that drifts gives now and then
+)
 _MOST_FILES = 64  # five are known
 
 
@@ -189,8 +192,11 @@ def _recording(text: _Text, volumes_tics: tuple[int, ...]) -> Recording | None:
     if end < volumes_tics[0] or start > volumes_tics[-1]:
         raise HeaderError("its clock is not that of the volumes: no sample was taken while they were")
     count = (end - start + (step - 1) // 2) // step + 1
-    if max(map(len, samples.values())) < _LEAST_FILLED * count:
+    taken = max(map(len, samples.values()))
+    if taken < _LEAST_FILLED * count:
         raise HeaderError("most of its samples are missing")
+    if taken > _MOST_FILLED * count:
+        raise HeaderError(f"its samples come faster than its SampleTime of {step} tics says")
     for name, values in samples.items():
         for tics, value in marked.get(name, {}).items():
             if (tics - start) % step == 0 and start <= tics <= end:

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -104,9 +105,67 @@ def test_words_and_numbers_that_only_look_alike_are_not() -> None:
     assert [text for text in HARMLESS if told(text)] == []
 
 
+def test_letters_in_the_writing_of_html_addresses_and_json_are_read() -> None:
+    needles = of(PatientName="Müqüx^O'Zyzz", PatientID="0042424242")
+    for text in (
+        *(
+            "M&uuml;q&#252;x",
+            "M&#xfc;q&uuml;x",
+            "M%C3%BCq%C3%BCx",
+            "M\\u00fcq\\u00fcx",
+            "O&#39;Zyzz M&uuml;q&uuml;x",
+        ),
+        *("x&amp;M&uuml;q&uuml;x", "%20M%C3%BCq%C3%BCx%20"),
+    ):
+        assert told(text, needles) == {"PatientName"}, text
+        assert "q" not in masked(text, needles)
+    assert masked("100% of a & b %zz \\ud800", needles) == "100% of a & b %zz \\ud800"
+
+
+def test_numbers_as_tables_write_them() -> None:
+    """Zeros before go where a program takes an ID for a number; .0 comes where others are missing."""
+    needles = of(PatientID="0042424242")
+    for text in ("42424242", "0042424242", "42424242.0", "00042424242", "ID42424242"):
+        assert told(text, needles) == {"PatientID"}, text
+    assert told("424242421 42424242.5 0.42424242", needles) == set()
+    assert told("sub-424242", of(PatientID="XY-424242")) == {"PatientID"}
+    assert {hit.field for hit in search_file("a.json", b'{"A": 42424242.0}', needles)} == {"A"}
+    assert told("neuro", of(RequestedProcedureID="NEURO")) == set(), "what was ordered"
+    assert told("neuro", of(PatientID="NEURO")) == {"PatientID"}
+
+
+def test_more_spellings_of_days_and_other_scripts() -> None:
+    for text in ("1970-Mar-02", "1970年3月2日"):
+        assert told(text, of(PatientBirthDate="19700302")) == {"PatientBirthDate"}, text
+    assert told("검사홍길동님", of(PatientName="Hong^Gildong=洪^吉洞=홍^길동")) == {"PatientName"}
+
+
+def test_messages_name_no_heading_key_or_log_that_identifies(tmp_path: Path) -> None:
+    (tmp_path / "participants.tsv").write_text("participant_id\tZzyzx Quux\nsub-01\tQuux\n")
+    (tmp_path / "sub-01_note.json").write_text('{"Quux": {"Note": "Zzyzx"}}')
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/Q-90210.log").write_text("Zzyzx^Quux\n")
+    known = Known(subjects={"sub-01": NEEDLES}, everyone=NEEDLES.whole)
+    said = [str(one) for one in leaks(tmp_path, known)] + [
+        f"{path} {hit}" for path, hit in leaks_of_pages(tmp_path / "logs", known)
+    ]
+    said += [str(hit) for hit in search_file("a.json", (tmp_path / "sub-01_note.json").read_bytes(), NEEDLES)]
+    assert len(said) >= 4
+    assert not re.search("quux|zzyzx|90210", " ".join(said), re.IGNORECASE)
+
+
+def test_no_text_takes_time_without_end() -> None:
+    """500 kB took minutes: what looked like a UID was tried again from each of its ends."""
+    began = time.monotonic()
+    assert told("1.2.3.4.5.6.7." * 36_000 + "x") <= {UID}
+    assert told("1.2.3.4.5.6.00" * 36_000) <= {UID}
+    assert time.monotonic() - began < 10
+
+
 def test_uids_are_found_by_their_form() -> None:
     assert told("of 1.3.12.2.1107.5.2.43.66012.2026030410154512345.") == {UID}
-    assert told("SIEMENS syngo 2.3.4.5.6.7") == set()
+    assert told("MR.1.3.12.2.1107.5.2.43.66012.2026030410154512345_1.dcm") == {UID}
+    assert told("SIEMENS syngo 2.3.4.5.6.7 1.2.840.10008.5.1.4.1.1.4.1_x") == set()
     assert not hits("1.3.12.2.1107.5.2.43.66012.2026030410154512345", NOTHING)
 
 

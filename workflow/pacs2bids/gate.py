@@ -14,6 +14,7 @@ the reasons are in docs/privacy.md. A message names the file, the field and the 
 
 from __future__ import annotations
 
+import html
 import re
 import struct
 import unicodedata
@@ -23,11 +24,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import permutations
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 from isal import igzip, igzip_lib
 
-from pacs2bids.identifiers import BIRTH_DATES, NAMES, NUMBERS, PEOPLE, SCAN_DATES
+from pacs2bids.identifiers import BIRTH_DATES, NAMES, NUMBERS, OF_PATIENT, PEOPLE, SCAN_DATES
 from pacs2bids.model import Identity, Json
 from pacs2bids.words import NOBODY, WORDS
 
@@ -42,14 +44,22 @@ SHORTEST_CONTACT = 6
 _MOST_PARTS = 4  # of a name, in all orders
 
 # DICOM instance UIDs; those of the standard itself (transfer syntaxes, SOP classes) name no patient
-_UID = re.compile(r"(?<![\w.])(?!1\.2\.840\.10008\.)[0-2](?:\.(?:0|[1-9]\d*)){5,}(?![\w.]*\w)")
+# (letters may touch it, as in MR.1.2.3.dcm; nothing is taken back, so that time grows with the text alone)
+_UID = re.compile(r"(?<!\d)(?<!\d\.)(?!1\.2\.840\.10008\.)[0-2](?:\.(?:0(?!\d)|[1-9]\d*+)){5,}+")
 _SHORTEST_UID = 20
 
 _PIECE = re.compile(
     r"[A-Z]+(?=[A-Z][a-z])|(?<=[A-Z])[A-Z](?=[a-z])|[A-Z][a-z]+|[A-Z]+|[a-z]+|\d+|[^\W\d_A-Za-z]+"
 )
 _GAP = re.compile(r"(?:[^\w\n\t]|_){0,3}")
+_FRACTION = re.compile(
+    r"\.(?!0+(?!\d))\d"
+)  # but ".0", which tables put behind numbers where others are missing
 _PARTS = re.compile(r"[\s^_.,;/-]+")
+# letters as HTML, addresses (%C3%BC) and JSON write them where they stand in another text
+_WRITTEN = re.compile(
+    r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]\w{1,30});|(?:%[\da-fA-F]{2})+|(?:\\u[\da-fA-F]{4})+"
+)
 _LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss"})
 _LETTERS |= str.maketrans({"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "Th", "ð": "d"})
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
@@ -168,7 +178,10 @@ def _keys_of(keyword: str, value: str) -> _Keys:
     if keyword in PEOPLE:  # parts of their names stand in the protocols that they wrote
         return (_of_name(value)[0] if len(_parts(value)) > 1 else set()), set(), set()
     if keyword in NUMBERS:
-        return _of_number(value), set(), set()
+        keys = _of_number(value)
+        if keyword not in OF_PATIENT:  # a word there is what was ordered, as "NEURO"
+            keys = {key for key in keys if not key.isalpha()}
+        return keys, _digits_alone(value), set()
     if keyword in (*BIRTH_DATES, *SCAN_DATES):
         return set(_spellings(value)), set(), set()
     return {key for key in _both(value) if len(key) >= SHORTEST_CONTACT}, set(), set()
@@ -219,6 +232,12 @@ def _of_number(value: str) -> set[str]:
     return keys - WORDS
 
 
+def _digits_alone(value: str) -> set[str]:
+    """Long runs of digits in a number with letters, and those of a number without the zeros before."""
+    runs = (run.lstrip("0") for run in re.findall(r"\d+", _joined(value)))
+    return {run for run in runs if len(run) >= SHORTEST_BARE}
+
+
 def _spellings(value: str) -> Iterator[str]:
     """Keys of a day (DA) in usual spellings; two digits of a year only with separators."""
     try:
@@ -234,11 +253,12 @@ def _spellings(value: str) -> Iterator[str]:
     for month in {f"{day.month:02d}", f"{day.month}"}:
         for number in {f"{day.day:02d}", f"{day.day}"}:
             yield from (f"{year}-{month}-{number}", f"{number}-{month}-{year}", f"{month}-{number}-{year}")
+            yield f"{year}年{month}月{number}"
     yield from (f"{day.day:02d}-{day.month:02d}-{short}", f"{day.month:02d}-{day.day:02d}-{short}")
     month_name = _MONTHS[day.month - 1]
     for name in (month_name, month_name[:3]):
         for number in {f"{day.day:02d}", f"{day.day}"}:
-            yield from (f"{number}{name}{year}", f"{name}{number}-{year}")
+            yield from (f"{number}{name}{year}", f"{name}{number}-{year}", f"{year}{name}{number}")
 
 
 def _parts(name: str) -> list[str]:
@@ -254,11 +274,28 @@ def _transliterated(text: str) -> set[str]:
 
 
 def _folded(text: str) -> str:
-    """Without accents; one letter may become two."""
+    """Without accents; one letter may become two. Syllables of Hangul, which are taken apart, come back."""
     if text.isascii():
         return text
     plain = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return unicodedata.normalize("NFC", "".join(one for one in plain if not unicodedata.combining(one)))
+
+
+def _read(text: str) -> str:
+    """With the letters that stand there in the writing of HTML, of an address or of JSON."""
+    if "&" in text or "%" in text or "\\u" in text:
+        return _WRITTEN.sub(_letters, text)
+    return text
+
+
+def _letters(match: re.Match[str]) -> str:
+    written = match[0]
+    if written[0] == "&":
+        return html.unescape(written)
+    if written[0] == "%":
+        return unquote(written)
+    units = bytes.fromhex(written.replace("\\u", ""))
+    return units.decode("utf-16-be", "replace")
 
 
 def _pieces(folded: str) -> list[_Piece]:
@@ -295,8 +332,16 @@ def _joint(before: _Piece | None, after: _Piece) -> str:
 
 
 def search(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
-    """What is found, its start and its end (in the text without accents)."""
-    folded = _folded(text)
+    """What is found, its start and its end (in the text as ``readable`` makes it)."""
+    yield from _search(readable(text), needles)
+
+
+def readable(text: str) -> str:
+    """As it is searched: without accents, and with letters for what HTML, addresses and JSON make of them."""
+    return _folded(_read(text))
+
+
+def _search(folded: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
     if needles.uids and _LONG_NUMBER in folded.encode("ascii", "ignore").translate(_NUMBERS):
         for match in _UID.finditer(folded):
             if len(match[0]) >= _SHORTEST_UID:
@@ -326,6 +371,8 @@ def _in_pieces(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
                     yield needles.known[key], start, stop
         if piece.isdigit() and len(piece) in _DATE_AND_TIME and piece[:8] in needles.known:
             yield needles.known[piece[:8]], start, end
+        if piece[0] == "0" and piece.isdigit() and (bare := piece.lstrip("0")) in needles.known:
+            yield needles.known[bare], start, end
 
 
 def _joined_on(
@@ -362,9 +409,9 @@ def _stands(key: str, text: str, start: int, end: int) -> bool:
 
 def _is_fraction(text: str, start: int, end: int) -> bool:
     """Whether digits are those of a decimal number, before or behind its point."""
-    behind = text[end : end + 1] == "." and text[end + 1 : end + 2].isdigit()
+    behind = _FRACTION.match(text, end)
     before = text[max(start - 1, 0) : start] == "." and text[max(start - 2, 0) : start - 1].isdigit()
-    return behind or before
+    return bool(behind) or before
 
 
 def hits(text: str, needles: Needles, where: str = "") -> list[Hit]:
@@ -376,12 +423,12 @@ def hits(text: str, needles: Needles, where: str = "") -> list[Hit]:
 
 def masked(text: str, needles: Needles) -> str:
     """The text with what identifies blotted out; for names of files in messages."""
-    folded, at = _folded(text), 0
+    folded, at = readable(text), 0
     shown = ""
-    for _, start, end in sorted(search(folded, needles), key=lambda found: found[1:]):
+    for _, start, end in sorted(_search(folded, needles), key=lambda found: found[1:]):
         shown += folded[at:start] + "***" * (start >= at)
         at = max(at, end)
-    return shown + folded[at:]
+    return shown + folded[at:] if shown else text
 
 
 def cure(hit: Hit) -> str:
@@ -476,14 +523,16 @@ def _of_json(value: Json, needles: Needles, whole: Needles, path: str = "") -> I
         for key, inner in value.items():
             yield from hits(key, whole, f"a key in {path}" if path else "a key")
             wanted = whole if key in OF_SCANNERS else needles
-            yield from _of_json(inner, wanted, whole, f"{path}.{masked(key, whole)}".lstrip("."))
+            yield from _of_json(inner, wanted, whole, f"{path}.{masked(key, needles)}".lstrip("."))
     elif isinstance(value, list):
         for inner in value:
             yield from _of_json(inner, needles, whole, path)
     elif isinstance(value, str):
         yield from hits(value, needles, path)
-    elif isinstance(value, int) and len(str(abs(value))) >= SHORTEST_BARE:
-        yield from hits(str(abs(value)), needles, path)
+    elif (
+        isinstance(value, int | float) and value == int(value) and len(str(abs(int(value)))) >= SHORTEST_BARE
+    ):
+        yield from hits(str(abs(int(value))), needles, path)
 
 
 def _of_table(text: str, needles: Needles) -> Iterator[Hit]:

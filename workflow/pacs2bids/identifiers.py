@@ -37,6 +37,7 @@ NUMBERS = (
     "ScheduledProcedureStepID",
     "PerformedProcedureStepID",
 )
+OF_PATIENT = ("PatientID", "OtherPatientIDs")  # of these, what may be a word and no number
 BIRTH_DATES = ("PatientBirthDate",)
 CONTACTS = ("PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation")
 # of those around the patient (PN): who knows the scanner's roster finds the patient by them

@@ -97,7 +97,9 @@ def leaks_of_pages(root: Path, known: Known) -> Iterator[tuple[str, Hit]]:
         if path.suffix in _PAGES:
             needles = replace(known.of_page(path.name), uids=False)
             for text in decoded(path.read_bytes()):
-                yield from ((str(path), hit) for hit in _of_page(_DATA_URL.sub("", text), needles))
+                yield from (
+                    (masked(str(path), needles), hit) for hit in _of_page(_DATA_URL.sub("", text), needles)
+                )
 
 
 def _of_page(text: str, needles: Needles) -> Iterator[Hit]:
@@ -116,7 +118,8 @@ def _of_participants(path: Path, known: Known) -> list[Hit]:
         for number, line in enumerate(lines, start=2):
             needles = known.of(line.partition("\t")[0])
             for column, cell in zip(columns, line.split("\t"), strict=False):
-                found += hits(cell, needles, f"{column} in line {number}")
+                shown = masked(masked(column, known.everyone), needles)
+                found += hits(cell, needles, f"{shown} in line {number}")
     return found
 
 

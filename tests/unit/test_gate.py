@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 import sys
 import time
@@ -337,6 +338,21 @@ def test_a_planted_identifier_is_found(place: str, tmp_path: Path) -> None:
         assert not any(value in str(found).lower() for value in ("quux", "zzyzx", "90210", "1970", "4711"))
 
 
+def test_bytes_that_are_no_text_hold_names_and_no_letters_by_chance() -> None:
+    noise = random.Random(1).randbytes(500_000)
+    needles = of(PatientName="Ann^Lee")
+    assert search_file("sub-01/eeg/a.eeg", noise, needles) == []
+    for text in (b"0\0\0Ann^Lee\0\0", b"patient: Lee, scanned".ljust(80), "Ann^Lee".encode("utf-16-le")):
+        (hit, *_) = search_file("sub-01/eeg/a.eeg", noise + b"\0\1" + text + b"\0\1" + noise, needles)
+        assert (hit.field, hit.attribute) == ("a text in it", "PatientName")
+
+
+def test_words_of_tasks_and_sessions_are_no_names() -> None:
+    for word in ("Day", "Faces", "Story", "Tone", "Visit", "Ernst", "Hahn"):
+        assert told(f"ses-{word.lower()}1_task-{word.lower()}", of(PatientName=f"{word}^Zyq")) == set()
+        assert told(f"zyq_{word}", of(PatientName=f"{word}^Zyq")) == {"PatientName"}
+
+
 def test_voxels_are_no_text_and_clean_files_hold_nothing() -> None:
     voxels = a_volume()[:-8] + b"QuuxQuux"
     assert not search_file("a.nii.gz", gzip.compress(voxels), NEEDLES)
@@ -356,6 +372,11 @@ DATASET = {
         '{"Authors": ["A. Quux", "Zzyzx Quux"]}',
         "IDENTITY",
         "Authors holds PatientName",
+    ),
+    "phenotype/moca.tsv": (
+        "participant_id\tnote\nsub-01\tMr Quux\nsub-02\tQuux\n",
+        "IDENTITY",
+        "note in line 2",
     ),
     "sub-01/sub-01_sessions.tsv": ("session_id\tnote\nses-1\tQuux\n", "IDENTITY", "note in line 2"),
     "sub-01/func/sub-01_task-rest_events.tsv": ("onset\tname\n1\tQuux\n", "IDENTITY", "name in line 2"),

@@ -14,6 +14,7 @@ the reasons are in docs/privacy.md. A message names the file, the field and the 
 
 from __future__ import annotations
 
+import codecs
 import html
 import re
 import struct
@@ -468,10 +469,16 @@ def search_file(name: str, content: Path | bytes, needles: Needles) -> list[Hit]
             return found + list(dict.fromkeys(_of_json(msgspec.json.decode(raw), needles, needles.whole)))
         except msgspec.DecodeError:
             pass
-    texts = decoded(raw)
-    if name.endswith((".tsv", ".tsv.gz")):
-        return found + [hit for text in texts for hit in _of_table(text, needles)]
-    return found + list(dict.fromkeys(hit for text in texts for hit in _of_lines(text, needles)))
+    return found + list(dict.fromkeys(_of_bytes(name, raw, needles)))
+
+
+def _of_bytes(name: str, raw: bytes, needles: Needles) -> Iterator[Hit]:
+    if _is_binary(raw):
+        yield from _of_binary(raw, needles)
+        return
+    read = _of_table if name.endswith((".tsv", ".tsv.gz")) else _of_lines
+    for text in decoded(raw):
+        yield from read(text, needles)
 
 
 def _is_clean(raw: bytes, needles: Needles) -> bool:
@@ -479,6 +486,26 @@ def _is_clean(raw: bytes, needles: Needles) -> bool:
     one with escapes, but for the backslash between values."""
     plain = raw.replace(b"\\\\", b"/")
     return b"\\" not in plain and plain.isascii() and next(search(plain.decode(), needles), None) is None
+
+
+# what no text has; and what is one among bytes. By chance three letters stand in each megabyte
+_NO_TEXT = bytes({*range(1, 9), *range(14, 32)} - {27})
+_TEXT_IN_BYTES = re.compile(rb"(?:[ -~]|\xc3[\x80-\xbf]){6,}|(?:[ -~]\0){6,}")
+_LONG_TEXT = 16  # bytes: of random ones, one in 10 million begins such a text
+
+
+def _is_binary(raw: bytes) -> bool:
+    """Whether bytes are no text in any encoding (recordings, pictures, matrices)."""
+    head = raw[:8192]
+    is_utf_16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return not is_utf_16 and len(head.translate(None, _NO_TEXT)) < len(head)
+
+
+def _of_binary(raw: bytes, needles: Needles) -> Iterator[Hit]:
+    whole = needles.whole
+    for match in _TEXT_IN_BYTES.finditer(raw):
+        text = match[0].replace(b"\0", b"").decode("utf-8", "ignore")
+        yield from hits(text, needles if len(text) >= _LONG_TEXT else whole, "a text in it")
 
 
 def decoded(raw: bytes) -> list[str]:

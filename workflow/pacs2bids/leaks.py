@@ -22,7 +22,6 @@ IDENTITY, DOUBT, SHOWN, NATURE = "IDENTITY", "MAYBE_IDENTITY", "IDENTITY_IN_REPO
 
 # what others make of a dataset, and what keeps its versions
 NOT_SEARCHED = ("derivatives", ".git", ".datalad")
-PARTICIPANTS = "participants.tsv"
 
 _DATA_URL = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+")
 _PAGES = (".html", ".tsv", ".json", ".txt", ".log")
@@ -58,8 +57,8 @@ def leaks(bids: Path, known: Known) -> Iterator[Finding]:
         if name.startswith(f"{SOURCEDATA}/"):
             found = hits(name, needles, "its name")
             identified += name.endswith(".dicom.tgz")
-        elif name == PARTICIPANTS:
-            found = _of_participants(path, known)
+        elif name.endswith(".tsv") and needles is known.everyone:
+            found = [*hits(name, needles, "its name"), *_of_rows(path, known)]
         else:
             try:
                 found = search_file(name, path, needles)
@@ -108,8 +107,8 @@ def _of_page(text: str, needles: Needles) -> Iterator[Hit]:
             yield from hits(line, needles, f"line {number}")
 
 
-def _of_participants(path: Path, known: Known) -> list[Hit]:
-    """Each line is of its subject."""
+def _of_rows(path: Path, known: Known) -> list[Hit]:
+    """participants.tsv, phenotype/*.tsv: each line that begins with a subject is of that subject."""
     found: list[Hit] = []
     for text in decoded(path.read_bytes()):
         heading, *lines = text.splitlines() or [""]

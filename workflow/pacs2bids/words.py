@@ -62,5 +62,16 @@ apr april aug august dec december feb february jan january jul july jun june mar
 oct october sep september
 """
 
+# of tasks, sessions and descriptions: sub-01_ses-day1_task-faces is of Mr. Day as it is of all
+_TASKS = """
+animal animals arrow arrows back ball bird birds bolus breath button case cases chance checkerboard cloud
+color colour cue cues day days drug echo echoes ernst eye eyes face faces finger fingers fist flanker follow
+followup food fourier gain game go hahn hamming happy hann hold house houses joy language learning letter
+letters loss love memory money month moon mouth movie music name names nback night nogo object objects odd
+oddball pain party pictures place places placebo price read reading reward rich sad score screening seed
+sentence shapes social song songs speech star step stop story stroop sun tap tapping tone tones tongue toe
+toes tool tools video visit visual walk week weeks win word words year years
+"""
+
 NOBODY = frozenset(_NOBODY.split())
-WORDS = frozenset(" ".join([_NOBODY, _BODY, _DEVICES, _SCANS, _BIDS, _MONTHS]).split())
+WORDS = frozenset(" ".join([_NOBODY, _BODY, _DEVICES, _SCANS, _BIDS, _MONTHS, _TASKS]).split())

@@ -1045,7 +1045,9 @@ def test_changes_are_counted(before: dict[str, str], after: dict[str, str], told
 
 
 def table_of(session: Session, *labels: str) -> None:
-    rows = ["study_instance_uid\tsubject\tsession\tsource", *(f"{UID}\t01\t{one}\tx" for one in labels)]
+    """The table lists our study in these sessions, and one of somebody else."""
+    rows = ["study_instance_uid\tsubject\tsession\tsource", "9.9\t99\t\tx"]
+    rows += [f"{UID}\t01\t{one}\tx" for one in labels]
     (session.root / "work" / "studies.tsv").write_text("".join(row + "\n" for row in rows))
 
 

@@ -164,6 +164,7 @@ def test_a_table_without_rows_condemns_nothing(work: Path) -> None:
     for content in ("", "\t".join(StudyRow.__struct_fields__) + "\n"):
         (work / "studies.tsv").write_text(content)
         assert main(["gc", "--workdir", str(work), "--delete"]) == 2
+        assert main(["prune", "--workdir", str(work), "--bids", str(work / "none"), "--yes"]) == 2
     assert all(there(work, NEEDED + RUBBISH))
 
 

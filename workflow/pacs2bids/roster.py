@@ -32,12 +32,17 @@ def session_keys(studies: Path) -> list[str]:
 
 
 def rows_of_table(path: Path) -> list[StudyRow]:
-    """The resolved studies table. Raises ConfigError if it is missing or is none."""
+    """The resolved studies table. Raises ConfigError if it is missing, is none, or has no rows.
+
+    ``query`` writes none without rows; by one that was emptied by an accident nothing would be needed.
+    """
     try:
         table = read_tsv(path)
     except FileNotFoundError:
         hint = "Run snakemake first, or 'pacs2bids query'"
         raise ConfigError("is missing", where=str(path), hint=hint) from None
+    if not table:
+        raise ConfigError("lists no study", where=str(path), hint="Run 'pacs2bids query' again")
     columns = StudyRow.__struct_fields__
     try:
         return [StudyRow(**{column: row[column] for column in columns}) for row in table]

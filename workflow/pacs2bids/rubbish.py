@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pacs2bids.model import ConfigError
 from pacs2bids.notes import home_of
 from pacs2bids.roster import rows_of_table
 from pacs2bids.status import PROVISIONAL
@@ -51,11 +50,7 @@ def rubbish_in(workdir: Path) -> list[Rubbish]:
 
     Raises ConfigError without a studies table, or if that is empty.
     """
-    table = workdir / "studies.tsv"
-    rows = rows_of_table(table)
-    if not rows:
-        hint = "Without its rows nothing tells what is needed: run snakemake, or 'pacs2bids query'"
-        raise ConfigError("lists no study", where=str(table), hint=hint)
+    rows = rows_of_table(workdir / "studies.tsv")
     known = {row.study_instance_uid for row in rows}
     studies = [path for path in _folders(workdir / "studies") if is_uid(path.name)]
     found = [_rubbish("study that is not in the studies table", [path]) for path in _gone(studies, known)]

@@ -43,8 +43,9 @@ class _Left:
 def run(arguments: argparse.Namespace) -> str:
     """List, or remove, what such sessions left. Raises ConfigError without a table and during a run."""
     workdir, bids = arguments.workdir, arguments.bids
-    wanted = session_keys(workdir / "studies.tsv")
+    session_keys(workdir / "studies.tsv")  # what is no workdir gets no lock
     with alone(workdir):
+        wanted = session_keys(workdir / "studies.tsv")
         folders = sorted(path for path in workdir.glob("sessions/*/") if path.name not in wanted)
         found = [_left(folder, bids) for folder in folders]
         if not found:

@@ -87,6 +87,7 @@ def test_each_state_is_told(work: Work) -> None:
     killed = work.session("sub-06", done=1)
     work.log(f"index/{killed}.log")
     (work.root / "sessions/sub-99").mkdir()
+    (work.root / "sessions/.DS_Store").touch()
     work.check(
         ("CHANGED_FILE", "sub-04/anat/sub-04_T1w.json"), ("EMPTY_SESSION", "sub-05"), ("NO_README", "")
     )

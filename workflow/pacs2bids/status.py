@@ -142,8 +142,7 @@ class _Reader:
 
     def status(self, at_work: str | None) -> Status:
         rows = self._rows()
-        sessions = self._workdir / "sessions"
-        left = {path.name for path in sessions.iterdir()} - rows.keys() if sessions.is_dir() else set()
+        left = {path.name for path in self._workdir.glob("sessions/*/")} - rows.keys()
         found = self._findings({*rows, *left})
         lines = [self._session(key, studies, found.sessions.get(key, ())) for key, studies in rows.items()]
         lines += [_left(key, found.sessions.get(key, ())) for key in left]

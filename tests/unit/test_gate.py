@@ -182,6 +182,14 @@ def test_names_of_other_scripts_and_customs() -> None:
     assert told("md 3 dr", of(PatientName="Zzyzx^Quux^Xyzzy^Dr^MD")) == set()
 
 
+def test_a_family_name_with_an_initial() -> None:
+    assert told("quuxj_T1", of(PatientName="Quux^John")) == {"PatientName"}
+    assert told("T1 jquux", of(PatientName="Quux^John")) == {"PatientName"}
+    assert told("quuxs jones pathj", of(PatientName="Quux^Sam")) == set()
+    assert told("heads sheads path", of(PatientName="Head^Sam")) == set()
+    assert told("path", of(PatientName="Pat^Henry")) == set()
+
+
 def test_short_and_common_names_count_together_and_the_short_alone_are_a_doubt() -> None:
     needles = of(PatientName="Wu^Head")
     assert told("head", needles) == set()

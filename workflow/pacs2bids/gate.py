@@ -211,10 +211,20 @@ def _of_name(value: str) -> _Keys:
             for count in range(2, len(some) + 1):
                 whole |= {_joined("".join(order)) for order in permutations(some, count)}
             single |= {_joined(part) for part in (*words, *spelled.split("^")) if not _is_common(part)}
+            single |= _with_initial(spelled)
             whole |= {_joined(spelled)} if len(words) > 1 else set()
     sure = {key for key in single if len(key) >= (SHORTEST_PART if key < _CJK else 2)}
     short = {key for key in single - sure if len(key) == 2}
     return {key for key in whole if len(key) >= SHORTEST_NAME or key >= _CJK} - WORDS, sure, short
+
+
+def _with_initial(name: str) -> set[str]:
+    """A family name and an initial, as accounts are made: "jquux", "quuxj"; no plurals of words."""
+    family, _, given = name.partition("^")
+    family, initial = _joined(family), _joined(given)[:1]
+    if len(family) < SHORTEST_NAME or not initial.isascii() or not initial or _is_common(family):
+        return set()
+    return {initial + family} | ({family + initial} if initial != "s" else set())
 
 
 def _is_common(part: str) -> bool:

@@ -143,7 +143,9 @@ def test_a_mistake_in_a_filter_is_no_odd_series(asks: Asks) -> None:
 
 def test_hooks_need_the_files(asks: Asks, tmp_path: Path) -> None:
     asks.dicom = tmp_path / "gone"
-    assert "Pull the study again" in asks.error("def filter_files(path):\n    return True\n" + ALL)
+    assert "To have them again: `snakemake --forcerun" in asks.error(
+        "def filter_files(path):\n    return True\n" + ALL
+    )
     assert len(asks(ALL).named) == 2
 
 

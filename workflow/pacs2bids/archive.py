@@ -17,6 +17,7 @@ from isal import igzip
 
 from pacs2bids.files import atomic, private_folder, read_record, sha256, write_record
 from pacs2bids.model import DatasetError, Receipt, ReceivedInstance
+from pacs2bids.released import bring_again
 
 EXTENSION = ".dicom.tgz"  # as heudiconv calls them
 _LEVEL = 1  # of 0 to 3: DICOM files shrink by little more with the others
@@ -74,6 +75,6 @@ def _contents(dicom: Path, files: Iterable[ReceivedInstance]) -> Iterable[tuple[
         try:
             yield one.path, (dicom / one.path).read_bytes()
         except OSError as error:
-            hint = "Pull the study again, or take 'dicom' out of the heuristic's outtypes"
+            hint = f"{bring_again(dicom.parent)}, or take 'dicom' out of the heuristic's outtypes"
             what = f"cannot be put into sourcedata: {error.strerror}"
             raise DatasetError(what, where=str(dicom / one.path), hint=hint) from None

@@ -107,7 +107,8 @@ class Config:
     """The whole configuration. Either ``table`` (written by hand) or ``queries`` tells the studies.
 
     ``heuristic``: a file, or the name of a built-in. ``seqinfo``: how a Python file sees series. ``scratch``:
-    folder for temporary files of jobs, with variables of the machine that a job runs on.
+    folder for temporary files of jobs, with variables of the machine that a job runs on. ``keep``: what of a
+    study stays in the workdir once it is in the dataset.
     """
 
     workdir: Path
@@ -134,6 +135,7 @@ class Config:
     events: str
     notify: Notify | None
     scratch: str | None
+    keep: str
 
     def memory(self, source: str) -> Path:
         """Where it is recorded what the files of a source held when they were read last."""
@@ -185,6 +187,7 @@ def load_config(path: Path) -> Config:
         events=content.get("events", "none"),
         notify=_notify(content["notify"], f"{path}: notify") if "notify" in content else None,
         scratch=content.get("scratch"),
+        keep=content.get("keep", "dicom"),
     )
     _check_folders(config, path)
     return config
@@ -569,3 +572,9 @@ def _check_folders(config: Config, path: Path) -> None:
         if other.absolute().is_relative_to(bids):
             hint = "Give it a place of its own, such as " + ("work" if key == "workdir" else "report.html")
             raise ConfigError(f"lies inside the dataset {config.bids}", where=f"{path}: {key}", hint=hint)
+    workdir = config.workdir.resolve()
+    for name, source in config.sources.items():
+        is_inside = isinstance(source, FolderSource) and source.path.resolve().is_relative_to(workdir)
+        if is_inside and config.keep != "dicom":
+            what, hint = f"lies inside {config.workdir}, where `keep` removes files", "Move it out of there"
+            raise ConfigError(what, where=f"{path}: sources.{name}.path", hint=hint)

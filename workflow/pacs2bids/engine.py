@@ -30,6 +30,7 @@ SOURCES = (
     "indexing.py",
     "model.py",
     "nifti.py",
+    "physiology.py",
     "pixels.py",
     "series.py",
     "sidecar.py",

@@ -460,13 +460,15 @@ class VolumeOpinion(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """``volumes/manifest.json``: what was reconstructed, from what, by which engine."""
+    """``volumes/manifest.json``: what was reconstructed, from what, by which engine with which settings."""
 
     engine_version: str
     study_instance_uid: str
     volumes: tuple[VolumeFile, ...]
     failed: tuple[FailedStack, ...] = ()
     physiology: tuple[PhysiologyFiles, ...] = ()
+    gzip: str = ""
+    philips_values: str = ""
 
 
 class ReceivedInstance(Struct, frozen=True, kw_only=True):

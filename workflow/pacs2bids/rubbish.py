@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids.notes import home_of
+from pacs2bids.released import OURS as RELEASED_OURS
 from pacs2bids.roster import rows_of_table
 from pacs2bids.status import PROVISIONAL
 from pacs2bids.studies_table import is_uid
@@ -27,7 +28,7 @@ _OF_STUDIES, _OF_SESSIONS = ("pull", "index", "reconstruct", "opinion"), ("plan"
 _OURS = {
     *("dicom", "quarantine", "volumes", "archives", "defaced", "receipt.json", "receipt.incomplete.json"),
     *(".receipt.json", "grown.json", "identity.json", "identity.pacs.json", "index.json"),
-    *("second_opinion.tsv", "placed_in.json"),
+    *("second_opinion.tsv", "placed_in.json", *RELEASED_OURS),
 }
 _REMOVED = re.compile(r"\.[0-9.]+\.removed")
 _LONGEST_JOB_S = 24 * 3600.0
@@ -131,10 +132,11 @@ def _logs(workdir: Path, stages: Collection[str], known: set[str]) -> Iterator[P
 
 
 def _rubbish(why: str, paths: list[Path]) -> Rubbish:
-    return Rubbish(why=why, paths=tuple(paths), size_bytes=sum(_size_bytes(path) for path in paths))
+    return Rubbish(why=why, paths=tuple(paths), size_bytes=sum(size_bytes(path) for path in paths))
 
 
-def _size_bytes(path: Path) -> int:
+def size_bytes(path: Path) -> int:
+    """What the disk gets back when a file or folder goes."""
     if not path.is_dir():
         return _alone_bytes(path)
     return sum(_alone_bytes(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)

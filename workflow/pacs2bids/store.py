@@ -250,6 +250,8 @@ def reconstruct(
         study_instance_uid=index.study_instance_uid,
         volumes=tuple(result for result in results if isinstance(result, VolumeFile)),
         failed=(*index.refused, *(result for result in results if isinstance(result, FailedStack))),
+        gzip=gzip,
+        philips_values=philips_values,
     )
 
 

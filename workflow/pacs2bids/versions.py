@@ -40,6 +40,7 @@ NAMING = (
     "plan_table.py",
     "plan_text.py",
     "planning.py",
+    "released.py",
     "roster.py",
     "runs.py",
     "scans.py",

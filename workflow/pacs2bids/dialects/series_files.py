@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from pacs2bids.dialects.seqinfos import Shown
 from pacs2bids.model import HeuristicError, SeriesInfo, Stack, StudyIndex
+from pacs2bids.released import bring_again
 from pacs2bids.session import Unanswered, ordinal
 
 
@@ -58,7 +59,8 @@ class SeriesFiles:
         if path is None or not path.is_file():
             what = "has hooks that read DICOM files, and they are not there any more"
             place = f" in {self._folder}" if self._folder else ""
-            raise HeuristicError(f"{what}{place}", where=self._where, hint="Pull the study again")
+            hint = bring_again(self._folder.parent) if self._folder else "Pull the study again"
+            raise HeuristicError(f"{what}{place}", where=self._where, hint=hint)
         return path
 
     def left(self, kept: set[str]) -> tuple[tuple[int, ...], bool]:

@@ -58,7 +58,7 @@ class Fault:
 def faults_on_disk(receipt: Receipt, folder: Path, watch: Watch) -> Iterator[Fault]:
     """What does not hold of a receipt by itself, and against the files below ``folder/dicom``."""
     again = _AGAIN.format(folder=folder)
-    yield from _faults_of_claim(receipt, again)
+    yield from faults_of_claim(receipt, folder)
     dicom = folder / "dicom"
     states = _states(receipt, dicom, watch)
     for state in (MISSING, CHANGED):
@@ -84,8 +84,9 @@ def faults_at_source(receipt: Receipt, announced: Announcement, folder: Path) ->
     yield from _fault(GONE, sorted(then - now), hint)
 
 
-def _faults_of_claim(receipt: Receipt, again: str) -> Iterator[Fault]:
-    """A receipt that says of itself that it is not complete, or is not."""
+def faults_of_claim(receipt: Receipt, folder: Path) -> Iterator[Fault]:
+    """What does not hold of a receipt by itself: it announces more than came."""
+    again = _AGAIN.format(folder=folder)
     received = {one.sop_instance_uid for one in receipt.received}
     here = Counter(one.series_instance_uid for one in receipt.received)
     announced = Announcement(listed=receipt.announced, counted=receipt.counted)

@@ -20,6 +20,7 @@ from pacs2bids.engine import digest_of
 from pacs2bids.files import link_or_copy, read_record, write_record
 from pacs2bids.model import HeaderError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
+from pacs2bids.released import forget_released
 from pacs2bids.text import counted, listed
 
 COMPLETE = "receipt.json"
@@ -136,8 +137,9 @@ def put(receipt: Receipt, folder: Path) -> Path:
 def resume(inbox: Inbox) -> int:
     """Take what an earlier attempt left in an inbox, as far as it still is what came; returns how many.
 
-    A receipt that says more than that is taken away: it must not outlive an attempt that fails. Raises
-    PullError if the folder is that of another study.
+    A receipt that says more than that is taken away: it must not outlive an attempt that fails. So is the
+    mark of a study whose files were removed: they come again. Raises PullError if the folder is that of
+    another study.
     """
     last = _earlier(inbox.folder)
     if last is not None and last.study_instance_uid != inbox.study_instance_uid:
@@ -147,6 +149,7 @@ def resume(inbox: Inbox) -> int:
     inbox.resume(before)
     if not all(inbox.holds(one.sop_instance_uid, one.sha256) for one in before):
         (inbox.folder / COMPLETE).unlink(missing_ok=True)
+    forget_released(inbox.folder)
     return len(inbox)
 
 

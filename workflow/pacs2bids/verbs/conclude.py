@@ -1,16 +1,24 @@
 """``pacs2bids conclude``: what every run ends with. The run holds the lock, so nothing is locked here.
 
-Which sessions need a person, and the messages that the configuration asks for.
+What ``keep`` lets go, which sessions need a person, and the messages that the configuration asks for.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
-from pacs2bids.config import load_config
+from pacs2bids.config import Config, load_config
+from pacs2bids.keeping import ALL, hooks_of, let_go, release_all
+from pacs2bids.model import Pacs2BidsError
 from pacs2bids.notify import closing_lines, notify
+from pacs2bids.released import DICOM
+from pacs2bids.rubbish import size_bytes
 from pacs2bids.status import status_of
+from pacs2bids.text import counted
+
+log = logging.getLogger("pacs2bids.keep")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +29,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> str:
     """Say how the run ended. Nothing that fails here fails the run."""
     config = load_config(arguments.config)
+    removed = _kept(config)
     status = status_of(config.workdir, is_over=True)
     told = notify(config.notify, status, config.workdir) if config.notify else ""
-    return closing_lines(status) + (f"\nTold by {told}" if told else "")
+    return "\n".join([*removed, closing_lines(status), *([f"Told by {told}"] if told else [])])
+
+
+def _kept(config: Config) -> list[str]:
+    """Remove what ``keep`` lets go, and tell of it."""
+    if config.keep == ALL:
+        return []
+    if hooks := hooks_of(config.heuristic):
+        return [f"keep: no DICOM files are removed, as the heuristic has {hooks[0]}, which reads them"]
+    try:
+        studies = let_go(config)
+    except Pacs2BidsError as error:  # there is no table yet
+        log.info("%s", error)
+        return []
+    size = sum(size_bytes(study / DICOM) for study in studies)
+    count = release_all(studies, config.keep)
+    what = f"keep: the DICOM files of {counted(count, 'study', 'studies')} are removed, {size / 1e6:,.1f} MB"
+    return [what] if count else []

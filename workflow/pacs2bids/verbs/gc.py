@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pacs2bids.config import Config, load_config
+from pacs2bids.keeping import let_go, release_all
 from pacs2bids.model import ConfigError
-from pacs2bids.rubbish import Rubbish, remove, rubbish_in
+from pacs2bids.released import DICOM
+from pacs2bids.rubbish import Rubbish, remove, rubbish_in, size_bytes
 from pacs2bids.text import aligned, counted, listed
 from pacs2bids.turn import alone
 
@@ -18,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workdir", type=Path, default=Path("work"), help="where the stages leave their files (work)"
     )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="also what its `keep` lets go, without waiting for a run"
+    )
     parser.add_argument("--delete", action="store_true", help="remove it; without it, it is only listed")
 
 
@@ -27,19 +33,34 @@ def run(arguments: argparse.Namespace) -> str:
     if not workdir.is_dir():
         hint = "Give the workdir of the configuration: --workdir FOLDER"
         raise ConfigError("is no folder", where=str(workdir), hint=hint)
+    config = _config(arguments.config, workdir) if arguments.config else None
     with alone(workdir):
-        found = rubbish_in(workdir)
-        if not found:
+        found, studies = rubbish_in(workdir), let_go(config) if config else []
+        kept = [_dicom(study, config.keep) for study in studies] if config else []
+        if not (found or kept):
             return "nothing to remove"
-        total = _megabytes(sum(one.size_bytes for one in found))
+        total = _megabytes(sum(one.size_bytes for one in [*found, *kept]))
         if arguments.delete:
             remove(found)
-            return (
-                f"{counted(sum(len(one.paths) for one in found), 'file or folder', 'files or folders')}"
-                + (f" removed, {total}")
-            )
-    lines = aligned([_cells(one) for one in found])
+            released = release_all(studies, config.keep) if config else 0
+            count = sum(len(one.paths) for one in found) + released
+            return f"{counted(count, 'file or folder', 'files or folders')} removed, {total}"
+    lines = aligned([_cells(one) for one in [*found, *kept]])
     return "\n".join([*lines, f"{total} in all. Nothing is removed yet: add --delete"])
+
+
+def _config(path: Path, workdir: Path) -> Config:
+    """Raises ConfigError for one of another workdir."""
+    config = load_config(path)
+    if config.workdir.resolve() != workdir.resolve():
+        what = f"its workdir is {config.workdir}, not {workdir}"
+        raise ConfigError(what, where=str(path), hint=f"Add --workdir {config.workdir}")
+    return config
+
+
+def _dicom(study: Path, keep: str) -> Rubbish:
+    why, dicom = f"DICOM files that are needed no more (keep: {keep})", study / DICOM
+    return Rubbish(why=why, paths=(dicom,), size_bytes=size_bytes(dicom))
 
 
 def _cells(one: Rubbish) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pacs2bids.files import read_record, write_record
 from pacs2bids.identifiers import OF_HEADERS
 from pacs2bids.model import HeaderError, Receipt, StudyIndex
+from pacs2bids.released import INDEX, is_put_back
 
 log = logging.getLogger("pacs2bids.index")
 
@@ -21,10 +22,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """Write ``identity.json`` and ``index.json`` into the study's folder."""
+    folder: Path = arguments.study
+    if is_put_back(folder, INDEX):
+        return f"study {folder.name}: indexed before its DICOM files were removed (keep)"
     from pacs2bids.identity import Identifying  # noqa: PLC0415 - heavy, as below
     from pacs2bids.store import index_study  # noqa: PLC0415 - heavy: numpy, pydicom, nibabel
 
-    folder: Path = arguments.study
     dicom = folder / "dicom"
     if not dicom.is_dir():
         raise HeaderError("holds no dicom folder", where=str(folder), hint="Run `pacs2bids pull` first")

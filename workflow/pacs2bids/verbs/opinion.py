@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pacs2bids.files import read_record
 from pacs2bids.model import Manifest, StudyIndex
+from pacs2bids.released import OPINIONS, is_put_back
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,8 @@ def run(arguments: argparse.Namespace) -> str:
     from pacs2bids.second_opinion import second_opinion, write_opinions  # noqa: PLC0415 - heavy: nibabel
 
     folder: Path = arguments.study
+    if is_put_back(folder, OPINIONS):
+        return f"study {folder.name}: asked before its DICOM files were removed (keep)"
     index = read_record(folder / "index.json", StudyIndex)
     manifest = read_record(folder / "volumes" / "manifest.json", Manifest)
     opinions = second_opinion(index, manifest, folder / "dicom", folder / "volumes")

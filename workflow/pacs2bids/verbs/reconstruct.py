@@ -10,9 +10,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pacs2bids.engine import engine_version
 from pacs2bids.files import flush_to_disk, private_folder, read_record, write_record
-from pacs2bids.model import ConversionError, FailedStack, Receipt, StudyIndex
+from pacs2bids.model import ConversionError, FailedStack, Manifest, Receipt, StudyIndex
 from pacs2bids.provenance import file_digests, received_digests, with_sources
+from pacs2bids.released import MANIFEST, bring_again, is_put_back
 
 log = logging.getLogger("pacs2bids.reconstruct")
 
@@ -59,9 +61,11 @@ def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("
 
 def run(arguments: argparse.Namespace) -> str:
     """Write ``volumes/`` and its manifest. Raises ConversionError if a stack fails, after all were tried."""
+    folder: Path = arguments.study
+    if is_put_back(folder, MANIFEST):
+        return _as_it_was(folder, arguments)
     from pacs2bids.store import reconstruct, remove_stale, write_physiology  # noqa: PLC0415 - heavy: numpy, nibabel
 
-    folder: Path = arguments.study
     index = read_record(folder / "index.json", StudyIndex)
     volumes = private_folder(folder / "volumes")
     remove_stale(volumes, index)
@@ -84,6 +88,18 @@ def run(arguments: argparse.Namespace) -> str:
         log.warning("left out: %s", described(failed))
     left = f", {len(manifest.failed)} failed" if manifest.failed else ""
     return f"study {folder.name}: {len(manifest.volumes)} volumes{left}"
+
+
+def _as_it_was(folder: Path, arguments: argparse.Namespace) -> str:
+    """What is said of a study whose DICOM files were removed; a warning where it would be made otherwise."""
+    manifest = read_record(folder / MANIFEST, Manifest)
+    asked = engine_version(), arguments.gzip, arguments.philips_values
+    made = manifest.engine_version, manifest.gzip, manifest.philips_values
+    if made != asked:
+        what = "study %s: its volumes stay as they were made (%s), not as they would be now (%s): %s. %s"
+        why = "its DICOM files were removed (`keep`)"
+        log.warning(what, folder.name, ", ".join(made), ", ".join(asked), why, bring_again(folder))
+    return f"study {folder.name}: made before its DICOM files were removed (keep)"
 
 
 def _digests(folder: Path, index: StudyIndex, jobs: int) -> dict[str, str | None]:

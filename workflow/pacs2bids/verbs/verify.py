@@ -15,6 +15,7 @@ from pacs2bids.config import load_sources, suggest
 from pacs2bids.files import read_record
 from pacs2bids.model import ConfigError, Pacs2BidsError, PullError, Receipt
 from pacs2bids.peers import Courtesy, FolderSource, PacsPeer, Source
+from pacs2bids.released import released_of
 from pacs2bids.text import counted
 
 if TYPE_CHECKING:
@@ -89,22 +90,31 @@ def _all_proven(workdir: Path, announcements: _Announcements | None) -> str:
 
 def _proven(folder: Path, announcements: _Announcements | None) -> str:
     """What holds, in a line. Raises PullError with what does not."""
-    from pacs2bids.pacs.proof import faults_at_source, faults_on_disk  # noqa: PLC0415 - loads pydicom
+    from pacs2bids.pacs.proof import (  # noqa: PLC0415 - loads pydicom
+        faults_at_source,
+        faults_of_claim,
+        faults_on_disk,
+    )
     from pacs2bids.pacs.receipt import megabytes  # noqa: PLC0415
 
     receipt = _receipt(folder)
     uid = receipt.study_instance_uid
     size_bytes = sum(one.bytes for one in receipt.received)
-    with_progress = _Progress(uid, len(receipt.received), size_bytes)
-    faults = [*faults_on_disk(receipt, folder, with_progress.watch)]
-    with_progress.end()
+    removed = released_of(folder)
+    if removed is None:
+        with_progress = _Progress(uid, len(receipt.received), size_bytes)
+        faults = [*faults_on_disk(receipt, folder, with_progress.watch)]
+        with_progress.end()
+    else:
+        faults = [*faults_of_claim(receipt, folder)]
     if announcements is not None:
         faults += faults_at_source(receipt, announcements.of(receipt), folder)
     if faults:
         raise _unproven(uid, faults)
     source = "" if announcements is None else f", and {receipt.source} has the same"
     what = f"{counted(len(receipt.received), 'instance')}, {megabytes(size_bytes)}"
-    return f"study {uid}: {what}, as received on {receipt.finished[:10]}{source}"
+    gone = "" if removed is None else f"; its DICOM files were removed on {removed.on[:10]} (keep)"
+    return f"study {uid}: {what}, as received on {receipt.finished[:10]}{source}{gone}"
 
 
 def _receipt(folder: Path) -> Receipt:

@@ -1,0 +1,81 @@
+"""Studies whose DICOM files are gone because the configuration says so (``keep``).
+
+``released.json`` marks them, and is on the disk before the first file goes: where it stands, nothing below
+``dicom/`` counts, however much of it is still there. What was made of the files has a second name then.
+Snakemake removes the outputs of a job before it runs again, as after an update of the engine, and the job
+could not make them: it takes them from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pacs2bids.files import flush_to_disk, link_or_copy, read_record, write_record
+from pacs2bids.model import HeaderError
+
+RELEASED = "released.json"
+DICOM = "dicom"
+INDEX, MANIFEST, OPINIONS = "index.json", "volumes/manifest.json", "second_opinion.tsv"
+_SPARES = {INDEX: ".index.json", MANIFEST: ".manifest.json", OPINIONS: ".second_opinion.tsv"}
+OURS = frozenset({RELEASED, *_SPARES.values()})  # in the folder of a study, besides what stages write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """``released.json``. ``on``: ISO date and time, UTC. ``keep``: what the configuration said."""
+
+    on: str
+    keep: str
+
+
+def released_of(study: Path) -> Released | None:
+    """The mark of a study (its folder); None if its DICOM files were not removed."""
+    mark = study / RELEASED
+    return read_record(mark, Released) if mark.exists() else None
+
+
+def release(study: Path, keep: str) -> None:
+    """Remove the DICOM files of a study; again after a kill, to go on.
+
+    Raises OSError if they cannot be removed; then the mark stands, and they count no more.
+    """
+    if not (study / RELEASED).exists():
+        made = {product: spare for product, spare in _SPARES.items() if (study / product).exists()}
+        for product, spare in made.items():
+            link_or_copy(study / product, study / spare)
+        flush_to_disk(study / spare for spare in made.values())
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_record(study / RELEASED, Released(on=now, keep=keep))
+        flush_to_disk([study / RELEASED])  # the folder, which names it
+    shutil.rmtree(study / DICOM)
+
+
+def bring_again(study: Path) -> str:
+    """What a person does to have the DICOM files of a study again."""
+    return f"To have them again: `snakemake --forcerun {study / 'receipt.json'}`"
+
+
+def is_put_back(study: Path, product: str) -> bool:
+    """Of a study whose files were removed, let what was made of them stand under its own name again, as new.
+
+    False for other studies. Raises HeaderError if it was never made.
+    """
+    if released_of(study) is None:
+        return False
+    spare = study / _SPARES[product]
+    if not spare.exists():
+        what = f"cannot be made: the DICOM files of the study were removed (`keep`, {RELEASED})"
+        raise HeaderError(what, where=str(study / product), hint=bring_again(study))
+    link_or_copy(spare, study / product)
+    (study / product).touch()  # else it would be older than what it was made of
+    return True
+
+
+def forget_released(study: Path) -> None:
+    """The files come again: what they were made of is of no use."""
+    (study / RELEASED).unlink(missing_ok=True)
+    for spare in _SPARES.values():
+        (study / spare).unlink(missing_ok=True)

@@ -105,7 +105,7 @@ def scratch_folder(path: str) -> str:
         f"no_scratch() {fail}; "
         f"true{unset} || no_scratch 'is not set'; "
         f'[ -d "{path}" ] || no_scratch "is no folder"; '
-        f'[ "$(df -Pk "{path}" | awk \'END {{print $4}}\')" -ge {_SCRATCH_KB} ] || no_scratch "is full"; '
+        f'[ "$(df -k --output=avail "{path}" | tail -n 1)" -ge {_SCRATCH_KB} ] || no_scratch "is full"; '
         f'TMPDIR=$(mktemp -d "{path}/pacs2bids.XXXXXX") || no_scratch "cannot be written to"; '
         "export TMPDIR; trap 'rm -rf \"$TMPDIR\"' EXIT; "
     )

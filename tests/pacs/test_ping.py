@@ -217,6 +217,14 @@ def test_a_pacs_that_rejects_us(ping: Ping, settings: dict[str, Any], told: str)
     assert re.search(told, text, re.IGNORECASE), text
 
 
+def test_our_own_pacs_rejects_another_title(folder: Path, ping: Ping) -> None:
+    with serving(folder, any_title=False) as pacs:
+        code, text = ping(at(pacs.port, "WRONG"))
+    assert code == 1
+    told = r"FAIL  C-ECHO: .*Called AE title not recogni.ed.*Check ae_title \(WRONG\)"
+    assert re.search(told, text, re.IGNORECASE), text
+
+
 def test_a_web_server_on_that_port(ping: Ping) -> None:
     class Quiet(BaseHTTPRequestHandler):
         timeout = 1  # our call has no line break: it would wait for one

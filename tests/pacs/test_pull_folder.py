@@ -177,6 +177,26 @@ def test_a_file_whose_pixels_are_cut_is_a_loss_of_its_study_alone(tmp_path: Path
         pull(folder, tmp_path / "two", "1.2.3")
 
 
+def test_a_cut_copy_beside_a_whole_one_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are named; and a second attempt leaves nothing half done."""
+    whole = write_study(tmp_path / "in")[0]
+    dataset = pydicom.dcmread(whole)
+    dataset.Rows = dataset.Columns = dataset.BitsAllocated = 16
+    dataset.add_new("PixelData", "OW", bytes(512))
+    dataset.save_as(whole)
+    (tmp_path / "in" / "aaa_cut.dcm").write_bytes(whole.read_bytes()[:-300])
+    for _ in range(2):
+        receipt = pull(tmp_path / "in", tmp_path / "out")
+        assert (receipt.complete, len(receipt.received)) == (True, 10)
+        assert receipt.conflicting == (f"{STUDY}.1.1",)
+        kept = tmp_path / "out" / "dicom" / f"{STUDY}.1" / f"{STUDY}.1.1.dcm"
+        assert kept.read_bytes() == whole.read_bytes()
+        assert "aaa_cut.dcm: ends too early; 1/1.dcm, which is used, has the same instance" in caplog.text
+        assert not list((tmp_path / "out").rglob("*.part"))
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     write_study(tmp_path / "in")
     os.mkfifo(tmp_path / "in" / "pipe")

@@ -444,6 +444,26 @@ def test_leaving_while_clients_come_and_go(folder: Path, monkeypatch: pytest.Mon
     assert failed == []
 
 
+def test_a_call_to_another_title_is_rejected(folder: Path) -> None:
+    """So that a rehearsal shows a wrong title in the configuration; what is told of it: test_ping."""
+    for any_title, title, is_taken in (
+        (False, "PACS2BIDS_PACS", True),
+        (False, "WRONG", False),
+        (True, "WRONG", True),
+    ):
+        with serving(folder, any_title=any_title) as own:
+            ae = AE()
+            ae.add_requested_context(FIND)
+            association = ae.associate(own.host, own.port, ae_title=title)
+            assert association.is_established is is_taken
+            assert association.is_rejected is not is_taken
+            if is_taken:
+                association.release()
+    parser = argparse.ArgumentParser()
+    serve.configure(parser)
+    assert parser.parse_args([str(folder)]).any_title is False
+
+
 # ------------------------------------------------------------------------------------------------ the verb
 
 

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from pacs2bids.model import ConfigError, Reason
-from pacs2bids.pacs.catalogue import scan
-from pacs2bids.pacs.contents import served_contents_of
+from pacs2bids.pacs.catalogue import scan, tell_leftovers
+from pacs2bids.pacs.contents import plain_contents_of
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of
 from pacs2bids.pacs.matching import value_matches
 from peers.instances import write_study
@@ -161,16 +161,61 @@ def test_identifiers_keep_ranges_wildcards_and_lists() -> None:
         identifier_of("STUDY", {"NoSuchKeyword": ""})
 
 
-def test_what_is_cut_is_served_all_the_same(tmp_path: Path) -> None:
-    """A PACS that kept it back would hide the loss: what asks it must see a damaged instance, not none."""
-    (path,) = write_study(tmp_path, series=1, instances=1)
+def write_image(folder: Path) -> Path:
+    """An instance with pixels, and before them a long private element."""
+    (path,) = write_study(folder, series=1, instances=1)
     data = pydicom.dcmread(path)
     data.Rows = data.Columns = 4
     data.BitsAllocated = 16
+    data.private_block(0x0029, "PHANTOM", create=True).add_new(0x10, "OB", bytes(2000))
     data["PixelData"] = pydicom.DataElement("PixelData", "OW", bytes(32))
     data.save_as(path)
+    return path
+
+
+def test_what_is_cut_is_served_all_the_same(tmp_path: Path) -> None:
+    """A PACS that kept it back would hide the loss: what asks it must see a damaged instance, not none."""
+    path = write_image(tmp_path)
     assert scan(tmp_path).studies
     path.write_bytes(path.read_bytes()[:-2])
     assert not scan(tmp_path).studies
-    (study,) = scan(tmp_path, served_contents_of).studies
+    (study,) = scan(tmp_path, plain_contents_of, with_cut=True).studies
     assert [one.path for one in study.instances] == [path]
+
+
+@pytest.mark.parametrize("name", ["aaa_cut.dcm", "zzz_cut.dcm"])
+@pytest.mark.parametrize("lost_bytes", [2, 500])  # of the pixels; of what comes before, with all pixels
+def test_of_two_copies_the_whole_one_counts(tmp_path: Path, name: str, lost_bytes: int) -> None:
+    whole = write_image(tmp_path)
+    cut = tmp_path / name
+    cut.write_bytes(whole.read_bytes()[:-lost_bytes])
+    for catalogue in (scan(tmp_path), scan(tmp_path, plain_contents_of, with_cut=True)):
+        assert [one.path for one in catalogue.instances] == [whole]
+        (left,) = catalogue.leftovers
+        assert (left.file, left.reason) == (cut, Reason.DUPLICATE)
+        assert str(left) == f"{name} ends too early; 1/1.dcm, which is used, has the same instance"
+
+
+@pytest.mark.parametrize("lost_bytes", [2, 500])
+def test_a_cut_file_of_which_there_is_no_other_is_a_loss(tmp_path: Path, lost_bytes: int) -> None:
+    path = write_image(tmp_path)
+    path.write_bytes(path.read_bytes()[:-lost_bytes])
+    (left,) = scan(tmp_path).leftovers
+    assert (left.reason, left.detail) == (Reason.UNREADABLE, "is cut short: a copy that failed?")
+    assert left.study_instance_uid
+
+
+def test_what_is_left_out_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_study(tmp_path, series=1, instances=1)
+    for name in "abcdefg":
+        (tmp_path / f"{name}.dcm").write_bytes(bytes(10))
+    (tmp_path / "README").write_text("no DICOM")
+    with caplog.at_level(logging.INFO, logger="pacs2bids"):
+        tell_leftovers(scan(tmp_path), tmp_path)
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    empty = "is empty: a copy that failed?"
+    named = "; ".join(f"{name}.dcm {empty}" for name in "abc")
+    assert warning.endswith(f": 8 files are left out (1 not-dicom, 7 unreadable): {named}; and 4 more")
+    told = [one.getMessage() for one in caplog.records if one.levelno == logging.INFO]
+    assert "left out: README is no DICOM" in told
+    assert len(told) == 8

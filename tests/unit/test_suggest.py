@@ -335,4 +335,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["suggest", study, "--out", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert main(["suggest", study, "--out", str(tmp_path / "mine.py")]) == 2
-    assert main(["suggest", str(tmp_path)]) == 1
+    assert main(["suggest", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path}: is no study of a workdir that was indexed. Name work/studies/<UID>" in told

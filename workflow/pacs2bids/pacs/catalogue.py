@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -20,6 +21,7 @@ from pacs2bids.header import Reader
 from pacs2bids.model import ConfigError, Reason
 from pacs2bids.pacs.contents import (
     ARCHIVE_SUFFIXES,
+    CUT,
     EMPTIED,
     IMAGE_KEYS,
     PATIENT_KEYS,
@@ -34,6 +36,7 @@ from pacs2bids.pacs.contents import (
 from pacs2bids.pacs.dicomdir import Listed
 from pacs2bids.pacs.matching import matches
 from pacs2bids.peers import Attributes
+from pacs2bids.text import counted, listed
 
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 
@@ -44,6 +47,8 @@ UNIQUE_KEYS = {
     "SERIES": "SeriesInstanceUID",
     "IMAGE": "SOPInstanceUID",
 }
+
+_MOST_NAMED = 3  # files, in a warning
 
 log = logging.getLogger("pacs2bids.catalogue")
 
@@ -99,7 +104,8 @@ class LeftOut:
 
     ``file``: the file, or the archive in which it is the ``member``-th; ``folder``: the folder or archive in
     which it lies. UNREADABLE: it may be an instance that is lost; its UIDs, if its header or a DICOMDIR tells
-    them. DUPLICATE: a second file of ``sop_instance_uid``. Anything else is harmless.
+    them. DUPLICATE: a second file of ``sop_instance_uid``; ``oddity``: what it means if its content differs.
+    Anything else is harmless.
     """
 
     path: str
@@ -111,6 +117,10 @@ class LeftOut:
     series_instance_uid: str = ""
     sop_instance_uid: str = ""
     member: int | None = None
+    oddity: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.detail}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,15 +220,26 @@ class _Scan:
             return
         one = _Found(path=path, name=shown, entry=entry, head=content)
         first = self.found.setdefault(content.sop_instance_uid, one)
-        if first is not one:
-            self.left_out.append(_duplicate(one, first))
+        if first is one:
+            return
+        if first.head.is_cut and not content.is_cut:  # the whole one counts, whichever comes first
+            self.found[content.sop_instance_uid] = one
+            one, first = first, one
+        self.left_out.append(_duplicate(one, first))
+
+    def leave_out_cut(self) -> None:
+        """Of which there is no whole file, those are lost."""
+        for one in [one for one in self.found.values() if one.head.is_cut]:
+            del self.found[one.head.sop_instance_uid]
+            problem = Problem(Reason.UNREADABLE, CUT, one.head.study_instance_uid)
+            self.left_out.append(_left_out(one.path, one.name, one.entry, problem))
 
 
-def scan(path: Path, contents: Contents = contents_of) -> Catalogue:
+def scan(path: Path, contents: Contents = contents_of, *, with_cut: bool = False) -> Catalogue:
     """Read the header of every file below the folder ``path``, also in archives; or in the archive ``path``.
 
     ``contents`` says what one file holds. Files that are no DICOM instance, and second copies of one, become
-    leftovers; their number is logged.
+    leftovers. An instance whose file ends too early is one only ``with_cut``; a whole file is preferred.
     Raises ConfigError if there is no such folder or archive.
     """
     found = _Scan(path if path.is_dir() else path.parent, contents)
@@ -232,13 +253,32 @@ def scan(path: Path, contents: Contents = contents_of) -> Catalogue:
         found.add(path.name)
     else:
         raise ConfigError("is no folder and no archive", where=str(path), hint="Name what holds DICOM files")
-    leftovers = _judged(found)
-    if leftovers:
-        # a README or a .DS_Store beside the images is nothing to worry about; a damaged header is
-        harmless = all(one.reason is Reason.NOT_DICOM for one in leftovers)
-        level = logging.INFO if harmless else logging.WARNING
-        log.log(level, "%s: %d files are left out: %s", path, len(leftovers), _summary(leftovers))
-    return Catalogue(root=found.root, studies=_studies(found.found.values()), leftovers=tuple(leftovers))
+    if not with_cut:
+        found.leave_out_cut()
+    leftovers = tuple(_judged(found))
+    return Catalogue(root=found.root, studies=_studies(found.found.values()), leftovers=leftovers)
+
+
+def tell_leftovers(catalogue: Catalogue, path: Path, level: int = logging.WARNING) -> None:
+    """Tell what was left out of ``path``, the first few by name; all are named in the log."""
+    if not (leftovers := catalogue.leftovers):
+        return
+    # a README or a .DS_Store beside the images is nothing to worry about; a damaged header is
+    grave = [one for one in leftovers if one.reason is not Reason.NOT_DICOM]
+    files = f"{counted(len(leftovers), 'file is', 'files are')} left out"
+    if grave:
+        grave.sort(key=lambda one: one.reason is not Reason.UNREADABLE)
+        named = listed([str(one) for one in grave], _MOST_NAMED, separator="; ")
+        log.log(level, "%s: %s (%s): %s", path, files, _summary(leftovers), named)
+    else:
+        log.info("%s: %s (%s)", path, files, _summary(leftovers))
+    for one in leftovers:
+        log.info("left out: %s", one)
+
+
+def _summary(leftovers: Iterable[LeftOut]) -> str:
+    counts = Counter(one.reason for one in leftovers)
+    return ", ".join(f"{counts[reason]} {reason}" for reason in Reason if counts[reason])
 
 
 def _files(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, OSError | None]]:
@@ -271,12 +311,16 @@ def _left_out(path: Path, shown: str, entry: Entry, problem: Problem) -> LeftOut
 
 
 def _duplicate(one: _Found, first: _Found) -> LeftOut:
+    oddity = f"another content than {first.name}, which is used, under the same SOPInstanceUID"
+    if one.head.is_cut:
+        oddity = f"ends too early; {first.name}, which is used, has the same instance"
     return LeftOut(
         path=one.name,
         file=one.path,
         folder=one.path.parent,
         reason=Reason.DUPLICATE,
-        detail=f"the same SOPInstanceUID as {first.name}",
+        detail=oddity if one.head.is_cut else f"has the same SOPInstanceUID as {first.name}",
+        oddity=oddity,
         study_instance_uid=first.head.study_instance_uid,
         sop_instance_uid=one.head.sop_instance_uid,
         member=one.entry.member,
@@ -345,11 +389,6 @@ def _kind_of_name(name: str) -> str:
     """The suffix; a number is none: the names of files are often UIDs."""
     suffix = PurePosixPath(name).suffix.lower()
     return "" if suffix[1:].isdigit() else suffix
-
-
-def _summary(leftovers: list[LeftOut]) -> str:
-    counts = {reason: sum(one.reason is reason for one in leftovers) for reason in Reason}
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
 
 
 # ------------------------------------------------------------------------------------------------ sorting

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ from functools import partial
 from io import FileIO
 from pathlib import Path, PurePosixPath
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pacs2bids.header import Header, ParsedFile, Reader, Stream, recalled
 from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError, Reason
@@ -30,7 +29,7 @@ from pacs2bids.pacs.archives import (
     members,
 )
 from pacs2bids.pacs.dicomdir import Listed, listed_in
-from pacs2bids.pacs.whole import has_cut_pixels, tail_of
+from pacs2bids.pacs.whole import has_cut_header, has_cut_pixels, tail_of
 
 # Attributes kept at each level. More than the standard asks for: labels are mapped from them.
 PATIENT_KEYS = (
@@ -100,11 +99,15 @@ _START = 1 << 16  # a file that begins with so many zeros, or has nothing else, 
 
 
 class Head(Struct, frozen=True, array_like=True, tag="instance"):
-    """The attributes of an instance: ``shared``, the values of SHARED_KEYS, and ``image``, of IMAGE_KEYS."""
+    """The attributes of an instance: ``shared``, the values of SHARED_KEYS, and ``image``, of IMAGE_KEYS.
+
+    ``is_cut``: its file ends too early.
+    """
 
     transfer_syntax_uid: str
     shared: tuple[str, ...]
     image: tuple[str, ...]
+    is_cut: bool = False
 
     @property
     def study_instance_uid(self) -> str:
@@ -170,17 +173,9 @@ def plain_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
     return _one_content_of(
         path,
         lambda stream, size_bytes: _head_of(
-            reader, stream, size_bytes, partial(tail_of, stream.fileno(), size_bytes)
+            reader, stream, size_bytes, partial(tail_of, stream.fileno(), size_bytes), path
         ),
     )
-
-
-def served_contents_of(reader: Reader, path: Path) -> tuple[Entry, ...]:
-    """As ``plain_contents_of``, and an instance whose pixels are cut is one all the same.
-
-    A PACS hands on what it has, damaged or not; to keep it back would hide the loss from who asks.
-    """
-    return _one_content_of(path, lambda stream, _: _head_of(reader, stream, sys.maxsize))
 
 
 def _one_content_of(path: Path, head_of: Callable[[FileIO, int], Head | Problem]) -> tuple[Entry, ...]:
@@ -209,11 +204,15 @@ def _entry(content: Head | Problem, stream: Stream, size_bytes: int, member: Mem
 
 
 def _head_of(
-    reader: Reader, stream: Stream, size_bytes: int, tail: Callable[[int], bytes] | None = None
+    reader: Reader,
+    stream: Stream,
+    size_bytes: int,
+    tail: Callable[[int], bytes] | None = None,
+    path: Path | None = None,
 ) -> Head | Problem:
     """What a stream of ``size_bytes`` holds; it is read up to the pixels.
 
-    ``tail`` gives the last bytes; None where they cannot be had yet.
+    ``tail`` gives the last bytes, ``path`` is the file; None where they cannot be had yet.
     """
     try:
         parsed = reader.parse(stream, "")
@@ -227,10 +226,11 @@ def _head_of(
     head = _head(parsed)
     if head.sop_class_uid == _DICOMDIR_CLASS:
         return Problem(Reason.NO_IMAGE, DICOMDIR)
-    if has_cut_pixels(parsed, size_bytes, tail):
-        return Problem(Reason.UNREADABLE, CUT, head.study_instance_uid)
-    problem = _without_identity(head)
-    return head if problem is None else Problem(Reason.UNREADABLE, problem, head.study_instance_uid)
+    is_cut = has_cut_pixels(parsed, size_bytes, tail)
+    is_cut = is_cut or (path is not None and has_cut_header(parsed, size_bytes, path))
+    if problem := _without_identity(head):
+        return Problem(Reason.UNREADABLE, CUT if is_cut else problem, head.study_instance_uid)
+    return structs.replace(head, is_cut=True) if is_cut else head
 
 
 def _head(parsed: ParsedFile) -> Head:

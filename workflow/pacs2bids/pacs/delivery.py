@@ -21,7 +21,7 @@ from pacs2bids.files import flush_to_disk, private_folder, sha256
 from pacs2bids.header import Reader
 from pacs2bids.model import HeaderError, PullError
 from pacs2bids.pacs.archives import ArchiveError, Member, members
-from pacs2bids.pacs.contents import Head, plain_contents_of
+from pacs2bids.pacs.contents import CUT, Head, plain_contents_of
 from pacs2bids.pacs.inbox import Identity, Inbox, Kept, is_uid
 from pacs2bids.pacs.receipt import megabytes
 
@@ -34,13 +34,17 @@ log = logging.getLogger("pacs2bids.pull")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """An instance in a file, or in the archive ``path`` as its ``member``-th, which it calls ``name``."""
+    """An instance in a file, or in the archive ``path`` as its ``member``-th, which it calls ``name``.
+
+    ``oddity``: of a further file of an instance, what is to be said if it differs from the one that is kept.
+    """
 
     path: Path
     member: int | None
     name: str
     size_bytes: int
     identity: Identity
+    oddity: str = ""
 
 
 class Delivery:
@@ -94,14 +98,16 @@ class Delivery:
         (entry,) = plain_contents_of(self._reader, file)
         if not isinstance(entry.content, Head):
             return entry.content.detail
+        if entry.content.is_cut:
+            return CUT
         found = (entry.content.study_instance_uid, entry.content.sop_instance_uid)
         told = (identity.study_instance_uid, identity.sop_instance_uid)
         return "" if found == told else "has changed while it was read"
 
     def _keep(self, item: Item, file: Path) -> None:
         if self._inbox.link(item.identity, file) is Kept.CONFLICTING:
-            shown = self._shown(item)
-            log.warning("%s: another content under the same SOPInstanceUID; see quarantine", shown)
+            oddity = item.oddity or "another content than what an earlier attempt brought of this instance"
+            log.warning("%s: %s. It is put aside, in quarantine/", self._shown(item), oddity)
 
     def _shown(self, item: Item) -> str:
         shown = str(item.path.relative_to(self._root))

@@ -228,8 +228,8 @@ class Inbox:
                 self._place(self._record(identity, part, digest), part)
             elif kept is Kept.CONFLICTING:
                 part.rename(private_folder(self.folder / "quarantine") / f"{uid}.{digest[:8]}.dcm")
-            else:
-                part.unlink()
+            # a link stays where its file has the other name already, as of an earlier attempt (rename(2))
+            part.unlink(missing_ok=True)
         except OSError as error:
             self._fail(identity, kept, error)
             with suppress(OSError):
@@ -240,7 +240,6 @@ class Inbox:
     def _place(self, record: ReceivedInstance, part: Path) -> None:
         with self._changed:
             if self._closed:
-                part.unlink()
                 return
             part.rename(self.dicom / record.path)
             self._note(record)

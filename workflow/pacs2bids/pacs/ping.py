@@ -39,12 +39,13 @@ from pacs2bids.pacs.move import MoveTransport, moving
 from pacs2bids.pacs.transport import SPOKEN, Request, Transport, Way
 from pacs2bids.pacs.web_retrieve import retrieving
 from pacs2bids.peers import GET, MOVE, WADO, Attributes, FolderSource, PacsPeer, Source, WebPeer
-from pacs2bids.text import counted
+from pacs2bids.text import counted, listed
 
 # (level, question, how many answers) -> the first answers
 FindSome: TypeAlias = Callable[[str, Attributes, int], Sequence[Mapping[str, str]]]
 
 _WINDOWS_DAYS = (7, 90, 1000)  # back from today: a PACS is not asked for all that it has
+_MOST_NAMED = 5  # files
 _LOOKED_AT = 20  # studies, or series, of which the smallest is taken
 _LONGEST_S = 60.0  # for one instance to come
 _QUIET_S = 5.0  # after the source said that it has sent it: some say so first
@@ -107,8 +108,8 @@ def _ping_folder(source: FolderSource) -> Iterator[Step]:
     said = f"{studies}, {instances}, {len(catalogue.leftovers):,} other files"
     yield Step(name="folder", ok=bool(catalogue.studies), said=said, hint=hint)
     if unreadable := [one for one in catalogue.leftovers if one.reason is Reason.UNREADABLE]:
-        first = f"{unreadable[0].path}: {unreadable[0].detail}"
-        said = first if len(unreadable) == 1 else f"{len(unreadable):,} cannot be read, the first is {first}"
+        names = listed([f"{one.path}: {one.detail}" for one in unreadable], _MOST_NAMED, separator="; ")
+        said = names if len(unreadable) == 1 else f"{len(unreadable):,} cannot be read: {names}"
         hint = "Mend or remove them: no study that they may belong to can be pulled"
         yield Step(name="files", ok=False, said=said, hint=hint)
 

@@ -36,8 +36,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from pacs2bids.model import ConfigError
-from pacs2bids.pacs.catalogue import LEVELS, UNIQUE_KEYS, Catalogue, scan
-from pacs2bids.pacs.contents import served_contents_of
+from pacs2bids.pacs.catalogue import LEVELS, UNIQUE_KEYS, Catalogue, scan, tell_leftovers
+from pacs2bids.pacs.contents import plain_contents_of
 from pacs2bids.pacs.find import without_delay
 from pacs2bids.pacs.identifiers import attributes_of, identifier_of, text_of
 from pacs2bids.pacs.retrieval import BAD_IDENTIFIER, CANCELLED, PENDING, Retrieval
@@ -94,14 +94,20 @@ def serving(
     port: int = 0,
     ae_title: str = AE_TITLE,
     destinations: Mapping[str, Destination] = DEFAULT_DESTINATIONS,
+    any_title: bool = True,
 ) -> Iterator[EmbeddedPacs]:
     """Serve ``folder`` from threads of this process while the block runs; port 0 takes a free one.
 
+    Calls to another title than ``ae_title`` are rejected (PS3.8 table 9-21) unless ``any_title``.
+
     Raises ConfigError if the folder does not exist or the port is taken.
     """
-    catalogue = scan(folder, served_contents_of)
+    # a PACS hands on what it has, cut or not: to keep that back would hide the loss from who asks
+    catalogue = scan(folder, plain_contents_of, with_cut=True)
+    tell_leftovers(catalogue, folder)
     with _process_settings():
         server = _listen(catalogue, host, port, ae_title, destinations)
+        server.ae.require_called_aet = not any_title
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="pacs", daemon=True)
         thread.start()
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pacs2bids.model import ConfigError, PullError, Reason, Receipt
 from pacs2bids.pacs import receipt as receipts
-from pacs2bids.pacs.catalogue import Catalogue, LeftOut, Study, scan
+from pacs2bids.pacs.catalogue import Catalogue, LeftOut, Study, scan, tell_leftovers
 from pacs2bids.pacs.delivery import Delivery, Item
 from pacs2bids.pacs.inbox import Identity, Inbox
 from pacs2bids.pacs.owners import Owners
@@ -52,6 +53,7 @@ def pull_from_folder(
         raise ConfigError(f"lies inside the source {source.path}", where=str(folder), hint=hint)
     started = receipts.now()
     catalogue = catalogue_of(source, memory)
+    tell_leftovers(catalogue, source.path, logging.INFO)  # the query has warned of them
     study = _study(catalogue, study_instance_uid, source)
     inbox = Inbox(folder, study_instance_uid)
     receipts.resume(inbox)
@@ -112,7 +114,7 @@ def _study(catalogue: Catalogue, study_instance_uid: str, source: FolderSource) 
 
 
 def _named(lost: list[LeftOut]) -> str:
-    return listed([f"{one.path} {one.detail}" for one in lost], _MOST_NAMED, separator="; ")
+    return listed([str(one) for one in lost], _MOST_NAMED, separator="; ")
 
 
 def _items(study: Study) -> list[Item]:
@@ -140,7 +142,11 @@ def _items_again(catalogue: Catalogue, items: Iterable[Item]) -> list[Item]:
     known = {item.identity.sop_instance_uid: item for item in items}
     return [
         replace(
-            known[one.sop_instance_uid], path=one.file, member=one.member, name=one.path.partition("!")[2]
+            known[one.sop_instance_uid],
+            path=one.file,
+            member=one.member,
+            name=one.path.partition("!")[2],
+            oddity=one.oddity,
         )
         for one in catalogue.leftovers
         if one.reason is Reason.DUPLICATE and one.sop_instance_uid in known

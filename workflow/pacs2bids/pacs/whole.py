@@ -52,9 +52,8 @@ def is_cut(reader: Reader, path: Path) -> bool:
             parsed = reader.parse(stream, "")
         except HeaderError:
             return False
-        if parsed.pixels is None and parsed.transfer_syntax_uid != DEFLATED:
-            return (end_of(path) or 0) > size_bytes
-        return has_cut_pixels(parsed, size_bytes, partial(tail_of, stream.fileno(), size_bytes))
+        tail = partial(tail_of, stream.fileno(), size_bytes)
+        return has_cut_pixels(parsed, size_bytes, tail) or has_cut_header(parsed, size_bytes, path)
 
 
 def has_cut_pixels(parsed: ParsedFile, size_bytes: int, tail: Callable[[int], bytes] | None) -> bool:
@@ -68,6 +67,13 @@ def has_cut_pixels(parsed: ParsedFile, size_bytes: int, tail: Callable[[int], by
     if pixels.length is not None:
         return pixels.offset + pixels.length > size_bytes
     return tail is not None and _SEQUENCE_END not in tail(TAIL_BYTES)
+
+
+def has_cut_header(parsed: ParsedFile, size_bytes: int, path: Path) -> bool:
+    """Whether a file of so many bytes that has no pixels ends within its last element."""
+    if parsed.pixels is not None or parsed.transfer_syntax_uid == DEFLATED:
+        return False
+    return (end_of(path) or 0) > size_bytes
 
 
 def tail_of(descriptor: int, size_bytes: int, wanted: int) -> bytes:

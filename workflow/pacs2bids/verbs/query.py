@@ -331,8 +331,10 @@ class _Sources:
 
             return [one for question in questions for one in web_find.find(source, "STUDY", question)]
         if name not in self._catalogues:
+            from pacs2bids.pacs.catalogue import tell_leftovers  # noqa: PLC0415
             from pacs2bids.pacs.sources import catalogue_of  # noqa: PLC0415
 
             self._catalogues[name] = catalogue_of(source, self._memory(name))
+            tell_leftovers(self._catalogues[name], source.path)
         found = self._catalogues[name].find
         return [answer for question in questions for answer in found("STUDY", question)]

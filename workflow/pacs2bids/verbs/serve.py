@@ -23,6 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--ae-title", default=AE_TITLE, metavar="AET", help="our title (default: %(default)s)"
     )
     parser.add_argument(
+        "--any-title", action="store_true", help="take calls to any title, as some PACS do; else only to ours"
+    )
+    parser.add_argument(
         "--destination",
         action="append",
         default=[],
@@ -46,6 +49,7 @@ def run(arguments: argparse.Namespace) -> str:
         port=arguments.port,
         ae_title=arguments.ae_title,
         destinations=destinations,
+        any_title=arguments.any_title,
     ) as pacs:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> str:
         raise ConfigError("is there already", where=str(out), hint="Give another name, or remove it")
     if out is not None and out.suffix not in (".yaml", ".yml"):
         raise ConfigError("must end in .yaml", where=str(out), hint="By its ending it is known to hold rules")
-    indexes = [read_record(folder / "index.json", StudyIndex) for folder in arguments.studies]
+    indexes = [_index(folder) for folder in arguments.studies]
     patients = {series.patient_id for index in indexes for series in index.series}
     if len(patients) > 1:
         log.warning(_SEVERAL, len(patients))
@@ -49,3 +49,11 @@ def run(arguments: argparse.Namespace) -> str:
     write_bytes(out, text.encode())
     rules = counted(text.count("\n  - name: "), "rule")
     return f"{out}: {rules} to start from, {text.count(chr(10) + '  # - name: ')} more that wait for you"
+
+
+def _index(folder: Path) -> StudyIndex:
+    path = folder / "index.json"
+    if not path.exists():
+        hint = "Name work/studies/<UID>; if it has no index.json, let the workflow run first"
+        raise ConfigError("is no study of a workdir that was indexed", where=str(folder), hint=hint)
+    return read_record(path, StudyIndex)

@@ -24,7 +24,7 @@ import synthetic
 from pacs2bids import nifti
 from pacs2bids.dates import Hide
 from pacs2bids.files import read_record, sha256
-from pacs2bids.gate import NOTHING, UID, Needles, hits, masked, needles_of, search_file, together
+from pacs2bids.gate import NOTHING, UID, Needles, cure, hits, masked, needles_of, search_file, together
 from pacs2bids.header import Header
 from pacs2bids.identifiers import of_answer
 from pacs2bids.identity import Identifying
@@ -161,6 +161,48 @@ def test_no_text_takes_time_without_end() -> None:
     assert told("1.2.3.4.5.6.7." * 36_000 + "x") <= {UID}
     assert told("1.2.3.4.5.6.00" * 36_000) <= {UID}
     assert time.monotonic() - began < 10
+
+
+RUN_TOGETHER = {
+    "PatientName": ("acq-T1Wzyzzyxrepeat", "task-quuxifyzyzzyx", "acq-xXZYZZYXx", "rec-aquuxifyb"),
+    "PatientID": ("acq-t190210042x", "desc-1902100420"),
+    "PatientBirthDate": ("acq-t219700302rep", "acq-x102031970"),
+}
+
+
+@pytest.mark.parametrize("attribute", RUN_TOGETHER)
+def test_labels_are_searched_without_borders_between_words(attribute: str) -> None:
+    """A rule or a heuristic strips descriptions for labels: "T1W zyzzyx repeat" becomes one word."""
+    needles = of(PatientName="Zyzzyx^Quuxify", PatientID="90210042", PatientBirthDate="19700302")
+    for label in RUN_TOGETHER[attribute]:
+        name = f"sub-01/anat/sub-01_{label}_T1w.nii.gz"
+        assert {(hit.attribute, hit.field) for hit in search_file(name, b"", needles)} == {
+            (attribute, "its name")
+        }, label
+        line = f"filename\tacq_time\nanat/sub-01_{label}_T1w.nii.gz\t12:00:00\n".encode()
+        assert [hit.attribute for hit in search_file("sub-01_scans.tsv", line, needles)] == [attribute]
+        assert label not in masked(name, needles)
+
+
+def test_what_is_harmless_in_labels() -> None:
+    needles = of(PatientName="Allen^Agnet", PatientID="10203")
+    assert told("sub-01_task-challenge_acq-magnetom_bold run-1102034 a wallenby", needles) == set()
+    assert told("task-challengeallen", needles) == {"PatientName"}
+    assert told("task-wallenby", needles) == {"PatientName"}
+    assert told("task-wallenby", needles.without(["Wallenby"])) == set()
+    assert told("sub-190210421", of(PatientID="9021042").without(["190210421"])) == set(), "as derived"
+    assert told("task-wallenby", together([needles, needles.without(["wallenby"])])) == set()
+
+
+def test_remedies_are_safe() -> None:
+    """A name is not let out for good; and what rules write for nothing is null, None being a text there."""
+    needles = of(PatientName="Zyzzyx^Quuxify", PatientBirthDate="19700302", PatientID="90210042")
+    said = {text: [cure(hit) for hit in hits(text, needles, "F")] for text in ("zyzzyx", "zyzzyx quuxify")}
+    said["born"] = [cure(hit) for hit in hits("1970-03-02", needles, "F")]
+    assert all(said.values())
+    assert not [one for some in said.values() for one in some if "pseudonyms" in one or "null" not in one]
+    assert "words" in said["zyzzyx"][0]
+    assert "pseudonyms: [PatientID]" in cure(hits("90210042", needles, "F")[0])
 
 
 def test_uids_are_found_by_their_form() -> None:

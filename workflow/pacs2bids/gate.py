@@ -4,7 +4,8 @@ Theory of operation. ``needles_of`` turns what identifies a patient (``identity`
 digits alone, without accents, in lower case. A text is cut into pieces where a word could begin or end (at
 whatever is no letter or digit, between letters and digits, at aA and at the last capital of AAa); neighbours
 joined again are looked up among the keys. So "Zzyzx^Quux" is found as "zzyzx_quux", "acq-QuuxZzyzx01" or
-"QUUX, Zzyzx", and never inside a longer word; and the time does not grow with the number of keys, be they of
+"QUUX, Zzyzx", and never inside a longer word, but in the labels of BIDS names, whose words are run together
+("acq-t1zzyzxrepeat"); and the time does not grow with the number of keys, be they of
 one patient or of a thousand. Digits that a separator parts stay parted ("1970-01-02"), so that lists of
 numbers make no dates.
 
@@ -30,9 +31,9 @@ from urllib.parse import unquote
 import msgspec
 from isal import igzip, igzip_lib
 
-from pacs2bids.identifiers import BIRTH_DATES, NAMES, NUMBERS, OF_PATIENT, PEOPLE, SCAN_DATES
+from pacs2bids.identifiers import BIRTH_DATES, CONTACTS, NAMES, NUMBERS, OF_PATIENT, PEOPLE, SCAN_DATES
 from pacs2bids.model import Identity, Json
-from pacs2bids.words import NOBODY, WORDS
+from pacs2bids.words import LONGER, NOBODY, WORDS
 
 UID = "a UID"
 
@@ -42,6 +43,7 @@ SHORTEST_CODE = 4  # letters and digits of an identifier
 SHORTEST_NUMBER = 5  # digits of one that has nothing else; fewer are a run, a count, a year
 SHORTEST_BARE = 6  # digits of a number in JSON that is no text
 SHORTEST_CONTACT = 6
+SHORTEST_INSIDE = 5  # letters and digits of what is searched for inside a label; fewer are a part of any word
 _MOST_PARTS = 4  # of a name, in all orders
 
 # DICOM instance UIDs; those of the standard itself (transfer syntaxes, SOP classes) name no patient
@@ -64,6 +66,8 @@ _WRITTEN = re.compile(
     # each begins with its letter, by which it is looked for in a sixth of the time
     r"|%[\da-fA-F]{2}(?:%[\da-fA-F]{2})*|\\u[\da-fA-F]{4}(?:\\u[\da-fA-F]{4})*"
 )
+# what a BIDS name says of an entity, "acq-t1zzyzxrepeat": whoever made it took out all that parted its words
+_LABEL = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]+-([A-Za-z0-9+]{5,})")
 _LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss"})
 _LETTERS |= str.maketrans({"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "Th", "ð": "d"})
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
@@ -103,30 +107,33 @@ class Needles:
     """What to look for. ``known``: key -> what it is. ``starts``: beginnings of keys. ``uids``: UIDs, too.
 
     ``solid``: letters and digits of the keys in ASCII, without what joins them; None where there are too many
-    to look for one by one.
+    to look for one by one. ``allowed``: labels and words that are said to identify nobody.
     """
 
     known: Mapping[str, Hit]
     starts: frozenset[str]
     uids: bool
     solid: frozenset[bytes] | None
+    allowed: frozenset[str] = frozenset()
 
     @property
     def whole(self) -> Needles:
         """Without single parts of names: for texts that speak of many people, or of none."""
-        return _needles({key: hit for key, hit in self.known.items() if not hit.is_part}, uids=self.uids)
+        known = {key: hit for key, hit in self.known.items() if not hit.is_part}
+        return _needles(known, uids=self.uids, allowed=self.allowed)
 
     def without(self, words: Iterable[str]) -> Needles:
         """Without keys that are said to identify nobody."""
         gone = {key for word in words for key in _both(word)}
-        return _needles({key: hit for key, hit in self.known.items() if key not in gone}, uids=self.uids)
+        known = {key: hit for key, hit in self.known.items() if key not in gone}
+        return _needles(known, uids=self.uids, allowed=self.allowed | gone)
 
 
-def _needles(known: Mapping[str, Hit], *, uids: bool) -> Needles:
+def _needles(known: Mapping[str, Hit], *, uids: bool, allowed: frozenset[str] = frozenset()) -> Needles:
     starts = {key[:length] for key in known for length in range(1, _STARTS + 1)}
     solid = frozenset(key.replace("-", "").encode() for key in known if key.isascii())
     few = solid if len(solid) <= _MOST_SOLID else None
-    return Needles(known=known, starts=frozenset(starts), uids=uids, solid=few)
+    return Needles(known=known, starts=frozenset(starts), uids=uids, solid=few, allowed=allowed)
 
 
 NOTHING = Needles(known={}, starts=frozenset(), uids=False, solid=frozenset())
@@ -138,11 +145,11 @@ NOTHING = Needles(known={}, starts=frozenset(), uids=False, solid=frozenset())
 def together(some: Iterable[Needles]) -> Needles:
     """What any of them looks for."""
     known: dict[str, Hit] = {}
-    uids = False
+    uids, allowed = False, frozenset[str]()
     for needles in some:
         known |= {key: hit for key, hit in needles.known.items() if key not in known or known[key].is_part}
-        uids = uids or needles.uids
-    return _needles(known, uids=uids)
+        uids, allowed = uids or needles.uids, allowed | needles.allowed
+    return _needles(known, uids=uids, allowed=allowed)
 
 
 def needles_of(
@@ -360,6 +367,7 @@ def _search(folded: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
                 yield Hit(field="", attribute=UID), *match.span()
     if needles.known and _may_hold(folded, needles):
         yield from _in_pieces(folded, needles)
+        yield from _in_labels(folded, needles)
         if not folded.isascii():
             yield from _in_script(folded.casefold(), needles.known)
 
@@ -411,6 +419,32 @@ def _in_script(text: str, known: Mapping[str, Hit]) -> Iterator[tuple[Hit, int, 
             yield hit, start, start + len(key)
 
 
+def _in_labels(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
+    """Keys anywhere in the labels of BIDS names, but for those inside a longer word that means nobody."""
+    for match in _LABEL.finditer(text):
+        label, first = match[1].casefold(), match.start(1)
+        for start in range(len(label) - SHORTEST_INSIDE + 1):
+            if label[start : start + _STARTS] not in needles.starts:
+                continue
+            for end in range(start + SHORTEST_INSIDE, min(len(label), start + _LONGEST) + 1):
+                key = label[start:end]
+                if key in needles.known and _is_inside(label, start, end, needles.allowed):
+                    yield needles.known[key], first + start, first + end
+
+
+def _is_inside(label: str, start: int, end: int, allowed: frozenset[str]) -> bool:
+    """Whether a key counts inside a label: not of few digits, and not in a longer word that is harmless."""
+    key = label[start:end]
+    if key.isdigit() and len(key) < SHORTEST_BARE:
+        return False
+    longer = (word for word in WORDS | LONGER | allowed if len(word) > len(key) and key in word)
+    return not any(
+        match.start() <= start and end <= match.end()
+        for word in longer
+        for match in re.finditer(re.escape(word), label)
+    )
+
+
 def _stands(key: str, text: str, start: int, end: int) -> bool:
     """Whether digits are a number of their own, and two letters a word."""
     if key.isdigit():
@@ -451,10 +485,17 @@ def cure(hit: Hit) -> str:
     if hit.field == "its name":
         mend = "Have the heuristic, or the studies table, give another name"
     else:
-        mend = "Have the heuristic say it otherwise, or set the field to None"
-    keep = f"`pseudonyms: [{hit.attribute}]` under `privacy` in config.yaml says that its values may leave"
-    word = ", `words: [...]` that a word is no name here" if hit.is_part else ""
-    return f"{mend}; {keep}{word} ({where})"
+        mend = "Have the heuristic say it otherwise, or leave the field out (None in Python, null in rules)"
+    if hit.is_part:
+        other = (
+            "if it is a word and no name here, allow that by `words: [...]` under `privacy` in config.yaml"
+        )
+    elif hit.attribute in (*NAMES, *PEOPLE, *BIRTH_DATES, *CONTACTS):
+        other = "better, have it taken out where it is typed"
+    else:
+        keep = f"`pseudonyms: [{hit.attribute}]` under `privacy` in config.yaml"
+        other = f"if a study gave these values out, {keep} lets them leave"
+    return f"{mend}; {other} ({where})"
 
 
 # ------------------------------------------------------------------------------------------------ files

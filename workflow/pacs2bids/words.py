@@ -61,6 +61,20 @@ _MONTHS = """
 apr april aug august dec december feb february jan january jul july jun june mar march may nov november
 oct october sep september
 """
+# long words of tasks and protocols that have a name inside, as "challenge" has Allen: inside them it is none
+_LONGER = """
+achievement anticipation arrangement auditory cantonese challenge checkerboard cholesterol comprehension
+congruent consequence coordination declarative deterministic discrimination einstein emotion empathy
+encoding enhanced estimation expression familiarity feedback fingertapping flanker gambling hallucination
+hamburger hippocampus imagination incentive incongruent inhibition intercostal interoception language
+learning linguistic listening localiser localizer malaria mandarin martinos memorization mentalizing
+minnesota movement multiband narrative navigation neuromelanin observation orthogonal pantomime perception
+phonological preparation pronunciation protection psychophysics punishment quantitative recognition
+reconstruction relational resolution respiration restriction retinotopy retrieval saturated semantic
+sentence simultaneous somatosensory spectroscopy stimulation subliminal susceptibility temperature
+tensorimaging tractography training transcranial uncertainty ventriloquist verification violence visuomotor
+vocalization
+"""
 
 # of tasks, sessions and descriptions: sub-01_ses-day1_task-faces is of Mr. Day as it is of all
 _TASKS = """
@@ -75,3 +89,4 @@ toes tool tools video visit visual walk week weeks win word words year years
 
 NOBODY = frozenset(_NOBODY.split())
 WORDS = frozenset(" ".join([_NOBODY, _BODY, _DEVICES, _SCANS, _BIDS, _MONTHS, _TASKS]).split())
+LONGER = frozenset(_LONGER.split())

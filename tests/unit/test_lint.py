@@ -218,8 +218,8 @@ def test_rules_are_linted_by_their_reader(tmp_path: Path) -> None:
         """rules:
   - {match: {row: 1}, skip: x}
   - {match: {sidecar.EchoTme: 1, sidecar.MyOwn: 1}, skip: x}
-  - {match: {rows: 1, slices: [2, 3]}, datatype: anat, suffix: T1w, sidecar: {Instrutions: x, Mine: x}}
-  - match: {slices: [2, 3], rows: 1}
+  - {match: {rows: 1, slices: 2}, datatype: anat, suffix: T1w, sidecar: {Instrutions: x, A: null, Me: None}}
+  - match: {slices: 2, rows: 1}
     skip: x
   - {match: anything, skip: x}
   - {match: {rows: 5}, skip: x}
@@ -230,8 +230,9 @@ def test_rules_are_linted_by_their_reader(tmp_path: Path) -> None:
         (2, True, "the match knows no 'row'", "Did you mean 'rows'"),
         (3, False, "BIDS has no field 'EchoTme'", "Did you mean 'EchoTime'"),
         (4, False, "BIDS has no field 'Instrutions'", "Did you mean 'Instructions'"),
-        (5, False, "is never asked: the rule of line 4 takes all that it would", told[3][3]),
-        (8, False, "is never asked: the rule of line 7 takes all that it would", told[4][3]),
+        (4, False, "'Me' becomes the text \"None\"", "Write null to leave the field out"),
+        (5, False, "is never asked: the rule of line 4 takes all that it would", told[4][3]),
+        (8, False, "is never asked: the rule of line 7 takes all that it would", told[5][3]),
     ]
 
 

@@ -225,6 +225,7 @@ class _Reader:
         for entry in self._entries_of(entries.get("sidecar")):
             self._known_field(entry.key, entry)
             sidecar[entry.key] = self._json(entry.node)
+            self._not_python(sidecar[entry.key], entry)
             self._placeholders(sidecar[entry.key], groups, entry.line)
         if missing:
             return None
@@ -368,6 +369,12 @@ class _Reader:
         if close and field not in (*FACTS, *COMBINERS):
             what = f"BIDS has no field {field!r}"
             self._wrong(entry.line, what, f"Did you mean {close[0]!r}?", is_error=False)
+
+    def _not_python(self, said: Json, entry: _Entry) -> None:
+        """Warn of None, which is a word in YAML."""
+        if said == "None":
+            what = f'{entry.key!r} becomes the text "None"'
+            self._wrong(entry.line, what, "Write null to leave the field out", is_error=False)
 
     def _combined(self, entry: _Entry, groups: set[str], depth: int) -> Condition:
         if depth > DEPTH:

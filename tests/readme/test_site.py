@@ -88,8 +88,9 @@ def test_pages_ask_nothing_from_outside_and_fit_a_telephone(address: str, tab: T
     assert tab.complaints == []
 
 
-def test_search_finds_a_key(address: str, tab: Tab) -> None:
-    tab.page.goto(f"{address}/index.html")
+@pytest.mark.parametrize("is_served", [True, False], ids=["served", "on a disk"])
+def test_search_finds_a_key(site: Path, address: str, tab: Tab, *, is_served: bool) -> None:
+    tab.page.goto(f"{address if is_served else site.as_uri()}/report.html")
     tab.page.keyboard.press("s")
     query = tab.page.locator("#mkdocs-search-query")
     query.press_sequentially("fieldmap_shims")
@@ -99,4 +100,16 @@ def test_search_finds_a_key(address: str, tab: Tab) -> None:
         if results.count():
             break
         tab.page.wait_for_timeout(50)
-    assert "config.html" in " ".join(str(link.get_attribute("href")) for link in results.locator("a").all())
+    found = results.locator("a[href$='config.html']")
+    assert found.count() == 1
+    found.evaluate("link => link.click()")
+    tab.page.wait_for_url("**/config.html")
+    assert tab.page.locator("h1").first.inner_text() == "config.yaml"
+    assert tab.complaints == []
+
+
+def test_the_brand_leads_to_the_first_page_and_not_to_its_folder(site: Path, tab: Tab) -> None:
+    for page in DOCS:
+        tab.page.goto((site / f"{page.stem}.html").as_uri())
+        brand = tab.page.locator("a.navbar-brand").evaluate("link => link.href")
+        assert brand == (site / "index.html").as_uri()

@@ -176,7 +176,7 @@ WRONG = {
         "inside the dataset",
     ),
     "twice": ("dataset:", "heuristic: other.py\ndataset:", "line 11", "'heuristic' stands there twice"),
-    "no YAML": ("sources:", "sources: {", "line 4", "is no YAML"),
+    "no YAML": ("sources:", "sources: {", "line 2", "the { on this line is not closed"),
     "list for a key": ("dataset:", "? [a]\n: b\ndataset:", "line 11", "a key must be a text"),
     "date with hyphens": (
         "20260101-,",

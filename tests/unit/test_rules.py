@@ -318,7 +318,24 @@ T1W = "datatype: anat, suffix: T1w"
 MISTAKES = """
 rules:
   - match: {a: [}
-=> line 2: is no YAML
+=> line 2: is no YAML: the [ on this line is not closed with ]
+
+rules:
+  - match: {a: b
+    skip: c
+=> line 2: is no YAML: the { on this line is not closed with }
+
+rules:
+  - match: {a: b,
+=> line 2: is no YAML: the { on this line is not closed with }
+
+rules:
+  - {match: {a: [1, 2}, skip: c}
+=> line 2: is no YAML: the [ on this line is not closed with ]
+
+rules:
+  - skip: 'c
+=> line 2: is no YAML: the text in quotes that begins on this line has no end
 
 rules:
 \t- a

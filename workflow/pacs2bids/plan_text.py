@@ -51,9 +51,9 @@ def _cells(row: PlanRow, facts: StackFacts | None) -> list[str]:
 def said_of(facts: StackFacts) -> str:
     """What tells series apart, as a person at the console would."""
     words = [
-        None if facts.repetition_time_s is None else f"TR {facts.repetition_time_s:g} s",
+        None if facts.repetition_time_s is None else f"TR {facts.repetition_time_s:.4g} s",
         None if facts.echo_time_s is None else f"TE {facts.echo_time_s * 1000:.4g} ms",
-        None if facts.inversion_time_s is None else f"TI {facts.inversion_time_s:g} s",
+        None if facts.inversion_time_s is None else f"TI {facts.inversion_time_s:.4g} s",
         facts.component if facts.component != "magnitude" else None,
         facts.content,
         "diffusion" if facts.is_diffusion else None,

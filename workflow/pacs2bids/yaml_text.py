@@ -40,6 +40,16 @@ class Loader(yaml.SafeLoader):
             keys.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
+    def parse_node(self, block: bool = False, indentless_sequence: bool = False) -> Any:
+        """As it is, but a value that is missing within braces or brackets is told with where they begin."""
+        try:
+            return super().parse_node(block, indentless_sequence)
+        except yaml.parser.ParserError as error:
+            if block or not self.marks:
+                raise
+            begin = self.marks[-1]
+            raise yaml.parser.ParserError(error.context, begin, error.problem, error.problem_mark) from None
+
 
 Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1 guess too much
 Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
@@ -49,8 +59,8 @@ Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^(0|-?[1-9][0-
 
 def load(path: Path) -> Any:
     """What a file holds, as lists, dicts, texts, whole numbers, true, false and None. Raises NoYamlError."""
-    with _told(), path.open(encoding="utf-8") as stream:
-        return yaml.load(stream, Loader=Loader)
+    with _told():
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
 
 
 def read_text(path: Path) -> str:
@@ -93,10 +103,29 @@ def _told() -> Iterator[None]:
     except UnicodeDecodeError:
         raise NoYamlError("is not a UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise NoYamlError(f"is no YAML: {error.problem}", line=line, hint=_hint(error)) from None
+        mark, what = _what(error)
+        line = mark.line + 1 if mark else None
+        raise NoYamlError(f"is no YAML: {what}", line=line, hint=_hint(error)) from None
     except yaml.YAMLError as error:
         raise NoYamlError(f"is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _what(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
+    """Where and what. Of what is open, where it begins: the parser notices only far below, or at the end."""
+    context, problem, begin = str(error.context), str(error.problem), error.context_mark
+    if begin is None or begin.buffer is None:
+        return error.problem_mark, problem
+    if "a flow " in context and problem.startswith(("expected ','", "expected the node content")):
+        closing = {"{": "}", "[": "]"}.get(begin.buffer[begin.pointer])
+        if closing:
+            opening = begin.buffer[begin.pointer]
+            return (
+                begin,
+                f"the {opening} on this line is not closed with {closing}, or a comma is missing in it",
+            )
+    if context.endswith("a quoted scalar") and "end of stream" in problem:
+        return begin, "the text in quotes that begins on this line has no end"
+    return error.problem_mark, problem
 
 
 def _hint(error: yaml.MarkedYAMLError) -> str:

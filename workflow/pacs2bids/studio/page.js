@@ -87,7 +87,7 @@ function planCame(news) {
   editor.mark(news.marks);
   listMarks($("marks"), news.marks, (line) => editor.go(line));
   const what = news.is_draft ? "draft planned" : "planned";
-  $("work").textContent = news.error ? "plan is of before" : `${what} in ${news.took_s.toFixed(1)} s`;
+  $("work").textContent = news.error ? "the plan shown is an earlier one" : `${what} in ${news.took_s.toFixed(1)} s`;
 }
 
 function busyCame({done, sessions}) {

@@ -14,6 +14,9 @@ function named(name, key) {
 /** An old name beside a new one: without what both share. */
 const short = (name, key) => name.replace(`/${key}_`, "/…_");
 
+/** "TR 2.435 s, TE 30 ms", broken nowhere but behind a comma. */
+const unbroken = (facts) => facts.split(", ").map((one) => one.replaceAll(" ", "\u00a0")).join(", ");
+
 const sign = (kind) => make("span", {class: `badge ${TONES[kind]}`}, WORDS[kind]);
 
 export class PlanView {
@@ -92,7 +95,7 @@ export class PlanView {
 
   #tr(session, row) {
     const key = JSON.stringify([session, row.study, row.series]);
-    const facts = [row.stack, row.dims, row.facts, row.time].filter(Boolean).join(" · ");
+    const facts = [row.stack, row.dims, unbroken(row.facts), row.time].filter(Boolean).join(" · ");
     const name = row.names.map((one) => named(one, session));
     if (!row.names.length) name.push(make("div", {class: `reason${row.set_aside ? " bad" : ""}`}, row.reason));
     if (row.notes) name.push(make("div", {class: "note", title: row.notes}, row.notes));

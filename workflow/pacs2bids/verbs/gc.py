@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import ceil
 from pathlib import Path
 
 from pacs2bids.config import Config, load_config
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> str:
         kept = [_dicom(study, config.keep) for study in studies] if config else []
         if not (found or kept):
             return "nothing to remove"
-        total = _megabytes(sum(one.size_bytes for one in [*found, *kept]))
+        total = _size(sum(one.size_bytes for one in [*found, *kept]))
         if arguments.delete:
             remove(found)
             released = release_all(studies, config.keep) if config else 0
@@ -64,8 +65,9 @@ def _dicom(study: Path, keep: str) -> Rubbish:
 
 
 def _cells(one: Rubbish) -> tuple[str, str, str]:
-    return _megabytes(one.size_bytes), one.why, listed([str(path) for path in one.paths], _SHOWN)
+    return _size(one.size_bytes), one.why, listed([str(path) for path in one.paths], _SHOWN)
 
 
-def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
+def _size(size_bytes: int) -> str:
+    """A log is a few kilobytes: not "0.0 MB"."""
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e5 else f"{ceil(size_bytes / 1e3)} kB"

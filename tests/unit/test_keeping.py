@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pacs2bids.__main__ import main
+from pacs2bids.archive import series_archive
 from pacs2bids.config import load_config
 from pacs2bids.engine import engine_version
 from pacs2bids.files import sha256, write_record, write_tsv
@@ -17,17 +18,23 @@ from pacs2bids.keeping import let_go
 from pacs2bids.model import (
     CheckResult,
     ConfigError,
+    DatasetError,
     FailedStack,
     Finding,
     Manifest,
     PlacedSession,
+    PullError,
     Receipt,
     ReceivedInstance,
+    StudyIndex,
     StudyRow,
     VolumeFile,
 )
+from pacs2bids.pacs.sources import pull_from_folder
+from pacs2bids.peers import FolderSource
 from pacs2bids.released import RELEASED, is_put_back, release
 from pacs2bids.status import PROVISIONAL
+from peers.instances import STUDY, write_study
 
 BEGIN_S = 1_700_000_000  # of the oldest file; each that is written later is a second younger
 
@@ -97,7 +104,15 @@ class Work:
             received=(one,),
         )
         write_record(folder / "receipt.json", receipt)
-        (folder / "index.json").write_text("{}")
+        index = StudyIndex(
+            engine_version=engine_version(),
+            study_instance_uid=uid,
+            instances=1,
+            series=(),
+            stacks=(),
+            leftovers=(),
+        )
+        write_record(folder / "index.json", index)
         self.manifest(uid, **differing)
         for name in ("receipt.json", "index.json", "volumes/manifest.json"):
             self.young(folder / name)
@@ -328,7 +343,47 @@ def test_what_was_made_comes_back_for_a_job_that_runs_again(
     assert "its volumes stay as they were made" in told
     assert f"--forcerun {study}/receipt.json" in told
     assert main(["opinion", str(study)]) == 1  # nobody asked before
+    write_record(study / ".index.json", {"engine_version": "of long ago"})
+    capsys.readouterr()
+    assert main(["index", str(study)]) == 1
+    assert "is of another version" in capsys.readouterr().err
     assert not is_put_back(work.study("1.9"), "index.json")
+
+
+def test_a_pull_brings_the_files_again_and_only_then_they_count(tmp_path: Path) -> None:
+    out = tmp_path / "work" / "studies" / STUDY
+    archive = FolderSource(name="disk", path=tmp_path / "archive")
+    write_study(archive.path)
+    write_study(tmp_path / "later", instances=6)
+    write_study(tmp_path / "elsewhere", study="1.2.3")
+    first = pull_from_folder(archive, STUDY, out)
+    write_record(out / "index.json", first)  # any record
+    release(out, "volumes")
+    (out / "receipt.json").unlink()  # as Snakemake does
+    with pytest.raises(PullError):
+        pull_from_folder(FolderSource(name="disk", path=tmp_path / "elsewhere"), STUDY, out)
+    assert is_put_back(out, "index.json")  # nothing came: what was made is all there is
+    again = pull_from_folder(archive, STUDY, out)
+    assert again.received == first.received
+    assert sum(path.is_file() for path in (out / "dicom").rglob("*")) == len(first.received)
+    assert not is_put_back(out, "index.json")
+    release(out, "volumes")
+    grown = pull_from_folder(FolderSource(name="disk", path=tmp_path / "later"), STUDY, out)
+    assert len(grown.received) == len(first.received) + 2
+    assert sum(path.is_file() for path in (out / "dicom").rglob("*")) == len(grown.received)
+
+
+def test_an_archive_for_sourcedata_outlives_the_files(tmp_path: Path) -> None:
+    out = tmp_path / STUDY
+    write_study(tmp_path / "archive")
+    pull_from_folder(FolderSource(name="disk", path=tmp_path / "archive"), STUDY, out)
+    one, other = (f"{STUDY}.{number}" for number in (1, 2))
+    packed = series_archive(out, one)
+    release(out, "volumes")
+    assert series_archive(out, one) == packed
+    with pytest.raises(DatasetError, match="cannot be put into sourcedata") as error:
+        series_archive(out, other)
+    assert f"--forcerun {out}/receipt.json" in error.value.hint
 
 
 def test_verify_believes_the_receipt(work: Work, capsys: pytest.CaptureFixture[str]) -> None:

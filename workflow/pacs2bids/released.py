@@ -58,10 +58,11 @@ def bring_again(study: Path) -> str:
     return f"To have them again: `snakemake --forcerun {study / 'receipt.json'}`"
 
 
-def is_put_back(study: Path, product: str) -> bool:
+def is_put_back(study: Path, product: str, kind: type | None = None) -> bool:
     """Of a study whose files were removed, let what was made of them stand under its own name again, as new.
 
-    False for other studies. Raises HeaderError if it was never made.
+    ``kind``: the record that it is, if it is one. False for other studies. Raises HeaderError if it was never
+    made, or by a version whose records cannot be read any more.
     """
     if released_of(study) is None:
         return False
@@ -69,6 +70,12 @@ def is_put_back(study: Path, product: str) -> bool:
     if not spare.exists():
         what = f"cannot be made: the DICOM files of the study were removed (`keep`, {RELEASED})"
         raise HeaderError(what, where=str(study / product), hint=bring_again(study))
+    if kind is not None:
+        try:
+            read_record(spare, kind)
+        except HeaderError as error:
+            what = f"is of another version ({error.what}), and the study's DICOM files were removed (`keep`)"
+            raise HeaderError(what, where=str(spare), hint=bring_again(study)) from None
     link_or_copy(spare, study / product)
     (study / product).touch()  # else it would be older than what it was made of
     return True

@@ -126,8 +126,13 @@ def made_out(
 
 
 def put(receipt: Receipt, folder: Path) -> Path:
-    """Write a receipt, last of all, and remove the one of an earlier attempt; returns where it is."""
+    """Write a receipt, last of all, and remove the one of an earlier attempt; returns where it is.
+
+    A study whose files had been removed (``released``) has them again once it is complete, and not before.
+    """
     name, other = (COMPLETE, INCOMPLETE) if receipt.complete else (INCOMPLETE, COMPLETE)
+    if receipt.complete:
+        forget_released(folder)
     write_record(folder / name, receipt)
     (folder / other).unlink(missing_ok=True)
     link_or_copy(folder / name, folder / LAST)
@@ -137,9 +142,8 @@ def put(receipt: Receipt, folder: Path) -> Path:
 def resume(inbox: Inbox) -> int:
     """Take what an earlier attempt left in an inbox, as far as it still is what came; returns how many.
 
-    A receipt that says more than that is taken away: it must not outlive an attempt that fails. So is the
-    mark of a study whose files were removed: they come again. Raises PullError if the folder is that of
-    another study.
+    A receipt that says more than that is taken away: it must not outlive an attempt that fails. Raises
+    PullError if the folder is that of another study.
     """
     last = _earlier(inbox.folder)
     if last is not None and last.study_instance_uid != inbox.study_instance_uid:
@@ -149,7 +153,6 @@ def resume(inbox: Inbox) -> int:
     inbox.resume(before)
     if not all(inbox.holds(one.sop_instance_uid, one.sha256) for one in before):
         (inbox.folder / COMPLETE).unlink(missing_ok=True)
-    forget_released(inbox.folder)
     return len(inbox)
 
 

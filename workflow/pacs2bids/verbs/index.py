@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> str:
     """Write ``identity.json`` and ``index.json`` into the study's folder."""
     folder: Path = arguments.study
-    if is_put_back(folder, INDEX):
+    if is_put_back(folder, INDEX, StudyIndex):
         return f"study {folder.name}: indexed before its DICOM files were removed (keep)"
     from pacs2bids.identity import Identifying  # noqa: PLC0415 - heavy, as below
     from pacs2bids.store import index_study  # noqa: PLC0415 - heavy: numpy, pydicom, nibabel

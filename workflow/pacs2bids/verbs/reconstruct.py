@@ -62,7 +62,7 @@ def add_engine_options(parser: argparse.ArgumentParser, gzip: Sequence[str] = ("
 def run(arguments: argparse.Namespace) -> str:
     """Write ``volumes/`` and its manifest. Raises ConversionError if a stack fails, after all were tried."""
     folder: Path = arguments.study
-    if is_put_back(folder, MANIFEST):
+    if is_put_back(folder, MANIFEST, Manifest):
         return _as_it_was(folder, arguments)
     from pacs2bids.store import reconstruct, remove_stale, write_physiology  # noqa: PLC0415 - heavy: numpy, nibabel
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.archive import series_archive
@@ -23,6 +24,7 @@ from pacs2bids.model import (
     Finding,
     Manifest,
     PlacedSession,
+    PlanRow,
     PullError,
     Receipt,
     ReceivedInstance,
@@ -32,6 +34,7 @@ from pacs2bids.model import (
 )
 from pacs2bids.pacs.sources import pull_from_folder
 from pacs2bids.peers import FolderSource
+from pacs2bids.plan_table import write_plan
 from pacs2bids.released import RELEASED, is_put_back, release
 from pacs2bids.status import PROVISIONAL
 from peers.instances import STUDY, write_study
@@ -219,9 +222,32 @@ def _make_after_it_was_placed(work: Work) -> None:
     work.made("1.32")
 
 
-def _plan_after_it_was_placed(work: Work) -> None:
-    work.young(work.root / "sessions/sub-03/plan.tsv")
+def _plan(work: Work, **row: str) -> None:
+    """Plan session 03 anew, and do not place it."""
+    path = work.root / "sessions/sub-03/plan.tsv"
+    usual = PlanRow(
+        study_instance_uid="1.31",
+        series_instance_uid="9",
+        series_number=1,
+        series_description="t1",
+        stack_id="1-1",
+        acquired="",
+        dims="",
+        instances=1,
+        bids_name="",
+        reason="",
+    )
+    write_plan(path, [replace(usual, **row)])
+    work.young(path)
     work.check()
+
+
+def _plan_another_name(work: Work) -> None:
+    _plan(work, bids_name="sub-03/anat/sub-03_T1w")
+
+
+def _plan_an_archive(work: Work) -> None:
+    _plan(work, sourcedata="sourcedata/sub-03/anat/sub-03_T1w")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +260,8 @@ def _plan_after_it_was_placed(work: Work) -> None:
         _find_an_error_when_not_all_succeeded,
         _place_after_the_check,
         _make_after_it_was_placed,
-        _plan_after_it_was_placed,
+        _plan_another_name,
+        _plan_an_archive,
     ],
 )
 def test_the_studies_of_a_session_that_is_not_proven_stay(
@@ -258,6 +285,11 @@ def test_a_study_that_would_be_made_otherwise_stays(work: Work) -> None:
     work.configure(keep="volumes", second_opinion="dcm2niix")
     (work.study("1.2") / "second_opinion.tsv").touch()
     assert work.going() == ["1.2"]
+
+
+def test_a_plan_that_came_out_the_same_keeps_nothing(work: Work) -> None:
+    _plan(work, reason="a scout")
+    assert work.going() == ["1.1", "1.2", "1.31", "1.32"]
 
 
 def test_a_run_in_which_not_all_succeeded_lets_go_what_did(work: Work) -> None:

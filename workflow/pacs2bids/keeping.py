@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pacs2bids.archive import EXTENSION
 from pacs2bids.config import Config
 from pacs2bids.dialects.imports import files_that_say
 from pacs2bids.engine import engine_version
 from pacs2bids.files import read_record
-from pacs2bids.model import HeaderError, Manifest, Receipt
+from pacs2bids.model import HeaderError, Manifest, Pacs2BidsError, PlacedSession, Receipt
+from pacs2bids.plan_table import read_plan
 from pacs2bids.released import DICOM, INDEX, MANIFEST, OPINIONS, RELEASED, release
 from pacs2bids.roster import rows_of_table
 from pacs2bids.status import PROVISIONAL, Standing, status_of
@@ -41,13 +43,15 @@ def let_go(config: Config) -> list[Path]:
     for row in rows_of_table(config.workdir / "studies.tsv"):
         sessions[row.session_key].append(studies / row.study_instance_uid)
         users[studies / row.study_instance_uid].add(row.session_key)
+    ours = [study for study in users if _is_ours(study)]
     lines = status_of(config.workdir, is_over=True).lines
     placed = {line.session for line in lines if line.state is Standing.PLACED}
-    good = {key for key in placed & sessions.keys() if _is_proven(config.workdir, key, sessions[key])}
+    asked = placed & {key for study in ours for key in users[study]}
+    good = {key for key in asked if _is_proven(config.workdir, key, sessions[key])}
     return [
         study
-        for study, keys in users.items()
-        if _is_ours(study) and ((study / RELEASED).exists() or (keys <= good and _is_made(study, config)))
+        for study in ours
+        if (study / RELEASED).exists() or (users[study] <= good and _is_made(study, config))
     ]
 
 
@@ -85,14 +89,28 @@ def _is_ours(study: Path) -> bool:
 
 
 def _is_proven(workdir: Path, key: str, studies: Sequence[Path]) -> bool:
-    """Whether each file of a session was made after what it was made of, up to the check."""
+    """Whether each file of a session was made after what it was made of, up to the check.
+
+    But for a plan that came out the same again: Snakemake does not have that placed anew.
+    """
     session, check = workdir / "sessions" / key, workdir / "check.json"
     plan, placed = session / "plan.tsv", session / "placed.json"
-    chains: list[tuple[Path, ...]] = [(plan, placed, check if check.exists() else workdir / PROVISIONAL)]
+    chains: list[tuple[Path, ...]] = [(placed, check if check.exists() else workdir / PROVISIONAL)]
     for study in studies:
         index, manifest = study / INDEX, study / MANIFEST
         chains += [(study / "receipt.json", index, manifest, placed), (index, plan)]
-    return all(_is_in_order(chain) for chain in chains)
+    return all(_is_in_order(chain) for chain in chains) and _is_as_planned(plan, placed)
+
+
+def _is_as_planned(plan: Path, placed: Path) -> bool:
+    """Whether all volumes and archives of a plan are placed, and no other volumes."""
+    try:
+        rows, record = read_plan(plan), read_record(placed, PlacedSession)
+    except Pacs2BidsError:
+        return False
+    volumes = {row.bids_name: f"{row.study_instance_uid}/{row.stack_id}" for row in rows if row.bids_name}
+    archives = {f"{row.sourcedata}{EXTENSION}" for row in rows if row.sourcedata}
+    return volumes == record.volumes and archives <= record.files.keys()
 
 
 def _is_in_order(paths: Sequence[Path]) -> bool:

@@ -22,7 +22,9 @@ sys.meta_path.insert(0, CtrlC)
 """
 
 
-@pytest.mark.parametrize("module", ["argparse", "logging", "pacs2bids.model", "pacs2bids.verbs.plan"])
+@pytest.mark.parametrize(
+    "module", ["pacs2bids.ending", "argparse", "logging", "pacs2bids.model", "pacs2bids.verbs.plan"]
+)
 def test_an_interrupt_while_a_module_is_imported_is_told_in_one_line(tmp_path: Path, module: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(CTRL_C % module)
     places = [str(tmp_path), *sys.path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -229,6 +230,9 @@ def test_sessions_that_cannot_be_told(
 def test_without_a_table(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (work / "work/studies.tsv").unlink()
     assert "work/studies.tsv: is missing. Run snakemake first" in told(capsys, code=2)[1]
+    text = (work / "config.yaml").read_text()
+    (work / "config.yaml").write_text(re.sub("(?m)^heuristic: .*", "heuristic: nowhere.py", text))
+    assert "config.yaml: heuristic: there is no file" in told(capsys, code=2)[1]
 
 
 RULES = """

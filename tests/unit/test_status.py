@@ -211,6 +211,20 @@ def test_query_that_failed_is_told_although_an_earlier_table_stands(work: Work) 
     work.check()
     work.log("query.log", "the PACS cannot be reached")
     (line,) = status_of(work.root).problems
-    assert str(line).startswith("dataset  failed: query failed: the PACS cannot be reached (see ")
+    assert str(line).startswith("dataset  failed: query: the PACS cannot be reached (see ")
     work.log("query.log")
     assert status_of(work.root).problems == ()
+
+
+def test_what_is_of_the_dataset_is_told_once_and_on_one_line(work: Work) -> None:
+    work.session("sub-01")
+    work.check()
+    (work.root / "dataset.json").unlink(missing_ok=True)
+    work.log("dataset.log", "a.tsv: no table\n  second line")
+    work.log("check.log", "dataset invalid: 12 files, 1 error, 23 warnings\n  sub-01: EMPTY_SESSION: none")
+    (work.root / "check.json").rename(work.root / "check.provisional.json")
+    (line,) = status_of(work.root).problems
+    assert str(line).startswith("dataset  failed: a.tsv: no table; second line (see ")
+    work.log("check.log", "bids-validator cannot be run")
+    _, broken = status_of(work.root).problems
+    assert str(broken).startswith("dataset  failed: check: bids-validator cannot be run (see ")

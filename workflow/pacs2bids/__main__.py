@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pacs2bids.ending import Ending
+try:
+    from pacs2bids.ending import Ending
+except KeyboardInterrupt:  # it has imports of its own
+    sys.stderr.write("ERROR: interrupted; run again to go on\n")
+    raise SystemExit(130) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -227,10 +227,7 @@ def require_files(config: Config, path: Path) -> None:
         what = f"there is no file {config.table}"
         hint = "Write this table (StudyInstanceUID, subject, session), or ask the PACS with studies.query"
         raise ConfigError(what, where=f"{path}: studies.table", hint=hint)
-    where = f"{path}: heuristic"
-    if not heuristic_file(config.heuristic, where=where).is_file():
-        what = f"there is no file {config.heuristic}"
-        raise ConfigError(what, where=where, hint="Start from heuristics/demo.py")
+    require_heuristic(config, path)
     if config.participants is not None and not config.participants.is_file():
         what = f"there is no file {config.participants}"
         hint = "Write this table: participant_id and columns of your choice, separated by tabs"
@@ -241,6 +238,14 @@ def require_files(config: Config, path: Path) -> None:
     for rule in label_rules(config):
         if rule.table is not None:
             read_labels(rule.table, rule.attribute, rule.group)
+
+
+def require_heuristic(config: Config, path: Path) -> None:
+    """Check that the heuristic is there. Raises ConfigError."""
+    where = f"{path}: heuristic"
+    if not heuristic_file(config.heuristic, where=where).is_file():
+        what = f"there is no file {config.heuristic}"
+        raise ConfigError(what, where=where, hint="Start from heuristics/demo.py")
 
 
 def label_rules(config: Config) -> list[LabelRule]:

@@ -7,6 +7,7 @@ patient: session keys, UIDs of studies, and errors, which never do.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from pacs2bids.turn import LOCK, who_is_at_work
 
 # the check of a run in which not all succeeded; the next run makes it anew
 PROVISIONAL = "check.provisional.json"
+VERDICT = "dataset "  # how the check begins what it says of its findings: "dataset invalid: 12 files, ..."
 DATASET = "dataset"  # instead of a session's key: what is of the whole
 
 
@@ -221,8 +223,11 @@ class _Reader:
     def _of_jobs(self) -> Iterator[SessionStatus]:
         """Errors of the jobs that no session has."""
         for stage, log in logs_of_failed(self._workdir).items():
-            if log.error:
-                why = f"{stage} failed: {_line(log.error)}"
+            is_verdict = (
+                stage == "check" and (self._workdir / PROVISIONAL).exists() and log.error.startswith(VERDICT)
+            )
+            if log.error and not is_verdict:  # its findings are told already
+                why = _line(log.error if stage == DATASET else f"{stage}: {log.error}")
                 yield SessionStatus(session=DATASET, state=Standing.FAILED, why=why, log=log.path)
 
     def _findings(self, keys: Collection[str]) -> _Found:
@@ -280,4 +285,7 @@ def _why(words: str, troubles: Sequence[Trouble]) -> str:
 
 
 def _line(text: str) -> str:
+    """The lines of a list, which are indented, become parts of one sentence."""
+    parts = re.split(r"\n[ \t]+(?:- )?", text.strip())
+    text = "".join(part + (" " if part.endswith(":") else "; ") for part in parts[:-1]) + parts[-1]
     return " ".join(text.split())

@@ -6,8 +6,11 @@ lock = {}
 
 # how Snakemake tells that a job failed, and that therefore the run did; the job itself has said why
 FAILURE = ("Exiting because a job", "WorkflowError:\nAt least one job did not complete")
-# the exit codes with which a stage says why on one line; anything else (a kill) has only Snakemake to tell it
-TOLD = re.compile(r"returned non-zero exit status (1|2|130)\.")
+# the exit codes with which a stage says why on one line; anything else (a kill) has only Snakemake to tell it.
+# Ctrl-C may meet a job before it heeds that
+TOLD = re.compile(
+    r"returned non-zero exit status (1|2|130)\.|died with <Signals\.SIGINT"
+)
 
 
 def lock_workdir():
@@ -37,7 +40,8 @@ def is_news(record):
     """Each job prints one line of result; that it was selected, started and ended is not said besides."""
     event, message = getattr(record, "event", None), str(record.msg)
     return not (
-        event in (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED)
+        (interrupted and event == LogEvent.ERROR)
+        or event in (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED)
         or message == "Select jobs to execute..."
         or message.startswith(FAILURE)
         or (

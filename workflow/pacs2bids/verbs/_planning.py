@@ -79,13 +79,15 @@ def asked_of(arguments: argparse.Namespace) -> tuple[list[Session], Asked]:
         )
         return [session_by_hand(arguments)], asked
     # imported here: checking a configuration takes longer than planning a session
-    from pacs2bids.config import load_config  # noqa: PLC0415
+    from pacs2bids.config import load_config, require_heuristic  # noqa: PLC0415
 
     if not arguments.studies and (arguments.out or arguments.subject):
         what = "of which studies? This is for one session"
         hint = "Name the folders that hold its index.json, as in work/studies/<UID>"
         raise ConfigError(what, where="STUDY", hint=hint)
     config = load_config(arguments.config)
+    if not arguments.heuristic:
+        require_heuristic(config, arguments.config)
     said = asked_of_config(config)
     asked = Asked(
         heuristic=arguments.heuristic or said.heuristic,

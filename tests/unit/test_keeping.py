@@ -374,7 +374,8 @@ def test_what_was_made_comes_back_for_a_job_that_runs_again(
     told = caplog.text + capsys.readouterr().err
     assert "its volumes stay as they were made" in told
     assert f"--forcerun {study}/receipt.json" in told
-    assert main(["opinion", str(study)]) == 1  # nobody asked before
+    assert main(["opinion", str(study)]) == 0
+    assert len((study / "second_opinion.tsv").read_text().splitlines()) == 1  # nobody asked before
     write_record(study / ".index.json", {"engine_version": "of long ago"})
     capsys.readouterr()
     assert main(["index", str(study)]) == 1

@@ -1065,14 +1065,20 @@ def test_prune_lists_and_removes_what_left_the_table(
     assert prune(session, "--yes") == 0
     assert "nothing to prune" in capsys.readouterr().out
     table_of(session, "b")
+    pages = session.bids.parent / "report_files"
+    (pages / "sub-01_ses-a_volumes").mkdir(parents=True)
+    for name in ("sub-01_ses-a.html", "sub-01_ses-a.json", "sub-01_ses-b.html"):
+        (pages / name).touch()
     before = session.tree()
     assert prune(session) == 0
     listed = capsys.readouterr().out
+    assert f"  {pages / 'sub-01_ses-a.html'}\n" in listed
     assert f"  {T1W}.nii.gz\n" in listed
     assert "--yes" in listed
     assert session.tree() == before
     assert prune(session, "--yes") == 0
-    assert capsys.readouterr().out.startswith("1 session, 10 files removed")
+    assert capsys.readouterr().out.startswith("1 session, 10 files, 3 parts of the report removed")
+    assert [path.name for path in pages.iterdir()] == ["sub-01_ses-b.html"]
     assert session.tree() == {}
     assert not session.session_dir.exists()
     assert not list((session.root / "work").glob("*.json"))

@@ -13,8 +13,8 @@ from msgspec.structs import asdict, replace
 
 from pacs2bids.__main__ import main
 from pacs2bids.dialects.heudiconv import ask
-from pacs2bids.files import write_record, write_tsv
-from pacs2bids.model import PlacedSession, StudyRow
+from pacs2bids.files import read_record, write_record, write_tsv
+from pacs2bids.model import Identity, PlacedSession, StudyIndex, StudyRow
 from synthetic import Series, indexed
 
 HEURISTIC = """
@@ -119,6 +119,27 @@ def test_what_an_edit_changes(work: Path, capsys: pytest.CaptureFixture[str]) ->
         "  005-1 mprage: anat/sub-01_T2w -> no name: the heuristic does not name this series",
         "1 of 1 session change: 1 left without a name, 1 named",
     ]
+
+
+def test_what_identifies_the_patient_is_not_told(
+    work: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = work / "work/studies/1.2.1"
+    who = Identity(study_instance_uid="1.2.1", values={"PatientName": ("Zyzzyx^Quux",)})
+    write_record(study / "identity.json", who)
+    index = read_record(study / "index.json", StudyIndex)
+    said = tuple(replace(one, series_description=f"{one.series_description} zyzzyx") for one in index.series)
+    write_record(study / "index.json", replace(index, series=said))
+    (work / "mine.py").write_text(HEURISTIC.replace("prefix}_T1w", "prefix}_acq-t1zyzzyxrepeat_T1w"))
+    for words in ([], ["--diff"], ["--explain", "5"]):
+        lines, _ = told(capsys, "--only", "sub-01", *words)
+        assert "***" in "".join(lines), words
+        assert "zyzzyx" not in "".join(lines).lower(), words
+    by_hand = [str(study), "--subject", "01", "--heuristic", "mine.py", "--out", str(tmp_path / "out")]
+    assert main(["plan", *by_hand, "--log", str(tmp_path / "plan.log")]) == 0
+    assert "acq-t1***repeat" in (tmp_path / "plan.log").read_text()
+    assert "zyzzyx" not in (tmp_path / "plan.log").read_text().lower()
+    assert "zyzzyx" in (tmp_path / "out/plan.tsv").read_text()
 
 
 def test_nothing_changes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from pacs2bids.model import (
     ConversionError,
     FailedStack,
     Finding,
+    Identity,
     Leftover,
     Manifest,
     PlacedSession,
@@ -638,6 +639,30 @@ def test_pages_tell_no_identity_and_no_date(work: Work) -> None:
         assert path.stat().st_mode & 0o077 == 0
     assert "09:26:53" in page
     assert work.files.stat().st_mode & 0o077 == 0
+
+
+def test_what_identifies_the_patient_is_blotted_out(work: Work) -> None:
+    """Of descriptions, names, reasons, notes, findings and errors, on both pages and in what is kept."""
+    evil = "T1W zyzzyx repeat"
+    work.everything().index(series=(series(series_description=evil), series("003", (), protocol_name=evil)))
+    (row,) = read_plan(work.session / "plan.tsv")
+    named = replace(row, series_description=evil, notes=f"a doubt of {evil}")
+    skipped = replace(named, stack_id="", bids_name="", reason=f"{evil} is skipped")
+    write_plan(work.session / "plan.tsv", [named, skipped])
+    (work.session / "placed.json").unlink()
+    work.log("place", KEY, f"2026-03-15 10:00:00,000 ERROR   pacs2bids: {evil}\n")
+    work.log("index", "1.2", f"2026-03-15 10:00:00,000 WARNING pacs2bids: {evil}\n")
+    shown = work.html() + work.session_html()
+    assert shown.count("zyzzyx") > 5, "not known who it is"
+    write_record(
+        work.study / "identity.json",
+        Identity(study_instance_uid="1.2", values={"PatientName": ("Zyzzyx^Quux",), "PatientID": ("a",)}),
+    )
+    work.html()
+    for path in (work.page, *work.files.glob(f"{KEY}.*")):
+        text = path.read_text()
+        assert "zyzzyx" not in text.lower(), path.name
+        assert "T1W *** repeat" in text, path.name
 
 
 def test_session_is_drawn_again_only_when_what_it_is_made_of_changed(work: Work) -> None:

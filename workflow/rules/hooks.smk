@@ -116,6 +116,7 @@ def deliver_what_is_placed():
         for path in (*rules.dataset.output, *rules.check.output, *rules.verdict.output)
     )
     page = ["report", "--workdir", WORK, "--bids", BIDS, "--out", REPORT]
+    page += ["--config", CONFIG_FILE]
     if was_written(
         Path(rules.dataset.log[0])
     ):  # it failed itself, or what comes after it

@@ -19,5 +19,9 @@ rule report:
         version=DELIVERY,
         work=WORK,
         bids=BIDS,
+        config=CONFIG_FILE,
+        # a function, as braces in a plain text would be wildcards
+        privacy=lambda wildcards: repr(CONFIG.privacy),
     shell:
-        "{PACS2BIDS} report --workdir {params.work:q} --bids {params.bids:q} --out {output:q} -j {threads} --log {log:q}"
+        "{PACS2BIDS} report --workdir {params.work:q} --bids {params.bids:q} --out {output:q}"
+        " --config {params.config:q} -j {threads} --log {log:q}"

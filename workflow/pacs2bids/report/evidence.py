@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from pacs2bids.files import read_record, read_tsv
+from pacs2bids.identifiers import OF_HEADERS, OF_PACS
 from pacs2bids.model import (
     CheckResult,
     ConfigError,
@@ -105,7 +106,7 @@ def session_evidence(workdir: Path, known: KnownSession, *, read_plan: ReadPlan)
 
 
 def files_of(workdir: Path, known: KnownSession) -> Iterator[Path]:
-    """The files that ``session_evidence`` reads, whether they are there or not."""
+    """The files that ``session_evidence`` reads, and those of who it is, whether they are there or not."""
     folder = workdir / "sessions" / known.key
     yield from (folder / name for name in ("plan.tsv", "placed.json"))
     yield from (log_path(workdir, stage, known.key) for stage in _OF_SESSION)
@@ -123,6 +124,8 @@ _OF_STUDY_FILES = (
     "index.json",
     "volumes/manifest.json",
     "second_opinion.tsv",
+    OF_HEADERS,
+    OF_PACS,
 )
 
 

@@ -25,7 +25,10 @@ PAGE, SUMMARY, SOLIDS = ".html", ".json", "_volumes"  # what one session has in 
 _OURS = re.compile(r"\.?(?P<key>sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?)(\.html|\.json|_volumes)(\..*\.part)?")
 
 
-DRAWING = ("model.py", "moments.py", "report/*.*", "standing.py", "text.py", "verbs/report.py")
+DRAWING = (
+    *("gate.py", "identifiers.py", "model.py", "moments.py", "report/*.*", "standing.py", "text.py"),
+    *("verbs/_gate.py", "verbs/report.py", "words.py"),
+)
 DRAWING_LIBRARIES = ("jinja2", "msgspec", "nibabel", "numpy", "pillow")
 
 
@@ -82,9 +85,19 @@ def remove_others(folder: Path, keys: Iterable[str]) -> None:
     known = set(keys)
     for path in folder.iterdir():
         name = _OURS.fullmatch(path.name)
-        if name is None or (name["key"] in known and not path.name.endswith(".part")):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if name is not None and (name["key"] not in known or path.name.endswith(".part")):
+            remove(path)
+
+
+def pages_of(folder: Path, keys: Iterable[str]) -> list[Path]:
+    """What there is of these sessions: the page, what is kept of it, its volumes."""
+    names = [f"{key}{ending}" for key in keys for ending in (PAGE, SUMMARY, SOLIDS)]
+    return [path for name in names if (path := folder / name).exists()]
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pacs2bids.config import load_config
 from pacs2bids.dates import KEEP
 from pacs2bids.files import read_record
-from pacs2bids.gate import Needles, needles_of, together
+from pacs2bids.gate import NOTHING, Needles, needles_of, together
 from pacs2bids.identifiers import OF_HEADERS, OF_PACS
 from pacs2bids.leaks import Known
 from pacs2bids.model import Defacing, HeaderError, Identity, PlacedSession, PrivacyRules
@@ -29,6 +28,9 @@ class Policy:
     dates: bool = True
 
 
+UNCONFIGURED = Policy()
+
+
 def policy_of(config_path: Path | None, dates: str | None = None) -> Policy:
     """By the configuration, if there is one. ``dates``: how they are hidden, if not as it says.
 
@@ -36,6 +38,9 @@ def policy_of(config_path: Path | None, dates: str | None = None) -> Policy:
     """
     if config_path is None:
         return Policy(dates=dates != KEEP)
+    # imported here: it takes longer than to plan a session, which asks without it
+    from pacs2bids.config import load_config  # noqa: PLC0415
+
     config = load_config(config_path)
     return Policy(
         rules=config.privacy,
@@ -68,6 +73,18 @@ def needles_of_session(session_key: str, study_dirs: Iterable[Path], policy: Pol
     )
     labels = session_labels(session_key) if policy.are_derived else ()
     return needles.without([*policy.rules.words, *labels])
+
+
+def needles_to_blot(session_key: str, study_dirs: Iterable[Path], policy: Policy = UNCONFIGURED) -> Needles:
+    """What people are not shown of a session. Its labels, UIDs and days of scans are; nothing is looked for
+    in studies of which it is not known who the patient is, as those that an earlier version indexed.
+    """
+    known = [folder for folder in study_dirs if (folder / OF_HEADERS).exists()]
+    try:
+        needles = needles_of_session(session_key, known, replace(policy, are_derived=True, dates=False))
+    except HeaderError:
+        return NOTHING
+    return replace(needles, uids=False) if needles.known else NOTHING
 
 
 def _identities(study: Path) -> list[Identity]:

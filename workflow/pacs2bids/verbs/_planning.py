@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pacs2bids.bids import label_problem
 from pacs2bids.dialects.seqinfos import SEQINFOS
+from pacs2bids.gate import masked
 from pacs2bids.metadata import Choices, Events, FieldMaps, Shims
 from pacs2bids.model import (
     RUNS,
@@ -25,6 +26,7 @@ from pacs2bids.model import (
 from pacs2bids.planning import Asked, Planned, asked_of_config, plan_of
 from pacs2bids.roster import Session, is_indexed, sessions_of_table
 from pacs2bids.text import counted
+from pacs2bids.verbs._gate import needles_to_blot
 from pacs2bids.verbs._sessions import session_by_hand
 
 log = logging.getLogger("pacs2bids.plan")
@@ -168,7 +170,8 @@ class AllPlanned:
 
 def _of_series(session: Session, row: PlanRow) -> str:
     number = "without a number" if row.series_number is None else row.series_number
-    return f"{session.key} series {number} ({row.series_description})"
+    description = masked(row.series_description, needles_to_blot(session.key, session.studies))
+    return f"{session.key} series {number} ({description})"
 
 
 def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
@@ -190,6 +193,7 @@ def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
         except Pacs2BidsError as error:
             if session.folder is None:
                 raise
-            failed.append(f"{session.key}: {error}".replace("\n", "\n    "))
+            said = masked(str(error), needles_to_blot(session.key, session.studies))
+            failed.append(f"{session.key}: {said}".replace("\n", "\n    "))
             is_endless = isinstance(error, EndlessError)
     return AllPlanned(done=done, waiting=waiting, failed=failed, unasked=unasked)

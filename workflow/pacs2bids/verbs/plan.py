@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids import plan_text
-from pacs2bids.model import ConfigError, PlanError, PlanRow
+from pacs2bids.gate import masked
+from pacs2bids.model import ConfigError, Pacs2BidsError, PlanError, PlanRow
 from pacs2bids.plan_table import read_plan, write_plan
 from pacs2bids.planning import Asked, Planned, placed_names, plan_of, tried_of
 from pacs2bids.roster import Session
 from pacs2bids.session import Series, series_of
 from pacs2bids.text import counted
+from pacs2bids.verbs._gate import Policy, needles_to_blot, policy_of
 from pacs2bids.verbs._planning import AllPlanned, add_planning, asked_of, planned_of
 from pacs2bids.verbs._sessions import add_sessions
 
@@ -52,31 +54,49 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.out:
         return _written(sessions[0], asked, arguments.out)
     planned = planned_of(sessions, asked)
+    by_hand = arguments.studies and arguments.heuristic  # as the workflow asks: without a configuration
+    policy = policy_of(None if by_hand else arguments.config)
     if arguments.check:
         told = _checked(planned, arguments.check, is_all=not arguments.only)
     elif arguments.keep:
         is_all = not (arguments.only or arguments.studies or planned.waiting)
         told = _kept(planned, arguments.keep, is_all=is_all)
     elif arguments.diff:
-        told = _changes(planned.done)
+        told = _changes(planned.done, policy)
     elif arguments.explain:
-        told = [line for one in planned.done for line in _explained(one, asked, arguments.explain)]
+        told = [
+            line
+            for one in planned.done
+            for line in _blotted(_explained(one, asked, arguments.explain), one.session, policy)
+        ]
         if not told and not planned.failed:
             raise ConfigError(f"no session has a series {arguments.explain!r}", where="--explain")
     else:
-        told = [line for one in planned.done for line in _shown(one)]
+        told = [line for one in planned.done for line in _blotted(_shown(one), one.session, policy)]
     is_narrow = arguments.check or arguments.explain or asked.on_heuristic_error == "skip"
     return planned.end("\n".join(told)) if is_narrow else planned.whole("\n".join(told))
 
 
 def _written(session: Session, asked: Asked, folder: Path) -> str:
-    planned = plan_of(session, asked)
+    needles = needles_to_blot(session.key, session.studies)
+    try:
+        planned = plan_of(session, asked)
+    except Pacs2BidsError as error:
+        error.what = masked(error.what, needles)
+        raise
     for warning in planned.plan.warnings:
-        log.warning("%s", warning)
+        log.warning("%s", masked(warning, needles))
     for row in planned.plan.rows:
-        log.info("%s: %s", row.stack_id or row.series_description, row.bids_name or row.reason)
+        line = f"{row.stack_id or row.series_description}: {row.bids_name or row.reason}"
+        log.info("%s", masked(line, needles))
     write_plan(folder / "plan.tsv", planned.plan.rows)
     return f"{session.key}: {_counted(planned.plan.rows)}"
+
+
+def _blotted(lines: Sequence[str], session: Session, policy: Policy) -> list[str]:
+    """Without what identifies the patient."""
+    needles = needles_to_blot(session.key, session.studies, policy)
+    return [masked(line, needles) for line in lines]
 
 
 def _shown(one: Planned) -> list[str]:
@@ -97,14 +117,15 @@ def _sessions(number: int) -> str:
     return counted(number, "session")
 
 
-def _changes(planned: Sequence[Planned]) -> list[str]:
+def _changes(planned: Sequence[Planned], policy: Policy) -> list[str]:
     """Old and new names of all sessions, before anything is placed."""
     lines, changed, kinds = list[str](), 0, list[str]()
     for one in planned:
         found = plan_text.differences(placed_names(one.session), one.plan.rows)
         changed += bool(found)
         kinds += [difference.kind for difference in found]
-        lines += [one.session.key, *(f"  {difference}" for difference in found)] if found else []
+        shown = _blotted([f"  {difference}" for difference in found], one.session, policy)
+        lines += [one.session.key, *shown] if found else []
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(kinds).items()))
     of_all = f"{changed} of {_sessions(len(planned))} change"
     return [*lines, f"{of_all}: {counts}" if counts else f"nothing changes in {_sessions(len(planned))}"]

@@ -12,6 +12,7 @@ from pacs2bids.filled_in import taken_over
 from pacs2bids.model import DatasetError
 from pacs2bids.notes import Noted, left_to_lose, scans_paths
 from pacs2bids.owned import SKELETONS, Remains, remains_of, remove_remains
+from pacs2bids.report.kept import folder_beside, pages_of, remove
 from pacs2bids.roster import session_keys
 from pacs2bids.text import counted
 from pacs2bids.turn import alone
@@ -23,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--workdir", type=Path, required=True, help="where the stages left their files")
     parser.add_argument("--bids", type=Path, required=True, help="root of the BIDS dataset")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="whose pages go, too; default: report.html beside BIDS"
+    )
     parser.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
 
 
@@ -50,18 +54,25 @@ def run(arguments: argparse.Namespace) -> str:
         found = [_left(folder, bids) for folder in folders]
         if not found:
             return "nothing to prune: every session is in the studies table"
+        gone = [left.remains.session_dir.name for left in found if not left.tables_stay]
+        pages = pages_of(folder_beside(arguments.report or bids.resolve().parent / "report.html"), gone)
         if not arguments.yes:
-            return "\n".join(["Would remove:", *_listed(found), "Nothing is removed yet: add --yes"])
+            listed = [*_listed(found), *(f"  {page}" for page in pages)]
+            return "\n".join(["Would remove:", *listed, "Nothing is removed yet: add --yes"])
         for left in found:
             for line in (*_staying(left), *_lost(left)):
                 log.warning("%s", line)
             remove_remains(left.remains, bids, keep_records=left.tables_stay)
+        for page in pages:
+            remove(page)
         # so that the next run writes and checks the dataset without them
         for product in ("dataset.json", "check.json", "valid"):
             (workdir / product).unlink(missing_ok=True)
     files = sum(len(left.remains.ours) for left in found)
-    gone = counted(sum(not left.tables_stay for left in found), "session")
-    return f"{gone}, {counted(files, 'file')} removed. Run snakemake again to have the dataset checked"
+    sessions = counted(len(gone), "session")
+    shown = f", {counted(len(pages), 'part')} of the report" if pages else ""
+    removed = f"{sessions}, {counted(files, 'file')}{shown} removed"
+    return f"{removed}. Run snakemake again to have the dataset checked"
 
 
 def _left(session_dir: Path, bids: Path) -> _Left:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pacs2bids.files import private_folder, remove_unfinished, write_text, write_tsv
 from pacs2bids.model import Finding, Pacs2BidsError
 from pacs2bids.plan_table import read_plan
+from pacs2bids.report.blotting import blotted
 from pacs2bids.report.drift import COLUMNS, table_of
 from pacs2bids.report.evidence import KnownSession, Outline, outline, session_evidence
 from pacs2bids.report.facts import session_view
@@ -36,6 +37,7 @@ from pacs2bids.report.view import SessionSummary, VolumeRef
 from pacs2bids.report.viewer import SCRIPT, installed, script, volume_script
 from pacs2bids.report.whole import page_of
 from pacs2bids.text import counted
+from pacs2bids.verbs._gate import Policy, needles_to_blot, policy_of
 
 DRIFT = "drift.tsv"  # in the folder beside the page
 
@@ -50,19 +52,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="FILE", help="the page; FILE_files holds one a session"
     )
     parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="what identifies nobody by its `privacy` is shown, too"
+    )
+    parser.add_argument(
         "-j", "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (one a core)"
     )
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Write the pages. What is missing or broken is said there; raises ConfigError without a workdir."""
+    """Write the pages. What is missing or broken is said there; raises ConfigError without a workdir, or for
+    a configuration that is none.
+    """
     out: Path = arguments.out
     remove_unfinished(out)
     known = outline(arguments.workdir, arguments.bids, read_plan=read_plan)
     # its owner's alone, as all in it: pages hold faces and the free text of the console
     folder = private_folder(folder_beside(out))
     remove_others(folder, [session.key for session in known.sessions])
-    tasks = list(_tasks(known, out, viewer=_write_viewer(folder)))
+    policy = policy_of(arguments.config)
+    tasks = list(_tasks(known, out, viewer=_write_viewer(folder), policy=policy))
     summaries = {task.session.key: task.kept for task in tasks if task.kept}
     waiting = [task for task in tasks if not task.kept]
     for drawn in _drawn(waiting, arguments.jobs):
@@ -94,6 +102,7 @@ class _Task:
     findings: tuple[Finding, ...]
     digest: str
     viewer: str
+    policy: Policy
     kept: SessionSummary | None
 
 
@@ -103,10 +112,10 @@ class _Drawn:
     warnings: tuple[str, ...]
 
 
-def _tasks(known: Outline, out: Path, *, viewer: str) -> Iterator[_Task]:
+def _tasks(known: Outline, out: Path, *, viewer: str, policy: Policy) -> Iterator[_Task]:
     findings = by_session(known.check.findings if known.check else ())
     title = str(known.description.get("Name") or known.bids.resolve().name)
-    versions = [drawing_version(), title, installed() if viewer else ""]
+    versions = [drawing_version(), title, installed() if viewer else "", repr(policy.rules)]
     for session in known.sessions:
         found = tuple(findings.get(session.key, ()))
         digest = digest_of(known.workdir, session, found, versions)
@@ -119,6 +128,7 @@ def _tasks(known: Outline, out: Path, *, viewer: str) -> Iterator[_Task]:
             findings=found,
             digest=digest,
             viewer=viewer,
+            policy=policy,
             kept=kept_summary(folder_beside(out), session.key, digest),
         )
 
@@ -141,7 +151,9 @@ def _ignore_ctrl_c() -> None:
 def _draw(task: _Task) -> _Drawn:
     """Write one session's page. What a picture lacks is told by the page, too."""
     evidence = session_evidence(task.workdir, task.session, read_plan=read_plan)
-    view = session_view(evidence, task.bids, task.findings)
+    studies = [task.workdir / "studies" / row.study_instance_uid for row in task.session.studies]
+    needles = needles_to_blot(task.session.key, studies, task.policy)
+    view = blotted(session_view(evidence, task.bids, task.findings), needles)
     drawings = {volume: _drawing(volume) for volume in view.volumes()}
     folder = folder_beside(task.out)
     scripts = _write_volumes(folder / f"{task.session.key}{SOLIDS}", drawings) if task.viewer else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -15,6 +15,9 @@ from pacs2bids.files import flush_to_disk, private_folder, read_record, write_re
 from pacs2bids.model import ConversionError, FailedStack, Manifest, Receipt, StudyIndex
 from pacs2bids.provenance import file_digests, received_digests, with_sources
 from pacs2bids.released import MANIFEST, bring_again, is_put_back
+from pacs2bids.text import listed
+
+_MOST_NAMED = 5  # series, in an error
 
 log = logging.getLogger("pacs2bids.reconstruct")
 
@@ -83,7 +86,8 @@ def run(arguments: argparse.Namespace) -> str:
     manifest = with_sources(manifest, index, _digests(folder, index, arguments.jobs))
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:
-        raise failure(manifest.failed, str(folder))
+        titles = {one.series_key: one.series_description for one in index.series}
+        raise failure(manifest.failed, titles, folder)
     for failed in manifest.failed:
         log.warning("left out: %s", described(failed))
     left = f", {len(manifest.failed)} failed" if manifest.failed else ""
@@ -115,9 +119,13 @@ def described(failed: FailedStack) -> str:
     return f"series {failed.stack_id.split('-')[0]} (stack {failed.stack_id}): {failed.error}"
 
 
-def failure(failed: Sequence[FailedStack], where: str) -> ConversionError:
-    """The error that names every stack that failed."""
+def failure(failed: Sequence[FailedStack], titles: Mapping[str, str], folder: Path) -> ConversionError:
+    """The error that names every stack that failed, first by what a person knows its series by.
+
+    ``titles``: descriptions of the series by their keys. ``folder``: of the study.
+    """
+    keys = dict.fromkeys(one.stack_id.split("-")[0] for one in failed)
+    named = listed([f"series {key} ({titles.get(key) or 'no description'})" for key in keys], _MOST_NAMED)
     lines = "; ".join(described(one) for one in failed)
-    hint = "The other volumes are written. To go on without these, set `on_broken_series: skip`"
-    count = "a series" if len(failed) == 1 else f"{len(failed)} series"
-    return ConversionError(f"{count} cannot be reconstructed: {lines}", where=where, hint=hint)
+    hint = f"The other volumes of {folder} are written; `on_broken_series: skip` goes on without this"
+    return ConversionError(f"{named} cannot be reconstructed: {lines}", hint=hint)

@@ -575,7 +575,7 @@ def test_phase_encoding_is_told_by_the_affine(letters: str, meaning: str) -> Non
 class Reader(HTMLParser):
     """Collects tags and what may point elsewhere; checks that tags close in order."""
 
-    VOID = frozenset({"meta", "link", "img", "br", "!doctype"})
+    VOID = frozenset({"meta", "link", "img", "br", "wbr", "!doctype"})
     POINTERS = frozenset({"src", "href", "srcset", "action", "data", "poster", "style", "background"})
 
     def __init__(self) -> None:

@@ -160,7 +160,7 @@ def contrast(ink: list[float], paper: list[float]) -> float:
 def test_left_is_where_the_page_says(tab: Tab, pages: list[Path]) -> None:
     """The phantom has a bright capsule at its right temple: seen from above, on the side marked R."""
     tab.page.goto(pages[1].as_uri())
-    assert "The patient’s left is on the left (L)" in tab.page.inner_text("body")
+    assert "the patient’s left is on the left (L)" in tab.page.inner_text("body")
     source = tab.page.locator('img[alt^="axial, axial, axial"]').first.get_attribute("src") or ""
     picture = np.asarray(Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).convert("L"), float)
     temple = picture[:170, 416:]  # of the three slices the highest, without the letters
@@ -252,3 +252,24 @@ def large_page() -> DatasetPage:
 
 def test_size(pages: list[Path]) -> None:
     assert all(path.stat().st_size < 1_000_000 for path in pages)
+
+
+def test_a_volume_without_a_name_is_told_by_its_series(tab: Tab, pages: list[Path]) -> None:
+    tab.page.goto(pages[1].as_uri())
+    titles = tab.page.evaluate("[...document.querySelectorAll('[data-name]')].map(one => one.dataset.name)")
+    assert "1 localizer" in titles
+    assert any(title.endswith("_T1w") for title in titles)
+
+
+def test_names_break_between_their_parts_on_a_telephone(tab: Tab, pages: list[Path]) -> None:
+    tab.page.set_viewport_size({"width": 360, "height": 740})
+    tab.page.goto(pages[0].as_uri())
+    # the height of one piece of a name is that of one line: none is broken within
+    tall = """[...document.querySelectorAll('.drift tbody th[scope=row]')]
+      .flatMap(cell => [...cell.childNodes]
+      .filter(one => one.nodeType === 3 && one.data.trim()).filter(one => {
+        const range = document.createRange(); range.selectNodeContents(one);
+        return range.getClientRects().length > 1 && !one.data.includes("-");
+      }).map(one => one.data))"""
+    assert tab.page.locator(".drift wbr").count() > 0
+    assert tab.page.evaluate(tall) == []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pacs2bids.report.diagrams import Shell, directions_svg, shells_of, signal_svg
 from pacs2bids.report.matrix import SIGNS
@@ -86,6 +87,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "breakable": _breakable,
         "data_uri": _data_uri,
         "directions": _directions,
         "shells": _shells,
@@ -93,6 +95,11 @@ def _environment() -> Environment:
         "value": _value,
     }
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """A name of BIDS that lines may break behind a slash and between entities, before they break anywhere."""
+    return Markup(re.sub("([/_])", r"\1<wbr>", str(escape(name))))
 
 
 def _data_uri(picture: Picture) -> str:

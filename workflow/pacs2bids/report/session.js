@@ -39,7 +39,7 @@ const widget = async () => {
     overlay_alpha_shader: 1, background_masks_overlays: 0,
     opts: {
       isRadiologicalConvention: false, sagittalNoseLeft: false, isOrientationTextVisible: true, isCornerOrientationText: true,
-      backColor: [0, 0, 0, 1], crosshairColor: [0.35, 0.65, 1, 0.8], show3Dcrosshair: true, multiplanarForceRender: true,
+      backColor: [0, 0, 0, 1], crosshairColor: [0.35, 0.65, 1, 0.8], show3Dcrosshair: true, crosshairWidth: 0.25, crosshairWidthUnit: "percent", multiplanarForceRender: true,
       dragAndDropEnabled: false, loadingText: "", sliceType: 3, logLevel: "silent",
     },
   }, volumeModels);

@@ -161,3 +161,13 @@ def test_nothing_is_placed_before_it_is_confirmed(page: Page, line: Line) -> Non
     assert all("_acq-mprage_" in path.name for path in t1ws())
     page.locator("#dialog-close").click()
     expect(page.locator("tr.renamed")).to_have_count(0, timeout=SLOW_MS)
+
+
+def test_what_is_clicked_lies_within_a_telephone(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    for name in ("#save", "#apply", "#row-filter"):
+        box = page.locator(name).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        assert box["width"] >= 50

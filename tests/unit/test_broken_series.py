@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pacs2bids.model import FailedStack
-from pacs2bids.verbs.reconstruct import failure
+from msgspec.structs import replace
+
+from pacs2bids.files import write_record
+from pacs2bids.model import FailedStack, Identity
+from pacs2bids.verbs.reconstruct import failure, titles_of
+from planning import STUDY, index, stack
 
 
 def test_series_and_description_come_first() -> None:
@@ -14,3 +18,14 @@ def test_series_and_description_come_first() -> None:
     assert text.startswith("series 002 (t1_mprage), series 007 (no description) cannot be reconstructed: ")
     assert text.count("is cut") == 3
     assert text.endswith("work/studies/1.2 are written; `on_broken_series: skip` goes on without this")
+
+
+def test_a_name_in_a_description_is_not_told(tmp_path: Path) -> None:
+    study = index([stack(2)], [stack(7)])
+    wanted = ("t1 zzyzx repeat", "t2_tse")
+    named = [replace(one, series_description=text) for one, text in zip(study.series, wanted, strict=True)]
+    study = replace(study, series=tuple(named))
+    assert set(titles_of(study, tmp_path).values()) == set(wanted)
+    identity = Identity(study_instance_uid=STUDY, values={"PatientName": ("Zzyzx^Quux",)})
+    write_record(tmp_path / "identity.json", identity)
+    assert set(titles_of(study, tmp_path).values()) == {"t1 *** repeat", "t2_tse"}

@@ -87,6 +87,13 @@ def needles_to_blot(session_key: str, study_dirs: Iterable[Path], policy: Policy
     return replace(needles, uids=False) if needles.known else NOTHING
 
 
+def needles_of_study(study: Path) -> Needles:
+    """What people are not shown of one study, whosever it is. Raises HeaderError for a damaged record."""
+    if not (study / OF_HEADERS).exists():
+        return NOTHING
+    return needles_of(_identities(study), dates=False, uids=False)
+
+
 def _identities(study: Path) -> list[Identity]:
     of_headers, of_pacs = study / OF_HEADERS, study / OF_PACS
     if not of_headers.exists():

@@ -86,8 +86,7 @@ def run(arguments: argparse.Namespace) -> str:
     manifest = with_sources(manifest, index, _digests(folder, index, arguments.jobs))
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:
-        titles = {one.series_key: one.series_description for one in index.series}
-        raise failure(manifest.failed, titles, folder)
+        raise failure(manifest.failed, titles_of(index, folder), folder)
     for failed in manifest.failed:
         log.warning("left out: %s", described(failed))
     left = f", {len(manifest.failed)} failed" if manifest.failed else ""
@@ -112,6 +111,16 @@ def _digests(folder: Path, index: StudyIndex, jobs: int) -> dict[str, str | None
     if receipt.exists():
         return received_digests(read_record(receipt, Receipt))
     return file_digests(index, folder / "dicom", jobs=jobs)
+
+
+def titles_of(index: StudyIndex, folder: Path) -> dict[str, str]:
+    """Descriptions of series by their keys, as they may be told: errors are mailed."""
+    # imported here: only what fails needs it
+    from pacs2bids.gate import masked  # noqa: PLC0415
+    from pacs2bids.verbs._gate import needles_of_study  # noqa: PLC0415
+
+    needles = needles_of_study(folder)
+    return {one.series_key: masked(one.series_description, needles) for one in index.series}
 
 
 def described(failed: FailedStack) -> str:

@@ -174,8 +174,9 @@ def heavy(orthanc: Orthanc) -> tuple[str, list[str]]:
     """A study and its instances: together more than fits into the buffers of a connection."""
     made = instances(f"{ROOT}.1", 400)
     for dataset in made:
-        dataset.Rows, dataset.Columns, dataset.BitsAllocated = 150, 150, 16
-        dataset.add_new("PixelData", "OW", bytes(2 * 150 * 150))
+        # together more than a connection buffers, so that not all is under way when the blow falls
+        dataset.Rows, dataset.Columns, dataset.BitsAllocated = 300, 300, 16
+        dataset.add_new("PixelData", "OW", bytes(2 * 300 * 300))
     return f"{ROOT}.1", stored(orthanc, made)
 
 
@@ -230,8 +231,10 @@ def test_study_that_grows_in_the_midst(orthanc: Orthanc, tmp_path: Path) -> None
     pull = site.midway()
     uids += stored(orthanc, instances(site.study, 30, first=201))
     _, errors = pull.communicate(timeout=120)
-    assert (pull.returncode, errors.count("\n")) == (0, 1)
+    assert pull.returncode == 0, errors
     assert "changes at its source; 230 instances announced now" in errors
+    # it may be asked while Orthanc takes them in, and then has changed twice
+    assert all("changes at its source" in line for line in errors.splitlines())
     receipt = read_fitting(site.out / "receipt.json")
     assert {one.sop_instance_uid for one in receipt.received} == set(uids)
     uids += stored(orthanc, instances(site.study, 5, first=231))  # and after it

@@ -150,3 +150,9 @@ def test_scratch_that_is_not_there(tmp_path: Path, place: Callable[[Path], str],
     (line,) = done.stderr.splitlines()
     assert line.startswith("ERROR: scratch ")
     assert problem in line
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"received": []}'])
+def test_a_damaged_receipt_has_no_size_and_stops_no_plan_of_jobs(tmp_path: Path, content: str) -> None:
+    (tmp_path / "receipt.json").write_text(content)
+    assert size_of([tmp_path / "receipt.json"]) == size_of([])

@@ -608,6 +608,7 @@ def test_an_exception_shows_its_kind_and_line_and_no_identity(tmp_path: Path, li
 def test_parts_of_an_identity_are_not_shown(tmp_path: Path, taken: str) -> None:
     one = index(series(1, "T1w", patient_id="PHANTOM_ONE-0057", accession_number="AC56789"))
     text = said(heuristic(tmp_path, f"for s in seqinfo:\n    {{}}[{taken}]"), one)
+    text = text.replace(str(tmp_path), "")  # its numbers are nobody's
     assert "KeyError: " in text
     assert not any(part in text.lower() for part in ("phantom", "one", "57", "789", "'ac"))
 

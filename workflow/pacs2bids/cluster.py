@@ -58,13 +58,22 @@ class _Announced(msgspec.Struct):
 
 
 def size_of(receipts: Iterable[Path]) -> Size:
-    """Add up the receipts that are there: before a study is pulled nothing is known of it."""
-    contents = [path.read_bytes() for path in receipts if path.exists()]
-    records = [msgspec.json.decode(content, type=_Announced) for content in contents]
+    """Add up the receipts that are there: before a study is pulled nothing is known of it.
+
+    Nor by a damaged receipt: the job that needs it says so, and sizes are asked for where nobody can be told.
+    """
+    records = [record for path in receipts if (record := _announced(path))]
     files = [one.bytes / 1e6 for record in records for one in record.received]
     listed = sum(len(uids) for record in records for uids in record.announced.values())
     # a PACS that lists no instances sends them all the same
     return Size(instances=max(listed, len(files)), megabytes=sum(files), largest_mb=max(files, default=0.0))
+
+
+def _announced(receipt: Path) -> _Announced | None:
+    try:
+        return msgspec.json.decode(receipt.read_bytes(), type=_Announced)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def memory_mb(stage: str, size: Size, attempt: int) -> int:

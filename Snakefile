@@ -50,7 +50,7 @@ try:
     from pacs2bids.dialects.imports import files_of, files_that_say
     from pacs2bids.engine import engine_version
     from pacs2bids.files import private_folder, read_tsv
-    from pacs2bids.model import Pacs2BidsError
+    from pacs2bids.model import Pacs2BidsError, session_key
     from pacs2bids.status import PROVISIONAL
     from pacs2bids.text import counted
     from pacs2bids.turn import take_turn

@@ -9,6 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from pacs2bids import nifti
 from pacs2bids.model import ImageRef, StudyIndex
 from pacs2bids.store import index_folder
 
@@ -130,3 +131,18 @@ class Series:
         indices = np.stack(np.meshgrid(*map(np.arange, shape[:3]), indexing="ij"), axis=-1)
         ras = indices @ affine_ras[:3, :3].T + affine_ras[:3, 3]
         return self.value(ras * [-1, -1, 1], volume)
+
+
+def small_header() -> bytes:
+    """The NIfTI header of 2 x 2 x 2 integers of 16 bits."""
+    return nifti.header(
+        shape=(2, 2, 2),
+        dtype=np.dtype("<i2"),
+        is_rgb=False,
+        affine_ras=np.eye(4),
+        has_sform=True,
+        has_qform=True,
+        repetition_time_s=None,
+        slope=1,
+        intercept=0,
+    )

@@ -6,13 +6,12 @@ import gzip
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pacs2bids import nifti
 from pacs2bids.deface import Defaced, defaced, is_meant
 from pacs2bids.files import read_record
 from pacs2bids.model import DatasetError, Defacing
+from synthetic import small_header
 
 # what a defacing tool does, in four lines: the first half of the voxels becomes 0
 BLANK = """\
@@ -26,20 +25,9 @@ pathlib.Path(calls).open("a").write("called ")
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
-    head = nifti.header(
-        shape=(2, 2, 2),
-        dtype=np.dtype("<i2"),
-        is_rgb=False,
-        affine_ras=np.eye(4),
-        has_sform=True,
-        has_qform=True,
-        repetition_time_s=None,
-        slope=1,
-        intercept=0,
-    )
     path = tmp_path / "study/volumes/002-1.nii.gz"
     path.parent.mkdir(parents=True)
-    path.write_bytes(gzip.compress(head + b"face" * 4))
+    path.write_bytes(gzip.compress(small_header() + b"face" * 4))
     return path
 
 

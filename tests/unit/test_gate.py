@@ -21,7 +21,6 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 import synthetic
-from pacs2bids import nifti
 from pacs2bids.dates import Hide
 from pacs2bids.files import read_record, sha256
 from pacs2bids.gate import NOTHING, UID, Needles, cure, hits, masked, needles_of, search_file, together
@@ -324,19 +323,7 @@ def test_headers_tell_who_it_is() -> None:
 
 
 def a_volume(**fields: tuple[int, bytes]) -> bytes:
-    head = bytearray(
-        nifti.header(
-            shape=(2, 2, 2),
-            dtype=np.dtype("<i2"),
-            is_rgb=False,
-            affine_ras=np.eye(4),
-            has_sform=True,
-            has_qform=True,
-            repetition_time_s=None,
-            slope=1,
-            intercept=0,
-        )
-    )
+    head = bytearray(synthetic.small_header())
     for start, text in fields.values():
         head[start : start + len(text)] = text
     return bytes(head) + bytes(16)

@@ -133,6 +133,4 @@ def _is_made(study: Path, config: Config) -> bool:
         return False
     if config.second_opinion != "none" and not (study / OPINIONS).exists():
         return False
-    files = [one.files for one in manifest.volumes] + [one.files for one in manifest.physiology]
-    names = (name for one in files for name in one)
-    return all((study / MANIFEST).with_name(name).is_file() for name in names)
+    return all((study / MANIFEST).with_name(name).is_file() for name in manifest.files)

@@ -470,6 +470,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
     gzip: str = ""
     philips_values: str = ""
 
+    @property
+    def files(self) -> list[str]:
+        """Names of all files beside it that it tells of."""
+        volumes = [name for one in self.volumes for name in one.files]
+        return volumes + [name for one in self.physiology for name in one.files]
+
 
 class ReceivedInstance(Struct, frozen=True, kw_only=True):
     """One instance on disk. ``path`` is relative to the study's DICOM folder."""

@@ -17,23 +17,12 @@ if CONFIG.scratch is not None:
     shell.prefix(scratch_folder(CONFIG.scratch).replace("{", "{{").replace("}", "}}"))
 
 
-@cache
-def studies_at(_):
-    return sessions_of_table()
-
-
-def studies_of_sessions():
-    """Session key -> its studies, by the table as it stands: sizes may be asked for before the query is done."""
-    table = WORK / "studies.tsv"
-    return studies_at(table.stat().st_mtime_ns) if table.exists() else {}
-
-
 def receipts(wildcards):
-    """Of the study of a job, or of the studies of its session."""
+    """Of the study of a job, or of the studies of its session: may be asked for before the query is done."""
     if "study" in wildcards.keys():
         uids = [wildcards.study]
     else:
-        uids = studies_of_sessions().get(wildcards.session, [])
+        uids = sessions_of_table().get(wildcards.session, [])
     return [WORK / "studies" / uid / "receipt.json" for uid in uids]
 
 
@@ -53,12 +42,12 @@ def minutes(stage):
 
 def memory_of_all(wildcards, attempt):
     """A resource function of jobs on the whole dataset."""
-    return of_all_mb(len(studies_of_sessions()), attempt)
+    return of_all_mb(len(sessions_of_table()), attempt)
 
 
 def minutes_of_all(wildcards, attempt):
     """A resource function of jobs on the whole dataset."""
-    return of_all_min(len(studies_of_sessions()), attempt)
+    return of_all_min(len(sessions_of_table()), attempt)
 
 
 def is_plugins(message):

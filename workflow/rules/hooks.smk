@@ -78,14 +78,6 @@ def is_failed(key, studies):
     return not all(path.exists() for path in made)
 
 
-def sessions_of_table():
-    """Session key -> its studies; none where there is no table."""
-    table, studies = WORK / "studies.tsv", {}
-    for row in read_tsv(table) if table.exists() else ():
-        studies.setdefault(session_key(row), []).append(row["study_instance_uid"])
-    return studies
-
-
 def deliver(studies):
     """Top-level files and check, of the sessions that are placed."""
     good = sum(not is_failed(key, uids) for key, uids in studies.items())

@@ -56,7 +56,8 @@ def table_at(path, mtime_ns):
     """
     sessions, sources = {}, {}
     for row in read_tsv(path):
-        sessions.setdefault(session_key(row), []).append(row["study_instance_uid"])
+        key = session_key(row["subject"], row["session"])
+        sessions.setdefault(key, []).append(row["study_instance_uid"])
         sources[row["study_instance_uid"]] = row["source"]
     return sessions, sources
 
@@ -67,11 +68,10 @@ def resolved():
     return table_at(path, path.stat().st_mtime_ns)
 
 
-def session_key(row):
-    """The session's folder under sessions/: "sub-01_ses-a", or "sub-01" without sessions."""
-    return f"sub-{row['subject']}" + (
-        f"_ses-{row['session']}" if row["session"] else ""
-    )
+def sessions_of_table():
+    """Session key -> its studies, by the table as it stands, resolved or not; none where there is none."""
+    path = WORK / "studies.tsv"
+    return table_at(path, path.stat().st_mtime_ns)[0] if path.exists() else {}
 
 
 def of_each_session(pattern):

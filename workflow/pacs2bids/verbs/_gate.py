@@ -64,18 +64,23 @@ def known_of(workdir: Path, placed: Iterable[PlacedSession], policy: Policy) -> 
     return Known(subjects=each, everyone=together(each.values()).whole, studies=owners)
 
 
-def needles_of_session(session_key: str, study_dirs: Iterable[Path], policy: Policy) -> Needles:
-    """What identifies the patient of these studies. Raises HeaderError if it is not known of one."""
+def needles_of_session(session_key: str | None, study_dirs: Iterable[Path], policy: Policy) -> Needles:
+    """What identifies the patient of these studies. Raises HeaderError if it is not known of one.
+
+    ``session_key``: None if they are of no session yet.
+    """
     needles = needles_of(
         [one for folder in study_dirs for one in _identities(folder)],
         pseudonyms=policy.rules.pseudonyms,
         dates=policy.dates,
     )
-    labels = session_labels(session_key) if policy.are_derived else ()
+    labels = session_labels(session_key) if policy.are_derived and session_key else ()
     return needles.without([*policy.rules.words, *labels])
 
 
-def needles_to_blot(session_key: str, study_dirs: Iterable[Path], policy: Policy = UNCONFIGURED) -> Needles:
+def needles_to_blot(
+    session_key: str | None, study_dirs: Iterable[Path], policy: Policy = UNCONFIGURED
+) -> Needles:
     """What people are not shown of a session. Its labels, UIDs and days of scans are; nothing is looked for
     in studies of which it is not known who the patient is, as those that an earlier version indexed.
     """
@@ -85,13 +90,6 @@ def needles_to_blot(session_key: str, study_dirs: Iterable[Path], policy: Policy
     except HeaderError:
         return NOTHING
     return replace(needles, uids=False) if needles.known else NOTHING
-
-
-def needles_of_study(study: Path) -> Needles:
-    """What people are not shown of one study, whosever it is. Raises HeaderError for a damaged record."""
-    if not (study / OF_HEADERS).exists():
-        return NOTHING
-    return needles_of(_identities(study), dates=False, uids=False)
 
 
 def _identities(study: Path) -> list[Identity]:

@@ -81,8 +81,7 @@ def run(arguments: argparse.Namespace) -> str:
         philips_values=arguments.philips_values,
     )
     manifest = replace(manifest, physiology=write_physiology(index, folder / "dicom", volumes))
-    made = [one.files for one in manifest.volumes] + [one.files for one in manifest.physiology]
-    flush_to_disk(volumes / name for files in made for name in files)
+    flush_to_disk(volumes / name for name in manifest.files)
     manifest = with_sources(manifest, index, _digests(folder, index, arguments.jobs))
     write_record(volumes / "manifest.json", manifest)
     if manifest.failed and not arguments.allow_failed:
@@ -117,9 +116,9 @@ def titles_of(index: StudyIndex, folder: Path) -> dict[str, str]:
     """Descriptions of series by their keys, as they may be told: errors are mailed."""
     # imported here: only what fails needs it
     from pacs2bids.gate import masked  # noqa: PLC0415
-    from pacs2bids.verbs._gate import needles_of_study  # noqa: PLC0415
+    from pacs2bids.verbs._gate import needles_to_blot  # noqa: PLC0415
 
-    needles = needles_of_study(folder)
+    needles = needles_to_blot(None, [folder])
     return {one.series_key: masked(one.series_description, needles) for one in index.series}
 
 

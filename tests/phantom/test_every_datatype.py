@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from every import DIFFUSION_MAPS, every_datatype
 
 from pacs2bids.__main__ import main
 from pacs2bids.bids import BidsName, vocabulary
@@ -24,7 +25,6 @@ from pacs2bids.dialects.rules import ask
 from pacs2bids.dialects.rules.starter import starter
 from pacs2bids.files import read_record, read_tsv
 from pacs2bids.model import StudyIndex
-from pacs2bids.phantom.every import DIFFUSION_MAPS, every_datatype
 from pacs2bids.phantom.write import write_study
 from pacs2bids.plan import plan_session
 

@@ -1,48 +1,30 @@
 """``config.yaml``: read, checked whole, and turned into records; one line says what is wrong.
 
-The shape is checked against ``schemas/config.schema.json``; what a schema cannot say (a source that is not
-defined, a pattern that is no regular expression) is checked here. Relative paths stay as they are written:
-they are relative to the folder where the workflow runs, as everything in Snakemake.
+The shape is checked against ``schemas/config.schema.json`` (by ``shape``); what a schema cannot say (a source
+that is not defined, a pattern that is no regular expression) is checked here, and in ``config_sources``.
+Relative paths stay as they are written: they are relative to the folder where the workflow runs, as
+everything in Snakemake.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
 from pacs2bids.builtin import heuristic_file
 from pacs2bids.conditions import check_keyword, checked_conditions
+from pacs2bids.config_sources import secret_of, source_name, sources_of
 from pacs2bids.identifiers import KEYWORDS
 from pacs2bids.model import RUNS, ConfigError, Defacing, NamingRules, PrivacyRules
-from pacs2bids.peers import (
-    GET,
-    MOVE,
-    WADO,
-    Conditions,
-    Courtesy,
-    FolderSource,
-    Notify,
-    PacsPeer,
-    Secret,
-    Slot,
-    Source,
-    Tls,
-    WebPeer,
-)
+from pacs2bids.peers import Conditions, FolderSource, Notify, Source
+from pacs2bids.shape import check_shape, suggest
 from pacs2bids.studies_table import read_labels, read_table
-from pacs2bids.text import listed
 from pacs2bids.yaml_text import NoYamlError, load
 
 
@@ -156,8 +138,8 @@ def load_config(path: Path) -> Config:
     Raises ConfigError, one line that names the file, the key, what is wrong and what is allowed.
     """
     content = _read_yaml(path)
-    _check_shape(content, path, _schema())
-    sources = _sources(content["sources"], path)
+    check_shape(content, path, _schema())
+    sources = sources_of(content["sources"], path)
     studies = content["studies"]
     config = Config(
         workdir=Path(content.get("workdir", "work")),
@@ -206,14 +188,14 @@ def load_sources(path: Path) -> SourcesOnly:
         "sources": schema["properties"]["sources"],
         "studies": {"type": "object", "properties": {"query": queries}},
     }
-    _check_shape(
+    check_shape(
         content, path, {**schema, "required": ["sources"], "properties": parts, "additionalProperties": True}
     )
-    sources = _sources(content["sources"], path)
+    sources = sources_of(content["sources"], path)
     asked = []
     for number, query in enumerate(content.get("studies", {}).get("query", ())):
         where = f"{path}: studies.query[{number}]"
-        name = _source_name(query.get("source"), sources, f"{where}.source")
+        name = source_name(query.get("source"), sources, f"{where}.source")
         asked.append((name, checked_conditions(query.get("match", {}), f"{where}.match")))
     return SourcesOnly(sources=sources, asked=tuple(asked))
 
@@ -234,7 +216,7 @@ def require_files(config: Config, path: Path) -> None:
         raise ConfigError(what, where=f"{path}: participants", hint=hint)
     if config.table is not None:
         for row in read_table(config.table):
-            _source_name(row.source or None, config.sources, f"{config.table}, line {row.line}: source")
+            source_name(row.source or None, config.sources, f"{config.table}, line {row.line}: source")
     for rule in label_rules(config):
         if rule.table is not None:
             read_labels(rule.table, rule.attribute, rule.group)
@@ -283,205 +265,12 @@ def _without_gaps(content: Any) -> Any:
     return [_without_gaps(value) for value in content] if isinstance(content, list) else content
 
 
-def _check_shape(content: object, path: Path, schema: Mapping[str, Any]) -> None:
-    errors = sorted(
-        Draft202012Validator(schema).iter_errors(content),
-        key=lambda error: (len(error.absolute_path), error.validator != "additionalProperties"),
-    )
-    if not errors:
-        return
-    first, *rest = errors
-    what, hint = _explain(first)
-    if rest:
-        others = [f"{_key_path(one)} {_explain(one)[0]}".strip() for one in rest]
-        what = f"{what} (and {listed(others, 1, separator='; ')})"
-    key = _key_path(first)
-    raise ConfigError(what, where=f"{path}: {key}" if key else str(path), hint=hint)
-
-
-def _key_path(error: ValidationError) -> str:
-    text = ""
-    for step in error.absolute_path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
-
-
-def _explain(error: ValidationError) -> tuple[str, str]:
-    """What is wrong and what is allowed, in a person's words; ``error.message`` speaks of JSON schemas."""
-    rule, value, found = str(error.validator), cast(Any, error.validator_value), cast(Any, error.instance)
-    schema = cast("Mapping[str, Any]", error.schema)
-    if rule == "additionalProperties":
-        allowed = list(schema["properties"])
-        unknown = next(key for key in found if key not in allowed)
-        return f"unknown key {_shown(unknown)}", suggest(str(unknown), allowed)
-    if rule == "enum":
-        return f"{_shown(found)} is not allowed", ". ".join([suggest(str(found), value), *_described(schema)])
-    if schema.get("writeOnly"):  # what stands there may be a secret
-        return f"must be {schema['description']}", ""
-    example = [f"As in: {_flow(one)}" for one in schema.get("examples", ())]
-    return _explain_value(rule, value, found, schema), ". ".join(example)
-
-
-def _flow(value: object) -> str:
-    """A value as a person may write it in YAML, on one line."""
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).strip()
-
-
-def _described(schema: Mapping[str, Any]) -> list[str]:
-    return [schema["description"]] if "description" in schema else []
-
-
-def _explain_value(rule: str, value: Any, found: Any, schema: Mapping[str, Any]) -> str:
-    if rule == "required":
-        missing = next(key for key in value if key not in found)
-        return f"the key {missing!r} is missing"
-    if rule == "type":
-        return f"must be {_type_names(value)}, not {_shown(found)}"
-    if rule in ("minimum", "maximum"):
-        return f"must be from {schema['minimum']} to {schema['maximum']}, not {found}"
-    if rule == "pattern":
-        public = re.sub(r"//[^/]*@", "//...@", found)  # an address may hold a password
-        return f"must be {schema['description']}, not {_shown(public)}"
-    if rule in ("minProperties", "maxProperties") and "properties" in schema:
-        return f"must hold one of the keys {_listed(schema['properties'])}, and no other"
-    return "must not be empty"
-
-
-def _type_names(types: str | list[str]) -> str:
-    words = {
-        "object": "keys with values",
-        "array": "a list",
-        "string": "a text",
-        "integer": "a whole number",
-    }
-    return " or ".join(words[name] for name in ([types] if isinstance(types, str) else types))
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "keys with values"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "empty" if value is None else repr(value)
-
-
-def suggest(word: str, allowed: Iterable[str]) -> str:
-    """A hint for a misspelt word: the closest of those allowed, or all of them."""
-    words = list(allowed)
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"Did you mean {close[0]!r}? Allowed: {_listed(words)}" if close else f"Allowed: {_listed(words)}"
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(words)
-
-
 # ------------------------------------------------------------------------------------------------ records
-
-
-def _sources(entries: Mapping[str, Any], path: Path) -> dict[str, Source]:
-    return {name: _source(name, entry, f"{path}: sources.{name}") for name, entry in entries.items()}
-
-
-def _source(name: str, entry: Mapping[str, Any], where: str) -> Source:
-    if entry["kind"] == "folder":
-        return FolderSource(name=name, path=Path(entry["path"]))
-    if entry["kind"] == "dicomweb":
-        return _web(name, entry, _courtesy(entry.get("courtesy", {}), f"{where}.courtesy"), where)
-    calling = entry.get("calling_ae_title", "PACS2BIDS")
-    courtesy = _courtesy(entry.get("courtesy", {}), f"{where}.courtesy")
-    web = _web(name, entry["dicomweb"], courtesy, f"{where}.dicomweb") if "dicomweb" in entry else None
-    return PacsPeer(
-        name=name,
-        host=entry["host"],
-        port=entry["port"],
-        ae_title=entry["ae_title"],
-        calling_ae_title=calling,
-        retrieve=_ways(entry.get("retrieve", MOVE), web, f"{where}.retrieve"),
-        slots=_slots(entry, calling, where),
-        receive_host=entry.get("receive_host", ""),
-        tls=_tls(entry["tls"], f"{where}.tls") if "tls" in entry else None,
-        web=web,
-        courtesy=courtesy,
-    )
-
-
-def _ways(said: str | Sequence[str], web: WebPeer | None, where: str) -> tuple[str, ...]:
-    """The ways to retrieve in the order of trial; "auto" is the fastest first."""
-    if said == "auto":
-        return (GET, MOVE) if web is None else (WADO, GET, MOVE)
-    ways = (said,) if isinstance(said, str) else tuple(said)
-    if WADO in ways and web is None:
-        hint = "Give the root of the PACS's DICOMweb service as dicomweb: {url: ...}"
-        raise ConfigError("wado needs the key 'dicomweb' beside it", where=where, hint=hint)
-    return ways
-
-
-def _slots(entry: Mapping[str, Any], calling: str, where: str) -> tuple[Slot, ...]:
-    if "slots" not in entry:
-        title = entry.get("receive_ae_title", calling)
-        return (Slot(ae_title=title, port=entry.get("receive_port", 11112)),)
-    for key in ("receive_ae_title", "receive_port"):
-        if key in entry:
-            hint = "List all destinations under slots, or write one as receive_ae_title and receive_port"
-            raise ConfigError(f"{key!r} stands beside 'slots'", where=where, hint=hint)
-    slots = tuple(Slot(ae_title=one["ae_title"], port=one["port"]) for one in entry["slots"])
-    if len({one.port for one in slots}) < len(slots) or len({one.ae_title for one in slots}) < len(slots):
-        hint = "A pull is known by its title, and listens on its port: each slot needs its own"
-        raise ConfigError("an AE title or port stands there twice", where=f"{where}.slots", hint=hint)
-    return slots
-
-
-def _tls(entry: Mapping[str, str], where: str) -> Tls:
-    if ("key" in entry) != ("certificate" in entry):
-        raise ConfigError("'certificate' and 'key' need each other", where=where)
-    files = {key: Path(path) for key, path in entry.items() if key != "server_name"}
-    return Tls(**files, server_name=entry.get("server_name", ""))
-
-
-def _web(name: str, entry: Mapping[str, Any], courtesy: Courtesy, where: str) -> WebPeer:
-    if ("user" in entry) != ("password" in entry) or ("user" in entry and "token" in entry):
-        hint = "Write either token, or user and password; each secret as {file: ...} or {env: ...}"
-        raise ConfigError("must hold 'user' and 'password', or 'token'", where=where, hint=hint)
-    return WebPeer(
-        name=name,
-        url=entry["url"].rstrip("/"),
-        token=_secret(entry.get("token")),
-        user=entry.get("user", ""),
-        password=_secret(entry.get("password")),
-        tls=_tls(entry.get("tls", {}), f"{where}.tls"),
-        courtesy=courtesy,
-    )
-
-
-def _secret(entry: Mapping[str, str] | None) -> Secret | None:
-    if entry is None:
-        return None
-    return Secret(file=Path(entry["file"]) if "file" in entry else None, env=entry.get("env", ""))
-
-
-def _courtesy(entry: Mapping[str, Any], where: str) -> Courtesy:
-    hours = None
-    if "hours" in entry:
-        start, end = (time.fromisoformat(text.strip()) for text in entry["hours"].split("-"))
-        if start == end:
-            hint = "Leave the key out to pull at any hour"
-            raise ConfigError("begins when it ends", where=f"{where}.hours", hint=hint)
-        hours = (start, end)
-    defaults = Courtesy()
-    return Courtesy(
-        hours=hours,
-        pause_s=float(entry.get("pause_s", defaults.pause_s)),
-        moves=entry.get("moves", defaults.moves),
-        retries=entry.get("retries", defaults.retries),
-    )
 
 
 def _query(entry: Mapping[str, Any], sources: Mapping[str, Source], where: str) -> StudyQuery:
     return StudyQuery(
-        source=_source_name(entry.get("source"), sources, f"{where}.source"),
+        source=source_name(entry.get("source"), sources, f"{where}.source"),
         match=checked_conditions(entry["match"], f"{where}.match"),
         exclude=tuple(
             checked_conditions(rule, f"{where}.exclude[{number}]")
@@ -491,17 +280,6 @@ def _query(entry: Mapping[str, Any], sources: Mapping[str, Source], where: str) 
         session=_label_rule(entry["session"], "session", f"{where}.session") if "session" in entry else None,
         skip_unlabelled=entry.get("unlabelled", "fail") == "skip",
     )
-
-
-def _source_name(name: str | None, sources: Mapping[str, Source], where: str) -> str:
-    if name is None and len(sources) == 1:
-        return next(iter(sources))
-    if name is None:
-        hint = f"Allowed: {_listed(sources)}"
-        raise ConfigError("is missing, and there are several sources", where=where, hint=hint)
-    if name not in sources:
-        raise ConfigError(f"no source is called {name!r}", where=where, hint=suggest(name, sources))
-    return name
 
 
 def _label_rule(entry: Mapping[str, str], group: str, where: str) -> LabelRule:
@@ -542,7 +320,7 @@ def _notify(entry: Mapping[str, Any], where: str) -> Notify:
         raise ConfigError(f"is no command: {error}", where=f"{where}.mail") from None
     return Notify(
         webhook=entry.get("webhook", ""),
-        token=_secret(entry.get("token")),
+        token=secret_of(entry.get("token")),
         mail=mail,
         when=entry.get("when", "problems"),
     )

@@ -21,7 +21,8 @@ from pacs2bids.header import Header
 from pacs2bids.model import Gradients, ImageRef, Json, Placement, SeriesInfo, Stack, StackFacts
 from pacs2bids.series import Part, Series
 from pacs2bids.sidecar import held_back, of_volumes, sidecar, values_of
-from pacs2bids.stack import Arrangement, Piece, echo_time_ms, image_type, iso_date_time
+from pacs2bids.splitting import echo_time_ms, image_type
+from pacs2bids.stack import Arrangement, Piece, iso_date_time
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # PS3.4 B.5; with .1 to .4, its multi-frame forms
 SHOWN = 5  # of values in a warning

@@ -16,6 +16,7 @@ from pacs2bids import __version__
 
 # what decides an index or a volume: floors 0 to 3, and the reading and writing around them
 SOURCES = (
+    "arranging.py",
     "codecs.py",
     "compress.py",
     "files.py",
@@ -32,8 +33,14 @@ SOURCES = (
     "nifti.py",
     "physiology.py",
     "pixels.py",
+    "reading.py",
+    "recalled.py",
     "series.py",
     "sidecar.py",
+    "sidecar_fields.py",
+    "sidecar_readers.py",
+    "spacing.py",
+    "splitting.py",
     "stack.py",
     "store.py",
     "template.py",

@@ -8,6 +8,7 @@ reader, a crash or a full disk never meets half a file. Who writes many files th
 from __future__ import annotations
 
 import csv
+import errno
 import glob
 import hashlib
 import io
@@ -43,8 +44,10 @@ def atomic(path: Path, *, mode: int = 0o644, flushed: bool = True) -> Iterator[I
             if flushed:
                 os.fsync(stream.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = str(path)  # write(2) names none
         raise
 
 

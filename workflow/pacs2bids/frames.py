@@ -15,8 +15,10 @@ from msgspec.structs import replace
 
 from pacs2bids import vendors
 from pacs2bids.geometry import mosaic_planes
-from pacs2bids.header import Header, ParsedFile, frame_headers, recall
+from pacs2bids.header import Header
 from pacs2bids.model import Facts, ImageRef, Mosaic, Pacs2BidsError, Plane, Reason, Vector
+from pacs2bids.reading import ParsedFile, frame_headers
+from pacs2bids.recalled import recall
 
 
 class Frame(Struct, frozen=True, kw_only=True):

@@ -15,12 +15,13 @@ import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from pacs2bids.arranging import arrange
 from pacs2bids.describe import echo_time_s, series_info, stack_of
 from pacs2bids.frames import Frame, UnusableError, frames_of
 from pacs2bids.geometry import (
     orientation_name,
 )
-from pacs2bids.header import Header, ParsedFile, recall
+from pacs2bids.header import Header
 from pacs2bids.model import (
     ConversionError,
     FailedStack,
@@ -36,22 +37,12 @@ from pacs2bids.model import (
     StudyIndex,
 )
 from pacs2bids.physiology import known_of
+from pacs2bids.reading import ParsedFile
+from pacs2bids.recalled import recall
 from pacs2bids.series import Part, Series, join, kind_of, scans
-from pacs2bids.stack import (
-    Arrangement,
-    Key,
-    Piece,
-    SamePicture,
-    UnevenError,
-    arrange,
-    differing,
-    even_runs,
-    merged,
-    sequence,
-    split_key,
-    without_copies,
-    without_direction,
-)
+from pacs2bids.spacing import UnevenError, even_runs
+from pacs2bids.splitting import Key, differing, merged, split_key, without_direction
+from pacs2bids.stack import Arrangement, Piece, SamePicture, sequence, without_copies
 from pacs2bids.text import AGAIN, listed
 from pacs2bids.vendors import physiolog
 
@@ -282,7 +273,8 @@ def _require_closed(index: StudyIndex) -> None:
             f"{index.instances} instances came, {len(stacked)} are in stacks and {len(index.leftovers)} are "
             "left over: the count does not close"
         )
-        raise ConversionError(what, where=f"study {index.study_instance_uid}")
+        where, hint = f"study {index.study_instance_uid}", "This is a defect of pacs2bids; report it"
+        raise ConversionError(what, where=where, hint=hint)
 
 
 def _series_keys(series: dict[str, Series]) -> dict[str, str]:

@@ -682,7 +682,8 @@ class PlacedSession(Struct, frozen=True, kw_only=True):
     "<StudyInstanceUID>/<stack_id>". ``participant``: age in years and sex. ``absent``: planned name -> why
     its volume is not there. ``begun``: when its first series began, ISO 8601; ``acq_time``: the same as the
     dataset tells it; ``dates``: how they are hidden (``dates.Hide.name``). ``defaced``: names of volumes that
-    have no face -> the command that took it away.
+    have no face -> the command that took it away. ``basis``: SHA-256 of plan and manifests: check and report
+    tell of reasons and warnings of series, too, which change no file.
     """
 
     session_key: str
@@ -697,6 +698,7 @@ class PlacedSession(Struct, frozen=True, kw_only=True):
     acq_time: str = ""
     dates: str = ""
     defaced: dict[str, str] = field(default_factory=dict)
+    basis: str = ""
 
 
 class Finding(Struct, frozen=True, kw_only=True):

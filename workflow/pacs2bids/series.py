@@ -21,7 +21,9 @@ from msgspec import Struct, field
 
 from pacs2bids.frames import Frame
 from pacs2bids.header import Header
-from pacs2bids.stack import SAME_PLACE_MM, SPLIT, Key, Piece, piece_of, sequence, split_key
+from pacs2bids.spacing import SAME_PLACE_MM
+from pacs2bids.splitting import SPLIT, Key, split_key
+from pacs2bids.stack import Piece, piece_of, sequence
 
 SERIES_NUMBER = list(SPLIT).index("SeriesNumber")
 

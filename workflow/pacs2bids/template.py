@@ -205,7 +205,7 @@ class Template(Struct, eq=False):
 
     ``elastic``: those that may also differ in length. ``endings``: the last one of those whose length is
     undefined.
-    ``memory`` keeps what functions made of such headers (``header.recall``), ``decoded`` decoded constant
+    ``memory`` keeps what functions made of such headers (``recalled.recall``), ``decoded`` decoded constant
     elements, ``decoders`` how to read each varying one, ``views`` the elements by tag (``header``).
     """
 

@@ -43,6 +43,18 @@ spiral spoiled start state static std step stop strong structural sum survey swe
 term third time tof top trace track train trigger turbo two type uniform view volume water weight white
 wide wip young
 """
+# what else stands in descriptions of seven vendors' scans
+_DESCRIPTIONS = """
+acc adaptive advanced all bipolar blade cal casl cbf cmrr col combination combine csense cube delays des dis
+dose exam express fair filtered flipped grappa info lava log lut mag maps minute monopolar mpr multiphase
+other pasl pat pcasl per perfusion pos propeller qii quipssii rad radial rel results rgb rot row sat secondary
+sense seq sequences slc sms source speeder ssfse star stereotaxis summary surview tfl trauma twist unflipped
+variable vibe yes
+"""
+# words of values that BIDS allows in sidecars
+_VALUES = """
+absent barium carbon derivative dioxide estimate gadolinium included iodine raw separate unlocalized xenon
+"""
 # suffixes, datatypes and entities of BIDS (bidsschematools)
 _BIDS = """
 acq acquisition adc anat angio asl aslcontext asllabeling atlas beh bf blood bold cars cbv ce ceagent
@@ -88,5 +100,7 @@ toes tool tools video visit visual walk week weeks win word words year years
 """
 
 NOBODY = frozenset(_NOBODY.split())
-WORDS = frozenset(" ".join([_NOBODY, _BODY, _DEVICES, _SCANS, _BIDS, _MONTHS, _TASKS]).split())
+WORDS = frozenset(
+    " ".join([_NOBODY, _BODY, _DEVICES, _SCANS, _DESCRIPTIONS, _VALUES, _BIDS, _MONTHS, _TASKS]).split()
+)
 LONGER = frozenset(_LONGER.split())

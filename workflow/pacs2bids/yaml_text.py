@@ -125,6 +125,8 @@ def _what(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
             )
     if context.endswith("a quoted scalar") and "end of stream" in problem:
         return begin, "the text in quotes that begins on this line has no end"
+    if context.endswith("a simple key") and "':'" in problem:
+        return begin, "the text on this line has no colon behind its key, as in `key: value`"
     return error.problem_mark, problem
 
 

@@ -68,7 +68,7 @@ def _of_map(one: FieldMap, chosen_by: Sequence[Match], wanted: FieldMaps) -> Ite
 
 def _told(chosen_by: Sequence[Match]) -> str:
     names = ", ".join(short(found.target.name) for found in chosen_by)
-    return f"for {names}" if names else "for no image"
+    return f"field map for {names or 'no image'}"
 
 
 def _partner(one: FieldMap, chosen_by: Sequence[Match]) -> Named | None:

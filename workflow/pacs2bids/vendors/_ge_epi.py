@@ -14,8 +14,9 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from pacs2bids.header import Header, Private, recalled
+from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts
+from pacs2bids.recalled import recalled
 
 PARAMETERS, ACQUISITION, RELATION, SERIES = "GEMS_PARM_01", "GEMS_ACQU_01", "GEMS_RELA_01", "GEMS_SERS_01"
 

@@ -11,8 +11,9 @@ import math
 
 from msgspec.structs import replace
 
-from pacs2bids.header import Header, Private, recalled
+from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts, HeaderError, Json, Vector
+from pacs2bids.recalled import recalled
 from pacs2bids.vendors import _ge_epi, standard
 from pacs2bids.vendors._ge_epi import (
     ACQUISITION,

@@ -15,8 +15,9 @@ from collections import Counter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pacs2bids.header import Header, Private, recall, recalled
+from pacs2bids.header import Header, Private
 from pacs2bids.model import Facts, HeaderError, Json, Mosaic, Vector
+from pacs2bids.recalled import recall, recalled
 from pacs2bids.vendors import _csa, _protocol, standard
 
 log = logging.getLogger("pacs2bids.vendors")

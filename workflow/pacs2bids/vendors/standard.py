@@ -6,8 +6,9 @@ import math
 import re
 from datetime import datetime
 
-from pacs2bids.header import Header, recalled
+from pacs2bids.header import Header
 from pacs2bids.model import Facts, Vector
+from pacs2bids.recalled import recalled
 
 COMPONENTS = {
     "M": "magnitude",

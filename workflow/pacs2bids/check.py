@@ -8,6 +8,7 @@ and gradient table must tell the same story. A check that cannot run is an error
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import os
 import shutil
@@ -32,6 +33,8 @@ from pacs2bids.bids import intended_file, values_of
 from pacs2bids.files import read_tsv, sha256
 from pacs2bids.model import CheckResult, DatasetError, Finding, Json, PlacedSession
 from pacs2bids.text import listed
+
+log = logging.getLogger("pacs2bids.check")
 
 OURS = "pacs2bids"
 VALIDATOR = "bids-validator"
@@ -101,6 +104,12 @@ def set_aside(session_key: str, series_number: int | None, reason: str, *, sever
     return _finding(SET_ASIDE, session_key, message, severity=severity)
 
 
+def as_before(session_key: str) -> Finding:
+    """A session that could not be placed anew, and is in the dataset still."""
+    message = "it could not be placed anew: the dataset holds it as an earlier run placed it"
+    return _finding("SESSION_AS_BEFORE", session_key, message, severity="warning")
+
+
 # ------------------------------------------------------------------------------------------ the validator
 
 
@@ -150,17 +159,36 @@ def validate(bids: Path, program: Path | None = None) -> tuple[str, list[Finding
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"}
             )
+        except OSError as error:
+            return "", [_crash("VALIDATOR_CRASHED", f"bids-validator cannot be run: {error}")]
+        try:
             report = msgspec.json.decode(out.read_bytes(), type=_Report)
-        except (OSError, msgspec.DecodeError) as error:
-            return "", [_crash("VALIDATOR_CRASHED", f"bids-validator gave no result: {error}")]
+        except (OSError, msgspec.DecodeError):
+            message = (
+                f"bids-validator gave no result (exit code {done.returncode}): {_last_words(done.stderr)}"
+            )
+            return "", [_crash("VALIDATOR_CRASHED", message)]
     version = f"{_version()} (schema {report.summary.schemaVersion})"
     findings = [*_official_errors(report.issues), *_official_warnings(report.issues)]
     has_errors = any(finding.severity == "error" for finding in findings)
     if done.returncode != (16 if has_errors else 0):
-        last = done.stderr.strip().rpartition("\n")[2]
-        message = f"bids-validator ended with exit code {done.returncode}: {last or 'it says nothing'}"
+        message = f"bids-validator ended with exit code {done.returncode}: {_last_words(done.stderr)}"
         findings.append(_crash("VALIDATOR_CRASHED", message))
     return version, findings
+
+
+def _last_words(said: str) -> str:
+    """Of what a validator that crashed says: the line with the error, else the last; all goes to the log."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    for line in lines:
+        log.info("bids-validator: %s", line)
+    # behind its error Deno tells where in the sources it was
+    words = next(
+        (line for line in lines if line.lower().startswith("error")), (lines or ["it says nothing"])[-1]
+    )
+    # since Deno 1.43 it takes --allow-all, which the validator is not run with (GHSA-23rx-c3g5-hv9w)
+    elsewhere = ". It reads nothing below /dev, /proc and /sys: set `bids` to a folder elsewhere"
+    return words + (elsewhere if "NotCapable: Requires all access" in words else "")
 
 
 def _validator() -> Path | None:
@@ -197,8 +225,18 @@ def _official_warnings(report: _Issues) -> Iterator[Finding]:
         yield _official(issue, report.codeMessages, others)
 
 
+# what the validator cannot know: how names come about here
+_REMEDIES = {
+    "BOLD_NOT_4D": "A run that was cancelled can be left out: `short: drop` in its rule, or "
+    "`naming: {short_runs: drop}` in config.yaml (`expected_volumes` in the rule, if it is the only one of "
+    "its name); a reference of one volume is an sbref"
+}
+
+
 def _official(issue: _Issue, messages: Mapping[str, str], suffix: str = "") -> Finding:
     text = " ".join((issue.issueMessage or messages.get(issue.code, "")).split())
+    if issue.code in _REMEDIES:
+        text = f"{text.rstrip('.')}. {_REMEDIES[issue.code]}"
     return Finding(
         severity=issue.severity,
         code=f"{issue.code}/{issue.subCode}" if issue.subCode else issue.code,

@@ -13,10 +13,13 @@ Nothing depends on when this runs: the same sessions give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from pacs2bids import __version__
 from pacs2bids.dates import ABOUT, DAY_ONE
@@ -80,9 +83,14 @@ BIDSIGNORE = "# What the validator shall not look at, one pattern a line, as in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRecord:
-    """``dataset.json``: what stands at the top of the dataset; ``files`` maps names to SHA-256."""
+    """``dataset.json``: what stands at the top of the dataset; ``files`` maps names to SHA-256.
+
+    ``placed``: SHA-256 of the records of all sessions, so that this one changes with any of them: check and
+    report come after it, and need not look at a thousand files to know that they are out of date.
+    """
 
     bids_version: str
+    placed: str
     participants: tuple[str, ...]
     sessions: tuple[str, ...]
     files: dict[str, str]
@@ -167,12 +175,19 @@ def write_dataset(*, bids: Path, out: Path, placed: Sequence[PlacedSession], tol
     names = [*EDITED, readme, changes, ignore, *tables]
     record = DatasetRecord(
         bids_version=BIDS_VERSION,
+        placed=_digest(placed),
         participants=tuple(wanted.participants),
         sessions=tuple(session.session_key for session in sessions),
         files={name: sha256(bids / name) for name in sorted(names)},
     )
     write_record(out, record)
     return record
+
+
+def _digest(placed: Iterable[PlacedSession]) -> str:
+    """SHA-256 of the records, in whatever order they came."""
+    records = sorted(msgspec.json.encode(session) for session in placed)
+    return hashlib.sha256(b"\n".join(records)).hexdigest()
 
 
 def _wanted(sessions: Sequence[PlacedSession], told: Told) -> Base:

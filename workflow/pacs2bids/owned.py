@@ -5,6 +5,9 @@ the first file is placed (with the old and the new names together) and again aft
 run leaves no file that the next one does not know, whatever the plan says by then. It is kept apart from
 ``placed.json`` because a workflow engine deletes the outputs of a job that it starts again. A file that
 nobody of ours placed, or that was changed since, is never overwritten and never removed.
+
+``.placed.json`` is a second ``placed.json``, for the same reason: of a session that cannot be placed anew,
+the files of before are in the dataset still, and so are its rows. It does not count as placed by it.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ from pacs2bids.files import (
     write_bytes,
     write_record,
 )
-from pacs2bids.model import DatasetError, session_folder
+from pacs2bids.model import DatasetError, HeaderError, PlacedSession, session_folder
 from pacs2bids.text import counted, listed
 
 log = logging.getLogger("pacs2bids.place")
 
 SOURCEDATA = "sourcedata"  # BIDS, "Source vs. raw vs. derived data": where files before conversion lie
+
+PLACED, PLACED_BEFORE = "placed.json", ".placed.json"
 
 CHANGED_ON_PURPOSE = "docs/files.md, Files you changed on purpose"
 
@@ -73,7 +78,11 @@ class Item:
 
 def text_item(path: str, text: str, *, kind: Kind = Kind.OURS) -> Item:
     """A file of UTF-8 text."""
-    content = text.encode()
+    return content_item(path, text.encode(), kind=kind)
+
+
+def content_item(path: str, content: bytes, *, kind: Kind = Kind.OURS) -> Item:
+    """A file of this content."""
     return Item(path=path, digest=hashlib.sha256(content).hexdigest(), content=content, kind=kind)
 
 
@@ -112,6 +121,18 @@ def owned_files(session_dir: Path) -> dict[str, tuple[str, ...]]:
     """What the session may have put into the dataset, as ``Owned.files``; empty if it never did."""
     record = session_dir / "owned.json"
     return read_record(record, Owned).files if record.exists() else {}
+
+
+def placed_before(session_dir: Path, bids: Path) -> PlacedSession | None:
+    """What an earlier run placed of a session, if files of it still lie in the dataset."""
+    folder = f"{session_folder(session_dir.name)}/"
+    own = (path for path in owned_files(session_dir) if path.startswith(folder))
+    if not any((bids / path).is_file() for path in own):
+        return None
+    try:
+        return read_record(session_dir / PLACED_BEFORE, PlacedSession)
+    except HeaderError:  # there is none, or one of another version
+        return None
 
 
 def changes(before: Mapping[str, Collection[str]], after: Mapping[str, Collection[str]]) -> str:
@@ -208,15 +229,15 @@ def _is_theirs(item: Item, bids: Path, before: Collection[str]) -> bool:
     return item.kind is Kind.SKELETON and item.path not in before and os.path.lexists(bids / item.path)
 
 
-def _is_there(item: Item, bids: Path, before: Mapping[str, object]) -> bool:
+def _is_there(item: Item, bids: Path, before: Mapping[str, tuple[str, ...]]) -> bool:
     target = bids / item.path
     if not target.is_file() or target.is_symlink():
         return False
     if item.source is None:
         return target.read_bytes() == item.content
     there, source = target.stat(), item.source.stat()
-    # a copy to another file system keeps size and time of its source
-    is_copy = item.path in before and (there.st_size, there.st_mtime_ns) == (
+    # a copy to another file system keeps size and time of its source; volumes may share both
+    is_copy = before.get(item.path) == (item.digest,) and (there.st_size, there.st_mtime_ns) == (
         source.st_size,
         source.st_mtime_ns,
     )
@@ -267,6 +288,8 @@ def _put(items: Iterable[Item], bids: Path) -> None:
                 private_folder(bids / folder)
         if item.source is not None:
             link_or_copy(item.source, target)
+            if item.source.is_relative_to(bids):  # its other name goes
+                written.append(target)
         else:
             write_bytes(target, item.content, mode=item.kind.value, flushed=False)
             written.append(target)

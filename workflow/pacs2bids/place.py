@@ -1,10 +1,11 @@
 """Put the volumes of one session into the dataset under their planned names.
 
-Volumes are hard links into ``volumes/`` (copies across file systems), so a new name costs no pixels; sidecars
-are written anew with what only a name can tell. Everything is read-only: edits belong into the heuristic. But
-for the tables that people edit, too: what they wrote into the scans table stays (``scans``), and a table that
-they filled in is theirs. ``owned`` tells whose a file is, ``notes`` what people noted of volumes that were
-another session's.
+Volumes are hard links into ``volumes/`` (copies across file systems), so a new name costs no pixels; of one
+that ``keep: none`` let go the dataset's own file takes the new name (``images``). Sidecars are written anew
+with what only a name can tell. Everything is read-only: edits belong into the heuristic. But for the tables
+that people edit, too: what they wrote into the scans table stays (``scans``), and a table that they filled in
+is theirs. ``owned`` tells whose a file is, ``notes`` what people noted of volumes that were another
+session's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -36,7 +38,8 @@ from pacs2bids.filled_in import (
     table_beside,
     without_deleted,
 )
-from pacs2bids.gate import NOTHING, Hit, Needles, cure, hits, masked, search_file
+from pacs2bids.gate import DESCRIPTIONS, NOTHING, Hit, Needles, cure, hits, masked, search_file
+from pacs2bids.images import Finder, is_let_go, put_back
 from pacs2bids.model import (
     DatasetError,
     Defacing,
@@ -61,6 +64,8 @@ from pacs2bids.notes import (
 )
 from pacs2bids.owned import (
     EDITABLE,
+    PLACED,
+    PLACED_BEFORE,
     SKELETONS,
     SOURCEDATA,
     Item,
@@ -72,8 +77,8 @@ from pacs2bids.owned import (
     text_item,
     without_theirs,
 )
+from pacs2bids.released import RELEASED
 from pacs2bids.scans import KEY, Scan, ScansBase, scans_table
-from pacs2bids.text import listed
 
 log = logging.getLogger("pacs2bids.place")
 
@@ -81,7 +86,6 @@ log = logging.getLogger("pacs2bids.place")
 GRADIENT_NAMES = frozenset({("dwi", "dwi"), ("fmap", "epi")})
 
 SERIAL = "DeviceSerialNumber"
-DESCRIPTIONS = ("SeriesDescription", "ProtocolName")  # what people type: ``sidecar.Policy.CHECKED``
 
 _AGE = re.compile(r"(?P<number>[0-9]{1,3})(?P<unit>[DWMY])")
 _UNITS_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
@@ -118,11 +122,15 @@ def participant_facts(series: Iterable[SeriesInfo]) -> dict[str, Json]:
 
     ``age``: years, from PatientAge (0010,1010; PS3.5 6.2, AS: nnnD, nnnW, nnnM, nnnY). ``sex``: PatientSex
     (0010,0040): M, F, O.
+
+    An age of 0 in any unit is none: scanners fill in 000Y where nobody entered a birth date, and AS counts
+    whole units, so 000Y and 000M of an infant say no more. 000D may be a newborn's first day, too: rather an
+    n/a that the centre's own table can fill than a 0 that may be an adult.
     """
     facts: dict[str, Json] = {}
     for entry in series:
         age = _AGE.fullmatch(entry.patient_age or "")
-        if age and "age" not in facts:
+        if age and int(age["number"]) and "age" not in facts:
             years = int(age["number"]) / _UNITS_PER_YEAR[age["unit"]]
             facts["age"] = int(years) if years == int(years) else round(years, 2)
         if entry.patient_sex in ("M", "F", "O"):
@@ -157,7 +165,9 @@ def place_session(
     dates = hide.of(subject, begun)
     lost = _lost(absent, named)
     _refuse_burned_in(present, studies, privacy.rules)
-    items = [item for row in present for item in _volume_items(row, studies, lost, privacy)]
+    targets = {bids / f"{row.bids_name}.nii.gz" for row in present}
+    finder = Finder(session_dir=session_dir, bids=bids, targets=targets)
+    items = [item for row in present for item in _volume_items(row, studies, lost, privacy, finder)]
     items += _tables_beside(present)
     items += _physiology(present, studies)
     items += _archives(rows, studies, session_dir.name)
@@ -171,6 +181,7 @@ def place_session(
     around = beside(session_dir, bids, volumes, study_dirs)
     items = _without_others(items, around.theirs)
     what, known = _prepared(session_dir, bids, items, around, volumes)
+    _put_back(what, study_dirs)
     placed = PlacedSession(
         session_key=session_dir.name,
         subject=subject,
@@ -184,6 +195,7 @@ def place_session(
         acq_time=dates.hidden(begun) or "",
         dates=hide.name,
         defaced={name: privacy.defacing.command for name in volumes if is_meant(privacy.defacing, name)},
+        basis=_basis(rows, studies),
     )
     is_news = base != read_base(session_dir)
     if is_news:
@@ -195,8 +207,14 @@ def place_session(
         write_record(session_dir / SCANS_BASE, base)
     settled(session_dir, record)
     bring_home(session_dir.name, study_dirs)
-    write_record(session_dir / "placed.json", placed)
+    for name in (PLACED_BEFORE, PLACED):
+        write_record(session_dir / name, placed)
     return placed
+
+
+def _basis(rows: Sequence[PlanRow], studies: Mapping[str, StudyVolumes]) -> str:
+    manifests = [studies[uid].manifest for uid in sorted(studies)]
+    return hashlib.sha256(msgspec.json.encode((rows, manifests))).hexdigest()
 
 
 def _prepared(
@@ -215,6 +233,17 @@ def _refuse(session_dir: Path, bids: Path, items: Sequence[Item]) -> Prepared:
     """What is to be done. Raises DatasetError if anything of it is refused."""
     ours = without_theirs(session_dir, bids, items)
     return prepared(session_dir, bids, ours, merged=scans_paths(session_dir.name))
+
+
+def _put_back(what: Prepared, study_dirs: Collection[Path]) -> None:
+    """What ``keep: none`` let go for the sake of files that leave the dataset now is with its study again.
+
+    That may be a study which the session has no more.
+    """
+    others = (path.parent for path in what.session_dir.parent.parent.glob(f"studies/*/{RELEASED}"))
+    leaving = [*what.stale, *(item.path for item in what.todo)]
+    staying = {item.digest for item in what.items}
+    put_back(what.session_dir, what.bids, leaving, chain(study_dirs, others), staying=staying)
 
 
 def _refuse_burned_in(
@@ -268,12 +297,21 @@ def _require_clean(key: str, items: Iterable[Item], needles: Needles) -> None:
             log.warning("%s: %s, or another word of two letters: please look", name, hit)
     sure = [(name, hit) for name, hit in found if hit.is_sure]
     if sure:
-        (name, hit), *rest = sure
-        others = (
-            f" (and {listed([f'{one}: {what}' for one, what in rest], 3, separator='; ')})" if rest else ""
-        )
-        what = f"{hit}{others}; nothing of {masked(key, needles)} is placed"
-        raise DatasetError(what, where=name, hint=cure(hit))
+        name, told = _told(sure)
+        what = f"{told}; nothing of {masked(key, needles)} is placed"
+        raise DatasetError(what, where=name, hint=cure(*(hit for _, hit in sure)))
+
+
+def _told(found: Sequence[tuple[str, Hit]]) -> tuple[str, str]:
+    """The first file, and what is in it and elsewhere: of each kind one, at most three, and how many more."""
+    firsts: dict[Hit, str] = {}
+    for name, hit in found:
+        firsts.setdefault(hit, name)
+    (hit, where), *rest = list(firsts.items())[:3]
+    others = [str(one) if name == where else f"{PurePosixPath(name).name}: {one}" for one, name in rest]
+    more = len(found) - 1 - len(rest)
+    others += [f"{more:,} more"] * bool(more)
+    return where, f"{hit} (and {'; '.join(others)})" if others else str(hit)
 
 
 def _begun(rows: Iterable[PlanRow]) -> datetime | None:
@@ -315,7 +353,7 @@ def _study(row: PlanRow, studies: Mapping[str, StudyVolumes]) -> StudyVolumes:
 
 
 def _volume_items(
-    row: PlanRow, studies: Mapping[str, StudyVolumes], lost: _Lost, privacy: Privacy
+    row: PlanRow, studies: Mapping[str, StudyVolumes], lost: _Lost, privacy: Privacy, finder: Finder
 ) -> Iterable[Item]:
     study = _study(row, studies)
     by_extension = _volume_files(row, study)
@@ -328,11 +366,17 @@ def _volume_items(
     name = PurePosixPath(row.bids_name)
     takes_gradients = (name.parent.name, name.name.rpartition("_")[2]) in GRADIENT_NAMES
     for extension, (file, digest) in sorted(by_extension.items()):
+        path = f"{row.bids_name}{extension}"
         if extension == ".nii.gz" and is_meant(privacy.defacing, row.bids_name):
-            source, made = defaced(study.folder.parent, study.folder / file, digest, privacy.defacing)
-            yield Item(path=f"{row.bids_name}{extension}", digest=made, source=source)
-        elif extension == ".nii.gz" or takes_gradients:
-            yield Item(path=f"{row.bids_name}{extension}", digest=digest, source=study.folder / file)
+            # with its face it is in the dataset no more: where it was let go, it stays with its study again
+            original = finder.original(study.folder.parent, file, digest, finder.bids / path)
+            source, made = defaced(study.folder.parent, original, digest, privacy.defacing)
+            yield Item(path=path, digest=made, source=source)
+        elif extension == ".nii.gz":
+            source = finder.source(study.folder.parent, file, digest, finder.bids / path)
+            yield Item(path=path, digest=digest, source=source)
+        elif takes_gradients:
+            yield Item(path=path, digest=digest, source=study.folder / file)
         elif extension == ".bval" and any(map(float, (study.folder / file).read_text().split())):
             log.warning("%s: BIDS has no place for its b-values under this name", row.bids_name)
 
@@ -405,10 +449,11 @@ def _archives(rows: Iterable[PlanRow], studies: Mapping[str, StudyVolumes], key:
 
 
 def _volume_files(row: PlanRow, study: StudyVolumes) -> dict[str, tuple[str, str]]:
-    """Extension -> (name in ``volumes/``, digest) of a stack's files, all of them there."""
+    """Extension -> (name in ``volumes/``, digest) of a stack's files, all of them there, or let go."""
     volume = _volume(row, study)
     files = {file.removeprefix(row.stack_id): (file, digest) for file, digest in volume.files.items()}
-    lost = [file for file, _ in files.values() if not (study.folder / file).is_file()]
+    absent = {file: digest for file, digest in files.values() if not (study.folder / file).is_file()}
+    lost = [file for file, digest in absent.items() if not is_let_go(study.folder.parent, file, digest)]
     lost += [row.stack_id + extension for extension in (".nii.gz", ".json") if extension not in files]
     if lost:
         hint = f"Run the reconstruct stage of study {row.study_instance_uid} again"

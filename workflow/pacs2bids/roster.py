@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids.files import read_record, read_tsv
 from pacs2bids.model import ConfigError, StudyIndex, StudyRow, session_key
+from pacs2bids.studies_table import read_table
+from pacs2bids.text import listed
+
+_SHOWN = 3  # sessions in one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,36 @@ def rows_of_table(path: Path) -> list[StudyRow]:
         raise ConfigError(what, where=str(path), hint="Run 'pacs2bids query' again") from None
 
 
+def edited_since(table: Path, resolved: Path) -> str:
+    """What a table by hand says that the query has not read yet: one line, "" if nothing.
+
+    ``resolved``: what the query made of it. Raises ConfigError if the table cannot be read any more.
+    """
+    try:
+        if table.stat().st_mtime_ns <= resolved.stat().st_mtime_ns:
+            return ""
+    except FileNotFoundError:
+        return ""
+    written, known = dict[str, list[str]](), dict[str, list[str]]()
+    for line in read_table(table):
+        written.setdefault(session_key(line.subject, line.session), []).append(line.study_instance_uid)
+    for row in rows_of_table(resolved):
+        known.setdefault(row.session_key, []).append(row.study_instance_uid)
+    changed = [key for key in written.keys() & known.keys() if _is_changed(written[key], known[key])]
+    counts = {
+        "new": written.keys() - known.keys(),
+        "changed": changed,
+        "gone": known.keys() - written.keys(),
+    }
+    told = [f"{len(keys):,} {what} ({listed(sorted(keys), _SHOWN)})" for what, keys in counts.items() if keys]
+    return f"{table} was edited since the last query. Sessions: {', '.join(told)}" if told else ""
+
+
+def _is_changed(written: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether these are not its studies. An accession number, for which there is "" here, is of one study."""
+    return len(written) != len(known) or not {*written} - {""} <= {*known}
+
+
 def sessions_of_table(workdir: Path, only: Iterable[str] | None) -> list[Session]:
     """The sessions of the resolved studies table, by key.
 
@@ -66,7 +100,7 @@ def sessions_of_table(workdir: Path, only: Iterable[str] | None) -> list[Session
     for one in only or ():
         keys = {key for key in found if key == one or key.startswith(f"{one}_ses-")}
         if not keys:
-            hint = f"It has {', '.join(sorted(found)[:5])}" + (", ..." if len(found) > 5 else "")
+            hint = f"It has {listed(sorted(found), 5)}"
             raise ConfigError(f"has no session {one}", where=str(table), hint=hint)
         wanted |= keys
     return [_session(workdir, key, found[key]) for key in sorted(wanted)]

@@ -139,7 +139,7 @@ def _short(claim: Claim, longest: int) -> str:
     if asked is not None:
         return f"short: {volumes} of {asked} volumes" if volumes < asked else ""
     if volumes < longest:
-        return f"short: {volumes} volumes, where another of its name has {longest}"
+        return f"short: {counted(volumes, 'volume')}, where another of its name has {longest}"
     whole = sum(stack.shape[3] for stack in claim.series.stacks)
     promised = claim.facts.volumes_promised or 0
     return f"short: {whole} of the {promised} volumes that its header promises" if whole < promised else ""

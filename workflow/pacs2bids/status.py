@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from pacs2bids.files import read_record, read_tsv
-from pacs2bids.model import CheckResult, Finding, Pacs2BidsError, StudyRow
+from pacs2bids.model import CheckResult, Finding, HeaderError, Pacs2BidsError, StudyRow
 from pacs2bids.standing import (
     ENDED,
     Log,
@@ -36,6 +36,15 @@ from pacs2bids.turn import LOCK, who_is_at_work
 PROVISIONAL = "check.provisional.json"
 VERDICT = "dataset "  # how the check begins what it says of its findings: "dataset invalid: 12 files, ..."
 DATASET = "dataset"  # instead of a session's key: what is of the whole
+
+
+def is_to_be_repeated(check: Path) -> bool:
+    """Whether a check (its record) had no result, as the validator crashed or is missing; or is damaged."""
+    try:
+        findings = read_record(check, CheckResult).findings
+    except HeaderError:
+        return True
+    return any(one.code.startswith("VALIDATOR_") for one in findings)
 
 
 class Standing(StrEnum):

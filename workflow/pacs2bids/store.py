@@ -38,7 +38,6 @@ from pacs2bids.files import (
     write_text,
 )
 from pacs2bids.geometry import fsl_b_vectors
-from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.identity import Identifying
 from pacs2bids.indexing import Indexer
 from pacs2bids.model import (
@@ -59,6 +58,7 @@ from pacs2bids.model import (
 )
 from pacs2bids.physiology import tables_of
 from pacs2bids.pixels import pixel_loader
+from pacs2bids.reading import ParsedFile, Reader
 from pacs2bids.text import counted
 from pacs2bids.unshear import Unshearing, resampled, smallest, unshearing_of
 from pacs2bids.vendors import physiolog

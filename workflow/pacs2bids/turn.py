@@ -1,5 +1,8 @@
 """One run at a time on a workdir: the lock ``.lock``, and who holds it.
 
+Runs, and what removes anything, have it alone. What a person starts by hand to bring something into a workdir
+shares it with others of that kind.
+
 Whoever is killed leaves no lock behind: it is flock(2), which ends with its process. On NFS Linux turns it
 into a lock at the server (flock(2), "NFS details"), so that it holds between hosts, too. A file system that
 knows no locks at all (Lustre mounted without ``flock``) is told of, and the run goes on.
@@ -21,6 +24,7 @@ from typing import IO
 from pacs2bids.model import ConfigError
 
 LOCK = ".lock"
+RUN = "PACS2BIDS_RUN"  # environment of the jobs of a run: its pid, so that it does not keep them out
 # whoever asks who holds the lock has it himself for a moment
 _ATTEMPTS, _PAUSE_S = 5, 0.1
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -28,17 +32,18 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 log = logging.getLogger("pacs2bids")
 
 
-def take_turn(workdir: Path) -> IO[str]:
+def take_turn(workdir: Path, *, shared: bool = False) -> IO[str]:
     """Lock a workdir until what is returned is closed, or the process ends.
 
-    Raises ConfigError, which says by whom, if it is locked.
+    ``shared``: others may share it, but nobody has it alone. Raises ConfigError, which says by whom, if it is
+    locked.
     """
     # not "w", which would empty the file of who holds it
     stream = (workdir / LOCK).open("a+", encoding="utf-8")
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE_S)
-        if _locked(stream, fcntl.LOCK_EX):
+        if _locked(stream, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             stream.truncate(0)
             stream.write(f"{socket.gethostname()} {os.getpid()}\n")
             stream.flush()
@@ -56,6 +61,26 @@ def alone(workdir: Path) -> Iterator[None]:
     """Hold the lock of a workdir. Raises ConfigError if it is locked."""
     with take_turn(workdir):
         yield
+
+
+@contextmanager
+def beside_no_run(workdir: Path) -> Iterator[None]:
+    """Keep runs away from a workdir, if there is one: for what a person starts by hand, several if he likes.
+
+    A job of the run that has the lock goes on. Raises ConfigError if a run is at work.
+    """
+    if not workdir.is_dir() or _is_of_its_run(workdir):
+        yield
+        return
+    with take_turn(workdir, shared=True):
+        yield
+
+
+def _is_of_its_run(workdir: Path) -> bool:
+    if RUN not in os.environ:
+        return False
+    with (workdir / LOCK).open("a+", encoding="utf-8") as stream:
+        return _holder(stream) == _name(os.environ[RUN], socket.gethostname())
 
 
 def who_is_at_work(workdir: Path) -> str | None:
@@ -85,4 +110,8 @@ def _holder(stream: IO[str]) -> str:
     """Who wrote his name into the lock file last; "" if nobody did."""
     stream.seek(0)
     host, _, pid = stream.read(300).strip().partition(" ")
-    return f"pid {pid} on {host}" if pid.isdecimal() else ""
+    return _name(pid, host) if pid.isdecimal() else ""
+
+
+def _name(pid: str, host: str) -> str:
+    return f"pid {pid} on {host}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pacs2bids.dates import KEEP
 from pacs2bids.files import read_record
@@ -13,6 +14,9 @@ from pacs2bids.identifiers import OF_HEADERS, OF_PACS
 from pacs2bids.leaks import Known
 from pacs2bids.model import Defacing, HeaderError, Identity, PlacedSession, PrivacyRules
 from pacs2bids.owned import session_labels
+
+if TYPE_CHECKING:
+    from pacs2bids.config import Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,11 @@ def policy_of(config_path: Path | None, dates: str | None = None) -> Policy:
     # imported here: it takes longer than to plan a session, which asks without it
     from pacs2bids.config import load_config  # noqa: PLC0415
 
-    config = load_config(config_path)
+    return policy_in(load_config(config_path), dates)
+
+
+def policy_in(config: Config, dates: str | None = None) -> Policy:
+    """As ``policy_of``, of a configuration that is read already."""
     return Policy(
         rules=config.privacy,
         defacing=config.deface,

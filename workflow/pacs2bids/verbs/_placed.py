@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pacs2bids.files import read_record
 from pacs2bids.model import ConfigError, PlacedSession
+from pacs2bids.owned import placed_before
 from pacs2bids.roster import session_keys
 
 
@@ -41,6 +42,20 @@ def placed_paths(arguments: argparse.Namespace) -> list[Path]:
         what = "--sessions and --studies go together, and without further files"
         raise ConfigError(what, where="PLACED")
     return [sessions / key / "placed.json" for key in session_keys(studies)]
+
+
+def read_in_dataset(paths: Sequence[Path], bids: Path, *, partial: bool) -> list[PlacedSession]:
+    """The sessions that are in the dataset; ``partial``: also as before those that could not be placed anew.
+
+    Raises HeaderError as ``read_placed``.
+    """
+    if not partial:
+        return read_placed(paths)
+    each = (
+        read_record(path, PlacedSession) if path.exists() else placed_before(path.parent, bids)
+        for path in paths
+    )
+    return [placed for placed in each if placed is not None]
 
 
 def read_placed(paths: Sequence[Path], *, partial: bool = False) -> list[PlacedSession]:

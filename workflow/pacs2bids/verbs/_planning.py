@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from pacs2bids.verbs._sessions import session_by_hand
 
 log = logging.getLogger("pacs2bids.plan")
 
+_MOST_KEYS = 3  # of sessions that fail alike
 _OF_CONFIG = "default: the configuration's, where it is read"
 
 
@@ -137,7 +138,7 @@ class AllPlanned:
 
     done: Sequence[Planned]
     waiting: Sequence[str]  # keys of sessions without an index
-    failed: Sequence[str]
+    failed: Mapping[str, Sequence[str]]  # what is wrong -> keys of the sessions of which that is said
     unasked: Sequence[str]  # keys of sessions behind one on which the heuristic came to no end
 
     def whole(self, told: str) -> str:
@@ -161,11 +162,19 @@ class AllPlanned:
             return told
         sys.stdout.write(f"{told}\n" if told else "")
         sys.stdout.flush()  # before what is wrong
-        what = f"{counted(len(self.failed), 'session')} cannot be planned:\n  - " + "\n  - ".join(self.failed)
+        number = sum(len(keys) for keys in self.failed.values())
+        lines = [f"{_keys(keys)}: {said}".replace("\n", "\n    ") for said, keys in self.failed.items()]
+        what = f"{counted(number, 'session')} cannot be planned:\n  - " + "\n  - ".join(lines)
         if self.unasked:
-            number = counted(len(self.unasked), "session")
-            what += f"\n{number} behind it not asked: {', '.join(self.unasked)}"
+            behind = counted(len(self.unasked), "session")
+            what += f"\n{behind} behind it not asked: {', '.join(self.unasked)}"
         raise PlanError(what)
+
+
+def _keys(keys: Sequence[str]) -> str:
+    """Of sessions that have one mistake: a file that cannot be read is one for a thousand of them."""
+    first, more = ", ".join(keys[:_MOST_KEYS]), len(keys) - _MOST_KEYS
+    return f"{first} and {more:,} more" if more > 0 else first
 
 
 def _of_series(session: Session, row: PlanRow) -> str:
@@ -179,7 +188,8 @@ def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
 
     A heuristic that comes to no end on one session is not asked about the next: each would take its limit.
     """
-    done, waiting, failed, unasked = list[Planned](), list[str](), list[str](), list[str]()
+    done, waiting, unasked = list[Planned](), list[str](), list[str]()
+    failed = dict[str, list[str]]()
     is_endless = False
     for session in sessions:
         if session.folder is not None and not is_indexed(session):
@@ -194,6 +204,6 @@ def planned_of(sessions: Iterable[Session], asked: Asked) -> AllPlanned:
             if session.folder is None:
                 raise
             said = masked(str(error), needles_to_blot(session.key, session.studies))
-            failed.append(f"{session.key}: {said}".replace("\n", "\n    "))
+            failed.setdefault(said, []).append(session.key)
             is_endless = isinstance(error, EndlessError)
     return AllPlanned(done=done, waiting=waiting, failed=failed, unasked=unasked)

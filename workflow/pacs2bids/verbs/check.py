@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from pacs2bids.check import SET_ASIDE, check_dataset, set_aside
+from pacs2bids.check import SET_ASIDE, as_before, check_dataset, set_aside
 from pacs2bids.files import read_record, remove_unfinished, write_record
 from pacs2bids.leaks import Known, leaks, leaks_of_pages, leaks_of_rows
 from pacs2bids.model import CheckResult, ConfigError, DatasetError, Finding, is_set_aside
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted, listed
 from pacs2bids.verbs._gate import known_of, policy_of
-from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
+from pacs2bids.verbs._placed import add_placed, placed_paths, read_in_dataset, read_placed
+from pacs2bids.verbs._workdir import CONFIG
 
 log = logging.getLogger("pacs2bids.check")
 
@@ -60,19 +62,21 @@ def run(arguments: argparse.Namespace) -> str:
         raise ConfigError("--bids and --out are needed, or --verdict", where="check")
     remove_unfinished(arguments.out)
     paths = placed_paths(arguments)
-    placed = read_placed(paths, partial=arguments.partial)
+    placed = read_in_dataset(paths, arguments.bids, partial=arguments.partial)
     policy = policy_of(arguments.config)
     known = known_of(_workdir(paths), placed, policy)
+    failed = {path.parent.name for path in paths if not path.exists()}
     result = check_dataset(
         arguments.bids,
         placed,
         expected=[path.parent.name for path in paths],
-        prune=f"pacs2bids prune --workdir {_workdir(paths)} --bids {arguments.bids}",
+        prune=_prune(arguments, paths),
         prunable=[folder.name for folder in _workdir(paths).glob("sessions/*/")],
         more=chain(  # found only while the validator runs beside
             _set_aside(paths, "warning" if arguments.allow_set_aside else "error"),
             leaks(arguments.bids, known),
             _shown(paths, known),
+            (as_before(one.session_key) for one in placed if one.session_key in failed),
         ),
         threads=arguments.j,
     )
@@ -90,6 +94,18 @@ def run(arguments: argparse.Namespace) -> str:
         raise failure
     log.error("%s", failure)
     return summary
+
+
+def _prune(arguments: argparse.Namespace, paths: Sequence[Path]) -> str:
+    """The command that removes what left the table, as short as it can be where the check runs."""
+    config: Path | None = arguments.config
+    if config is None:
+        options = ["--workdir", str(_workdir(paths)), "--bids", str(arguments.bids)]
+    elif config.resolve() == CONFIG.resolve():
+        options = []
+    else:
+        options = ["--config", str(config)]
+    return shlex.join(["pacs2bids", "prune", *options])
 
 
 def _workdir(paths: Sequence[Path]) -> Path:

@@ -16,7 +16,7 @@ from pacs2bids.notify import closing_lines, notify
 from pacs2bids.released import DICOM
 from pacs2bids.rubbish import size_bytes
 from pacs2bids.status import status_of
-from pacs2bids.text import counted
+from pacs2bids.text import counted, megabytes
 
 log = logging.getLogger("pacs2bids.keep")
 
@@ -42,11 +42,17 @@ def _kept(config: Config) -> list[str]:
     if hooks := hooks_of(config.heuristic):
         return [f"keep: no DICOM files are removed, as the heuristic has {hooks[0]}, which reads them"]
     try:
-        studies = let_go(config)
+        going = let_go(config)
     except Pacs2BidsError as error:  # there is no table yet
         log.info("%s", error)
         return []
-    size = sum(size_bytes(study / DICOM) for study in studies)
-    count = release_all(studies, config.keep)
-    what = f"keep: the DICOM files of {counted(count, 'study', 'studies')} are removed, {size / 1e6:,.1f} MB"
-    return [what] if count else []
+    dicom = sum(size_bytes(one.study / DICOM) for one in going if one.dicom)
+    spared = sum(size_bytes(file) for one in going for file, _ in one.images)
+    freed = release_all(going, config.keep)
+    studies, images = counted(freed.studies, "study", "studies"), counted(freed.images, "image")
+    images = f"{images} without a name, or with a copy in the dataset, removed"
+    told = {
+        f"keep: the DICOM files of {studies} are removed, {megabytes(dicom)}": freed.studies,
+        f"keep: {images}, {megabytes(spared)}": freed.images,
+    }
+    return [line for line, count in told.items() if count]

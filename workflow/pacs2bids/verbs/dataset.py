@@ -16,7 +16,7 @@ from pacs2bids.files import remove_unfinished
 from pacs2bids.model import ConfigError, DatasetError, HeuristicError, Json, PlacedSession
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
-from pacs2bids.verbs._placed import add_placed, placed_paths, read_placed
+from pacs2bids.verbs._placed import add_placed, placed_paths, read_in_dataset
 
 log = logging.getLogger("pacs2bids.dataset")
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> str:
     remove_unfinished(arguments.out)
     config = load_config(arguments.config)
     paths = placed_paths(arguments)
-    placed = read_placed(paths, partial=arguments.partial)
+    placed = read_in_dataset(paths, arguments.bids, partial=arguments.partial)
     told = _told(config, is_partial=arguments.partial)
     record = write_dataset(bids=arguments.bids, out=arguments.out, placed=placed, told=told)
     _require_names(paths, placed, config)

@@ -11,6 +11,7 @@ from pacs2bids.files import read_record, write_record
 from pacs2bids.identifiers import OF_HEADERS
 from pacs2bids.model import HeaderError, Receipt, StudyIndex
 from pacs2bids.released import INDEX, is_put_back
+from pacs2bids.text import counted
 
 log = logging.getLogger("pacs2bids.index")
 
@@ -35,13 +36,26 @@ def run(arguments: argparse.Namespace) -> str:
     index = index_study(dicom, uid, identifying)
     if not index.instances:
         raise HeaderError("holds no files", where=str(dicom), hint="Run `pacs2bids pull` again")
-    for leftover in index.leftovers:
-        log.info("left over: %s: %s (%s)", leftover.path, leftover.detail, leftover.reason)
-    for failed in index.refused:
-        log.warning("%s: %s", failed.stack_id, failed.error)
     write_record(folder / OF_HEADERS, identifying.identity(uid))
+    tell(index, folder)
     write_record(folder / "index.json", index)
     return f"study {folder.name}: {summary(index)}"
+
+
+def tell(index: StudyIndex, folder: Path) -> None:
+    """What makes no volume, and why; without what identifies the patient."""
+    if not (index.leftovers or index.refused):
+        return
+    # imported here: most studies have nothing to tell
+    from pacs2bids.gate import masked  # noqa: PLC0415
+    from pacs2bids.verbs._gate import needles_to_blot  # noqa: PLC0415
+
+    needles = needles_to_blot(None, [folder])
+    for leftover in index.leftovers:
+        told = f"left over: {leftover.path}: {leftover.detail} ({leftover.reason})"
+        log.info("%s", masked(told, needles))
+    for failed in index.refused:
+        log.warning("%s", masked(f"{failed.stack_id}: {failed.error}", needles))
 
 
 def _study_instance_uid(folder: Path) -> str:
@@ -56,5 +70,5 @@ def summary(index: StudyIndex) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     left = f", {len(index.leftovers)} left over ({why})" if why else ", none left over"
     refused = f", {len(index.refused)} refused" if index.refused else ""
-    found = f"{index.instances} instances in {len(index.series)} series: {len(index.stacks)} stacks"
-    return f"{found}{left}{refused}"
+    came = f"{counted(index.instances, 'instance')} in {len(index.series)} series"
+    return f"{came}: {counted(len(index.stacks), 'stack')}{left}{refused}"

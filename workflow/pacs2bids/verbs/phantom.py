@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pacs2bids.model import ConfigError
-from pacs2bids.text import counted
+from pacs2bids.text import counted, megabytes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,5 +30,5 @@ def run(arguments: argparse.Namespace) -> str:
     written = write(made, arguments.out, force=arguments.force)
     series = sum(len(study.series) for study in made)
     counts = f"{counted(len(made), 'study', 'studies')} of {counted(arguments.subjects, 'subject')}"
-    size = f"{written.instances} instances, {written.bytes / 1e6:.0f} MB"
+    size = f"{counted(written.instances, 'instance')}, {megabytes(written.bytes)}"
     return f"{counts}, {series} series, {size} -> {arguments.out}"

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pacs2bids.config import load_sources, suggest
+from pacs2bids.config import load_sources
 from pacs2bids.model import ConfigError, QueryError
 from pacs2bids.peers import Source
+from pacs2bids.shape import suggest
 from pacs2bids.studies_table import is_uid
 
 if TYPE_CHECKING:

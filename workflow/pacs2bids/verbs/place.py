@@ -10,7 +10,7 @@ from pathlib import Path
 from pacs2bids.dates import POLICIES, SHIFT, Hide, read_key
 from pacs2bids.files import read_record, remove_unfinished
 from pacs2bids.model import Manifest, PlanRow, StudyIndex
-from pacs2bids.owned import changes, owned_files
+from pacs2bids.owned import PLACED, PLACED_BEFORE, changes, owned_files
 from pacs2bids.place import Finish, Privacy, StudyVolumes, participant_facts, place_session
 from pacs2bids.plan_table import read_plan
 from pacs2bids.text import counted
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """Place the session."""
-    for record in ("owned.json", "placed.json"):
+    for record in ("owned.json", PLACED_BEFORE, PLACED):
         remove_unfinished(arguments.session_dir / record)
     before = owned_files(arguments.session_dir)
     rows = read_plan(arguments.session_dir / "plan.tsv")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pacs2bids import plan_text
-from pacs2bids.gate import masked
+from pacs2bids.gate import Needles, hits, masked
 from pacs2bids.model import ConfigError, Pacs2BidsError, PlanError, PlanRow
 from pacs2bids.plan_table import read_plan, write_plan
 from pacs2bids.planning import Asked, Planned, placed_names, plan_of, tried_of
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> str:
     by_hand = arguments.studies and arguments.heuristic  # as the workflow asks: without a configuration
     policy = policy_of(None if by_hand else arguments.config)
     if arguments.check:
-        told = _checked(planned, arguments.check, is_all=not arguments.only)
+        told = _checked(planned, arguments.check, policy, is_all=not arguments.only)
     elif arguments.keep:
         is_all = not (arguments.only or arguments.studies or planned.waiting)
         told = _kept(planned, arguments.keep, is_all=is_all)
@@ -67,12 +67,12 @@ def run(arguments: argparse.Namespace) -> str:
         told = [
             line
             for one in planned.done
-            for line in _blotted(_explained(one, asked, arguments.explain), one.session, policy)
+            for line in _blotted(_explained(one, asked, arguments.explain), _needles(one, policy))
         ]
         if not told and not planned.failed:
             raise ConfigError(f"no session has a series {arguments.explain!r}", where="--explain")
     else:
-        told = [line for one in planned.done for line in _blotted(_shown(one), one.session, policy)]
+        told = [line for one in planned.done for line in _shown(one, _needles(one, policy))]
     is_narrow = arguments.check or arguments.explain or asked.on_heuristic_error == "skip"
     return planned.end("\n".join(told)) if is_narrow else planned.whole("\n".join(told))
 
@@ -82,7 +82,9 @@ def _written(session: Session, asked: Asked, folder: Path) -> str:
     try:
         planned = plan_of(session, asked)
     except Pacs2BidsError as error:
-        error.what = masked(error.what, needles)
+        error.what, error.where, error.hint = (
+            masked(said, needles) for said in (error.what, error.where, error.hint)
+        )
         raise
     for warning in planned.plan.warnings:
         log.warning("%s", masked(warning, needles))
@@ -93,15 +95,29 @@ def _written(session: Session, asked: Asked, folder: Path) -> str:
     return f"{session.key}: {_counted(planned.plan.rows)}"
 
 
-def _blotted(lines: Sequence[str], session: Session, policy: Policy) -> list[str]:
+def _needles(one: Planned, policy: Policy) -> Needles:
+    return needles_to_blot(one.session.key, one.session.studies, policy)
+
+
+def _blotted(lines: Sequence[str], needles: Needles) -> list[str]:
     """Without what identifies the patient."""
-    needles = needles_to_blot(session.key, session.studies, policy)
     return [masked(line, needles) for line in lines]
 
 
-def _shown(one: Planned) -> list[str]:
+def _shown(one: Planned, needles: Needles) -> list[str]:
     lines = [f"{one.session.key}: {_counted(one.plan.rows)}", *plan_text.table(one.plan.rows, one.indexes)]
-    return [*lines, *(f"WARNING: {warning}" for warning in one.plan.warnings), ""]
+    warnings = [f"WARNING: {warning}" for warning in one.plan.warnings]
+    return _blotted([*lines, *warnings, *_refused(one, needles), ""], needles)
+
+
+def _refused(one: Planned, needles: Needles) -> list[str]:
+    """A line if names of this session will not be placed, as they hold what identifies the patient."""
+    names = {row.bids_name for row in one.plan.rows if row.bids_name}
+    number = sum(any(hit.is_sure for hit in hits(name, needles)) for name in names)
+    if not number:
+        return []
+    what = f"what identifies the patient is in {counted(number, 'name')} (***): the privacy gate refuses that"
+    return [f"WARNING: {what}, and nothing of {one.session.key} is placed (docs/privacy.md)"]
 
 
 def _counted(rows: Sequence[PlanRow]) -> str:
@@ -122,10 +138,15 @@ def _changes(planned: Sequence[Planned], policy: Policy) -> list[str]:
     lines, changed, kinds = list[str](), 0, list[str]()
     for one in planned:
         found = plan_text.differences(placed_names(one.session), one.plan.rows)
-        changed += bool(found)
+        if not found:
+            continue
+        changed += 1
         kinds += [difference.kind for difference in found]
-        shown = _blotted([f"  {difference}" for difference in found], one.session, policy)
-        lines += [one.session.key, *shown] if found else []
+        needles = _needles(one, policy)
+        shown = _blotted([f"  {difference}" for difference in found], needles)
+        lines += [one.session.key, *shown, *_refused(one, needles)]
+    if not planned:  # none could be planned, or none is indexed: what is said after this tells it
+        return []
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(kinds).items()))
     of_all = f"{changed} of {_sessions(len(planned))} change"
     return [*lines, f"{of_all}: {counts}" if counts else f"nothing changes in {_sessions(len(planned))}"]
@@ -147,16 +168,18 @@ def _kept(planned: AllPlanned, path: Path, *, is_all: bool) -> list[str]:
     return [f"{path}: {counted(len(rows), 'row')} of {_sessions(len(planned.done))}{behind}"]
 
 
-def _checked(planned: AllPlanned, path: Path, *, is_all: bool) -> list[str]:
+def _checked(planned: AllPlanned, path: Path, policy: Policy, *, is_all: bool) -> list[str]:
     """Raises PlanError if names are not those of the kept plan; if a session failed, that is told last."""
     expected = read_plan(path)
     rows = [row for one in planned.done for row in one.plan.rows]
     studies = {row.study_instance_uid for row in rows}
-    before = plan_text.names_of(row for row in expected if row.study_instance_uid in studies)
-    found = plan_text.differences(before, rows)
     lost = {row.study_instance_uid for row in expected} - studies if is_all else ()
     told = [f"study {uid}: is expected and was not planned" for uid in sorted(lost)]
-    told += [str(difference) for difference in found]
+    for one in planned.done:
+        own = {row.study_instance_uid for row in one.plan.rows}
+        before = plan_text.names_of(row for row in expected if row.study_instance_uid in own)
+        found = plan_text.differences(before, one.plan.rows)
+        told += _blotted([str(difference) for difference in found], _needles(one, policy)) if found else []
     if told:
         what = f"{counted(len(told), 'difference')} from what is expected:\n  - " + "\n  - ".join(told)
         hint = "If the new names are right, keep them with --keep"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
-from pacs2bids.config import Config, load_config, suggest
+from pacs2bids.config import Config, load_config
 from pacs2bids.files import read_tsv
 from pacs2bids.model import ConfigError, Receipt
 from pacs2bids.peers import FolderSource, WebPeer
+from pacs2bids.shape import suggest
+from pacs2bids.turn import beside_no_run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +25,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Pull the study from the source that the table names."""
+    """Pull the study from the source that the table names.
+
+    Raises ConfigError if a run is at work on the workdir that it goes to, unless it is of that run.
+    """
     from pacs2bids.pacs.receipt import summary  # noqa: PLC0415 - a wrong config is told before pynetdicom loads
 
     config = load_config(arguments.config)
     source = _source_name(arguments.studies, arguments.study, config)
-    return summary(_pull(config, source, arguments.study, arguments.out), arguments.out)
+    is_of_workdir = arguments.out.resolve().is_relative_to(config.workdir.resolve())
+    with beside_no_run(config.workdir) if is_of_workdir else nullcontext():
+        return summary(_pull(config, source, arguments.study, arguments.out), arguments.out)
 
 
 def _source_name(table: Path, study: str, config: Config) -> str:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from pacs2bids.conditions import checked_conditions
-from pacs2bids.config import Config, SourcesOnly, load_config, load_sources, suggest
+from pacs2bids.config import Config, SourcesOnly, load_config, load_sources
 from pacs2bids.files import read_tsv, write_tsv
 from pacs2bids.model import ConfigError, Pacs2BidsError, QueryError, StudyRow
 from pacs2bids.peers import PacsPeer, Source, WebPeer
+from pacs2bids.shape import suggest
 from pacs2bids.studies_table import read_table
 from pacs2bids.text import counted
+from pacs2bids.turn import beside_no_run
 
 if TYPE_CHECKING:
     from pacs2bids.pacs.asking import Ask
@@ -73,7 +75,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Write the table, or show studies. A table that stands there stays if anything is wrong."""
+    """Write the table, or show studies. A table that stands there stays if anything is wrong.
+
+    Raises ConfigError if a run is at work on the workdir, unless it is of that run.
+    """
     if arguments.list:
         return _listed(arguments)
     if arguments.source or arguments.match:
@@ -84,10 +89,12 @@ def run(arguments: argparse.Namespace) -> str:
     sources = _Sources(config.sources, config.memory)
     from pacs2bids.pacs.listing import IDENTITIES  # noqa: PLC0415 - a wrong config is told before pydicom loads
 
+    if not arguments.dry_run:
+        with beside_no_run(config.workdir):
+            answer = _asked(config, arguments.config, sources.ask, ())
+            return _written(config, answer, sources.ask, arguments.out)
     answer = _asked(config, arguments.config, sources.ask, IDENTITIES if arguments.identities else ())
-    if arguments.dry_run:
-        return _previewed(config, answer, sources.ask, identities=arguments.identities)
-    return _written(config, answer, sources.ask, arguments.out)
+    return _previewed(config, answer, sources.ask, identities=arguments.identities)
 
 
 # ------------------------------------------------------------------------------------------------ asking
@@ -262,7 +269,7 @@ def _listed(arguments: argparse.Namespace) -> str:
     keys = [*COLUMNS, "StudyTime", *(IDENTITIES if arguments.identities else ())]
     studies = _studies(questions, keys, _Sources(config.sources).ask)
     if not studies:
-        raise QueryError("no study matches", hint="Ask for less with --match KEY=VALUE")
+        raise QueryError("no study matches", hint="Ask with fewer conditions (--match KEY=VALUE)")
     several = len({source for source, _ in questions}) > 1
     return listed(studies, sources=several, identities=arguments.identities)
 

@@ -15,7 +15,7 @@ from pacs2bids.files import flush_to_disk, private_folder, read_record, write_re
 from pacs2bids.model import ConversionError, FailedStack, Manifest, Receipt, StudyIndex
 from pacs2bids.provenance import file_digests, received_digests, with_sources
 from pacs2bids.released import MANIFEST, bring_again, is_put_back
-from pacs2bids.text import listed
+from pacs2bids.text import counted, listed
 
 _MOST_NAMED = 5  # series, in an error
 
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> str:
     for failed in manifest.failed:
         log.warning("left out: %s", described(failed))
     left = f", {len(manifest.failed)} failed" if manifest.failed else ""
-    return f"study {folder.name}: {len(manifest.volumes)} volumes{left}"
+    return f"study {folder.name}: {counted(len(manifest.volumes), 'volume')}{left}"
 
 
 def _as_it_was(folder: Path, arguments: argparse.Namespace) -> str:

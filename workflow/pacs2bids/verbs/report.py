@@ -38,6 +38,7 @@ from pacs2bids.report.viewer import SCRIPT, installed, script, volume_script
 from pacs2bids.report.whole import page_of
 from pacs2bids.text import counted
 from pacs2bids.verbs._gate import Policy, needles_to_blot, policy_of
+from pacs2bids.verbs._workdir import there
 
 DRIFT = "drift.tsv"  # in the folder beside the page
 
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> str:
     """
     out: Path = arguments.out
     remove_unfinished(out)
-    known = outline(arguments.workdir, arguments.bids, read_plan=read_plan)
+    known = outline(there(arguments.workdir), arguments.bids, read_plan=read_plan)
     # its owner's alone, as all in it: pages hold faces and the free text of the console
     folder = private_folder(folder_beside(out))
     remove_others(folder, [session.key for session in known.sessions])
@@ -91,7 +92,8 @@ def run(arguments: argparse.Namespace) -> str:
 class _Task:
     """One session: what its page is made of, and what is kept of it, None if it must be drawn.
 
-    ``viewer``: file of the viewer's script, "" without one.
+    ``neighbours``: keys of the session before and of the one after, "" where there is none. ``viewer``: file
+    of the viewer's script, "" without one.
     """
 
     workdir: Path
@@ -99,6 +101,7 @@ class _Task:
     out: Path
     title: str
     session: KnownSession
+    neighbours: tuple[str, str]
     findings: tuple[Finding, ...]
     digest: str
     viewer: str
@@ -116,15 +119,17 @@ def _tasks(known: Outline, out: Path, *, viewer: str, policy: Policy) -> Iterato
     findings = by_session(known.check.findings if known.check else ())
     title = str(known.description.get("Name") or known.bids.resolve().name)
     versions = [drawing_version(), title, installed() if viewer else "", repr(policy.rules)]
-    for session in known.sessions:
+    keys = ["", *(session.key for session in known.sessions), ""]
+    for session, *neighbours in zip(known.sessions, keys, keys[2:], strict=False):
         found = tuple(findings.get(session.key, ()))
-        digest = digest_of(known.workdir, session, found, versions)
+        digest = digest_of(known.workdir, session, found, [*versions, *neighbours])
         yield _Task(
             workdir=known.workdir,
             bids=known.bids,
             out=out,
             title=title,
             session=session,
+            neighbours=(neighbours[0], neighbours[1]),
             findings=found,
             digest=digest,
             viewer=viewer,
@@ -158,7 +163,13 @@ def _draw(task: _Task) -> _Drawn:
     folder = folder_beside(task.out)
     scripts = _write_volumes(folder / f"{task.session.key}{SOLIDS}", drawings) if task.viewer else {}
     page = render_session(
-        view, drawings, scripts, viewer=task.viewer, title=task.title, back=f"../{task.out.name}"
+        view,
+        drawings,
+        scripts,
+        viewer=task.viewer,
+        title=task.title,
+        back=f"../{task.out.name}",
+        neighbours=task.neighbours,
     )
     write_text(folder / f"{task.session.key}{PAGE}", page, mode=0o600, flushed=False)
     keep(folder, task.digest, view.summary)

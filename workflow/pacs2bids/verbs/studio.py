@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import threading
 import webbrowser
 from pathlib import Path
 
+from pacs2bids.config import Config
+from pacs2bids.gate import Needles
+from pacs2bids.roster import Session
 from pacs2bids.studio.desk import Desk
 from pacs2bids.studio.server import StudioServer, listening
+from pacs2bids.verbs._gate import needles_to_blot, policy_in
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +41,9 @@ def run(arguments: argparse.Namespace) -> str:
     Raises ConfigError for a configuration, a session or a port that does not do, HeuristicError for a
     heuristic that cannot be read.
     """
+    heed_signals()
     with tempfile.TemporaryDirectory(prefix="pacs2bids-studio-") as folder:
-        desk = Desk(arguments.config, folder=Path(folder), only=arguments.session)
+        desk = Desk(arguments.config, folder=Path(folder), needles_of=_needles, only=arguments.session)
         try:
             with listening(desk, arguments.port) as server:
                 desk.start()
@@ -45,6 +51,19 @@ def run(arguments: argparse.Namespace) -> str:
         finally:
             desk.close()
     return "studio: ended"
+
+
+def heed_signals() -> None:
+    """End in order when the terminal is closed; let Ctrl-C and Stop reach what we start."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    # a script that starts us with & has it ignored, and so would the run of snakemake, which Stop interrupts
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _needles(config: Config, session: Session) -> Needles:
+    return needles_to_blot(session.key, session.studies, policy_in(config))
 
 
 def _serve(server: StudioServer, *, is_opened: bool) -> None:

@@ -7,16 +7,23 @@ import logging
 from importlib.resources import files
 from pathlib import Path
 
+from pacs2bids.dialects.rules.nameless import nameless
 from pacs2bids.dialects.rules.starter import starter
 from pacs2bids.files import read_record, write_bytes
+from pacs2bids.gate import Needles
 from pacs2bids.model import ConfigError, StudyIndex
-from pacs2bids.text import counted
+from pacs2bids.text import counted, listed
+from pacs2bids.verbs._gate import needles_to_blot
 
 log = logging.getLogger(__name__)
 
 _SEVERAL = (
     "these studies are of %d patients, and the rules are made as if they were one session: the same protocol "
     "of another patient looks like a run. Give the studies of one session, and try the rules on the others"
+)
+_IDENTIFYING = (
+    "the descriptions of series %s hold what identifies the patient: it is left out of the rules, or '*' "
+    "stands for it. `privacy: {descriptions: dropped}` in config.yaml keeps them out of the dataset, too"
 )
 
 
@@ -43,12 +50,21 @@ def run(arguments: argparse.Namespace) -> str:
     if len(patients) > 1:
         log.warning(_SEVERAL, len(patients))
     schema = Path(str(files("pacs2bids").joinpath("schemas/rules.schema.json")))
-    text = starter(indexes, schema=schema)
+    needles = needles_to_blot(None, arguments.studies)
+    text = starter([_nameless(index, needles) for index in indexes], schema=schema)
     if out is None:
         return text.rstrip("\n")
     write_bytes(out, text.encode())
     rules = counted(text.count("\n  - name: "), "rule")
     return f"{out}: {rules} to start from, {text.count(chr(10) + '  # - name: ')} more that wait for you"
+
+
+def _nameless(index: StudyIndex, needles: Needles) -> StudyIndex:
+    clean = nameless(index, needles)
+    series = [old.series_key for old, new in zip(index.series, clean.series, strict=True) if old != new]
+    if series:
+        log.warning(_IDENTIFYING, listed(series, 5))
+    return clean
 
 
 def _index(folder: Path) -> StudyIndex:

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pacs2bids.config import load_sources, suggest
+from pacs2bids.config import load_sources
 from pacs2bids.files import read_record
 from pacs2bids.model import ConfigError, Pacs2BidsError, PullError, Receipt
 from pacs2bids.peers import Courtesy, FolderSource, PacsPeer, Source
 from pacs2bids.released import released_of
-from pacs2bids.text import counted
+from pacs2bids.shape import suggest
+from pacs2bids.text import counted, duration, megabytes, rate
+from pacs2bids.verbs._workdir import CONFIG, workdir_of
 
 if TYPE_CHECKING:
     from pacs2bids.pacs.announce import Find
@@ -34,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", nargs="?", metavar="STUDY", help="the study's folder, or its UID")
     parser.add_argument("--all", action="store_true", help="all studies in --workdir, one line each")
     parser.add_argument(
-        "--workdir", type=Path, default=Path("work"), metavar="FOLDER", help="of the config (%(default)s)"
+        "--workdir", type=Path, metavar="FOLDER", help="where the studies are; default: the configuration's"
     )
     parser.add_argument(
         "--pacs", action="store_true", help="also ask the source what it has of the study now"
@@ -42,9 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        default=Path("config.yaml"),
+        default=CONFIG,
         metavar="FILE",
-        help="with --pacs: where the sources are described (%(default)s)",
+        help="the configuration: its workdir, and with --pacs its sources (%(default)s)",
     )
 
 
@@ -55,18 +57,20 @@ def run(arguments: argparse.Namespace) -> str:
     sources = load_sources(arguments.config).sources if arguments.pacs else None
     announcements = _Announcements(sources, arguments.config) if sources is not None else None
     if not arguments.all:
-        return _proven(_folder_of(arguments.study, arguments.workdir), announcements)
-    return _all_proven(arguments.workdir, announcements)
+        return _proven(_folder_of(arguments), announcements)
+    return _all_proven(workdir_of(arguments.workdir, arguments.config), announcements)
 
 
-def _folder_of(study: str, workdir: Path) -> Path:
-    for folder in (Path(study), workdir / "studies" / study):
-        if folder.is_dir():
-            # as Snakemake calls it, for the hint
-            whole, here = folder.resolve(), Path.cwd()
-            return whole.relative_to(here) if whole.is_relative_to(here) else folder
-    hint = "Give the folder of a study, or a UID and --workdir"
-    raise ConfigError("is no study that was pulled", where=study, hint=hint)
+def _folder_of(arguments: argparse.Namespace) -> Path:
+    folder = Path(arguments.study)
+    if not folder.is_dir():
+        folder = workdir_of(arguments.workdir, arguments.config) / "studies" / arguments.study
+    if not folder.is_dir():
+        hint = "Give the folder of a study, or its UID, and --workdir if the configuration has another"
+        raise ConfigError("is no study that was pulled", where=arguments.study, hint=hint)
+    # as Snakemake calls it, for the hint
+    whole, here = folder.resolve(), Path.cwd()
+    return whole.relative_to(here) if whole.is_relative_to(here) else folder
 
 
 def _all_proven(workdir: Path, announcements: _Announcements | None) -> str:
@@ -95,7 +99,6 @@ def _proven(folder: Path, announcements: _Announcements | None) -> str:
         faults_of_claim,
         faults_on_disk,
     )
-    from pacs2bids.pacs.receipt import megabytes  # noqa: PLC0415
 
     receipt = _receipt(folder)
     uid = receipt.study_instance_uid
@@ -200,9 +203,7 @@ class _Progress:
             sys.stderr.write("\r\033[K")
 
     def _line(self, instances: int, size_bytes: int) -> str:
-        from pacs2bids.pacs.progress import duration  # noqa: PLC0415 - loads pydicom
-
         spent_s = time.monotonic() - self._begun_s
         left_s = (self._size_bytes - size_bytes) / max(size_bytes, 1) * spent_s
-        speed = f"{size_bytes / 1e6 / max(spent_s, 1e-3):.0f} MB/s, {duration(left_s)} left"
+        speed = f"{rate(size_bytes, spent_s)}, {duration(left_s)} left"
         return f"{self._what}: {instances:,} of {self._instances:,} instances, {speed}"

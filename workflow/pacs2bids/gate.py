@@ -1,50 +1,38 @@
 """The privacy gate: is a patient's own identifier anywhere in what is about to leave?
 
 Theory of operation. ``needles_of`` turns what identifies a patient (``identity``) into keys: letters and
-digits alone, without accents, in lower case. A text is cut into pieces where a word could begin or end (at
-whatever is no letter or digit, between letters and digits, at aA and at the last capital of AAa); neighbours
-joined again are looked up among the keys. So "Zzyzx^Quux" is found as "zzyzx_quux", "acq-QuuxZzyzx01" or
-"QUUX, Zzyzx", and never inside a longer word, but in the labels of BIDS names, whose words are run together
-("acq-t1zzyzxrepeat"); and the time does not grow with the number of keys, be they of
-one patient or of a thousand. Digits that a separator parts stay parted ("1970-01-02"), so that lists of
-numbers make no dates.
+digits alone, in all the ways that a value may be written (``spellings``). A text is cut into pieces where a
+word could begin or end; neighbours joined again are looked up among the keys. So "Zzyzx^Quux" is found as
+"zzyzx_quux", "acq-QuuxZzyzx01" or "QUUX, Zzyzx", and never inside a longer word, but in the labels of BIDS
+names, whose words are run together ("acq-t1zzyzxrepeat"); and the time does not grow with the number of keys,
+be they of one patient or of a thousand.
 
-What is too short or too common to mean one person is not searched for alone (``WORDS``, ``SHORTEST_PART``):
-the reasons are in docs/privacy.md. A message names the file, the field and the attribute, never the value.
+A message names the file, the field and the attribute, never the value.
 """
 
 from __future__ import annotations
 
 import codecs
-import html
 import re
 import struct
-import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from itertools import permutations
 from pathlib import Path
-from urllib.parse import unquote
 
 import msgspec
 from isal import igzip, igzip_lib
 
-from pacs2bids.identifiers import BIRTH_DATES, CONTACTS, NAMES, NUMBERS, OF_PATIENT, PEOPLE, SCAN_DATES
+from pacs2bids.identifiers import BIRTH_DATES, CONTACTS, NAMES, PEOPLE, SCAN_DATES
 from pacs2bids.model import Identity, Json
-from pacs2bids.words import LONGER, NOBODY, WORDS
+from pacs2bids.spellings import CJK, SHORTEST_BARE, Piece, both_keys, joint, keys_of, pieces_of, readable
+from pacs2bids.words import LONGER, WORDS
 
+ORIGIN = "privacy gate"  # of its findings
 UID = "a UID"
 
-SHORTEST_PART = 3  # letters of a part of a name that is searched for alone
-SHORTEST_NAME = 4  # of family and given name together
-SHORTEST_CODE = 4  # letters and digits of an identifier
-SHORTEST_NUMBER = 5  # digits of one that has nothing else; fewer are a run, a count, a year
-SHORTEST_BARE = 6  # digits of a number in JSON that is no text
-SHORTEST_CONTACT = 6
+SHORTEST_REGROUPED = 7  # digits of a number that is found in other groups than its own
 SHORTEST_INSIDE = 5  # letters and digits of what is searched for inside a label; fewer are a part of any word
-_MOST_PARTS = 4  # of a name, in all orders
 
 # DICOM instance UIDs; those of the standard itself (transfer syntaxes, SOP classes) name no patient
 # (letters may touch it, as in MR.1.2.3.dcm; nothing is taken back, so that time grows with the text alone)
@@ -52,36 +40,25 @@ _UID = re.compile(r"(?<!\d)(?<!\d\.)(?!1\.2\.840\.10008\.)[0-2](?:\.(?:0(?!\d)|[
 _LIKE_UID = re.compile(r"\.\d+\.\d+\.\d+\.\d+\.\d")  # what each of them holds, told in a tenth of the time
 _SHORTEST_UID = 20
 
-_PIECE = re.compile(
-    r"[A-Z]+(?=[A-Z][a-z])|(?<=[A-Z])[A-Z](?=[a-z])|[A-Z][a-z]+|[A-Z]+|[a-z]+|\d+|[^\W\d_A-Za-z]+"
-)
 _GAP = re.compile(r"(?:[^\w\n\t]|_){0,3}")
 _FRACTION = re.compile(
     r"\.(?!0+(?!\d))\d"
 )  # but ".0", which tables put behind numbers where others are missing
-_PARTS = re.compile(r"[\s^_.,;/-]+")
-# letters as HTML, addresses (%C3%BC) and JSON write them where they stand in another text
-_WRITTEN = re.compile(
-    r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]\w{1,30});"
-    # each begins with its letter, by which it is looked for in a sixth of the time
-    r"|%[\da-fA-F]{2}(?:%[\da-fA-F]{2})*|\\u[\da-fA-F]{4}(?:\\u[\da-fA-F]{4})*"
-)
 # what a BIDS name says of an entity, "acq-t1zzyzxrepeat": whoever made it took out all that parted its words
 _LABEL = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]+-([A-Za-z0-9+]{5,})")
-_LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss"})
-_LETTERS |= str.maketrans({"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "Th", "ð": "d"})
-_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
-_CJK = "\u2e80"  # from here on Unicode has scripts without spaces between words
-_Piece = tuple[str, int, int]  # key, start, end
+_SHORT_YEAR = re.compile(r"\d\d?-\d\d?-\d\d?")  # a key; in a text one separator, or it is a time or a list
+_SHORT_DATE = re.compile(r"(?<![\d.:/-])\d\d?([-./_])\d\d?\1\d\d?(?![.:/-]?\d)")
+# a number in groups, "12 345 678"; a decimal number is none
+_GROUPS = re.compile(r"(?<![\d.])\d+(?:[ ./-]\d+)+(?![.]?\d)")
+_DECIMAL = re.compile(r"\d+\.\d+")
+_YEAR = re.compile(r"(?:1[89]|2[01])\d\d")
 _LONGEST = 64  # of a key: an element of VR LO has as many characters
 _DATE_AND_TIME = (12, 14)  # digits of a DT without and with seconds
 _STARTS = 4  # letters of keys by which most texts are told to begin none
 _MOST_SOLID = 1000  # a patient has some 100; of a sidecar each costs 0.5 us, and cutting it to pieces 1.5 ms
 # what is no part of a key
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName")  # what people type: ``sidecar_fields.Policy.CHECKED``
+BLOT = "***"  # stands in messages for what identifies
 _SEPARATORS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 
 
@@ -89,7 +66,8 @@ _SEPARATORS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 class Hit:
     """``field``: where in the file, "" for the whole; ``attribute``: whose value stands there, or ``UID``.
 
-    ``is_part``: a part of a name alone. ``is_sure``: False of one so short that it may be another word.
+    ``is_part``: a part of a name alone, or a day with two digits of its year. ``is_sure``: False of one so
+    short that it may be another word.
     """
 
     field: str
@@ -106,14 +84,16 @@ class Hit:
 class Needles:
     """What to look for. ``known``: key -> what it is. ``starts``: beginnings of keys. ``uids``: UIDs, too.
 
-    ``solid``: letters and digits of the keys in ASCII, without what joins them; None where there are too many
-    to look for one by one. ``allowed``: labels and words that are said to identify nobody.
+    ``solid``: letters and digits of the keys in ASCII, without what joins them, or of days the year; None
+    where there are too many to look for one by one. ``foreign``: of other keys a letter that is not ASCII.
+    ``allowed``: labels and words that are said to identify nobody.
     """
 
     known: Mapping[str, Hit]
     starts: frozenset[str]
     uids: bool
     solid: frozenset[bytes] | None
+    foreign: frozenset[str] = frozenset()
     allowed: frozenset[str] = frozenset()
 
     @property
@@ -124,16 +104,34 @@ class Needles:
 
     def without(self, words: Iterable[str]) -> Needles:
         """Without keys that are said to identify nobody."""
-        gone = {key for word in words for key in _both(word)}
+        gone = {key for word in words for key in both_keys(word)}
+        if gone.isdisjoint(self.known):
+            return replace(self, allowed=self.allowed | gone)
         known = {key: hit for key, hit in self.known.items() if key not in gone}
         return _needles(known, uids=self.uids, allowed=self.allowed | gone)
 
 
 def _needles(known: Mapping[str, Hit], *, uids: bool, allowed: frozenset[str] = frozenset()) -> Needles:
     starts = {key[:length] for key in known for length in range(1, _STARTS + 1)}
-    solid = frozenset(key.replace("-", "").encode() for key in known if key.isascii())
-    few = solid if len(solid) <= _MOST_SOLID else None
-    return Needles(known=known, starts=frozenset(starts), uids=uids, solid=few, allowed=allowed)
+    solid = frozenset(_solid(key, hit.attribute).encode() for key, hit in known.items() if key.isascii())
+    foreign = frozenset(max(key) for key in known if not key.isascii())
+    return Needles(
+        known=known,
+        starts=frozenset(starts),
+        uids=uids,
+        solid=solid if len(solid) <= _MOST_SOLID else None,
+        foreign=foreign,
+        allowed=allowed,
+    )
+
+
+def _solid(key: str, attribute: str) -> str:
+    """What a text has whenever it has the key: of a day in its many spellings the year, one for all."""
+    plain = key.replace("-", "")
+    if attribute not in (*BIRTH_DATES, *SCAN_DATES):
+        return plain
+    year = _YEAR.search(plain) if plain != key or len(key) > 6 else None
+    return year[0] if year else plain.lstrip("0")
 
 
 NOTHING = Needles(known={}, starts=frozenset(), uids=False, solid=frozenset())
@@ -144,9 +142,12 @@ NOTHING = Needles(known={}, starts=frozenset(), uids=False, solid=frozenset())
 
 def together(some: Iterable[Needles]) -> Needles:
     """What any of them looks for."""
+    several = list(some)
+    if len(several) == 1:
+        return several[0]
     known: dict[str, Hit] = {}
     uids, allowed = False, frozenset[str]()
-    for needles in some:
+    for needles in several:
         known |= {key: hit for key, hit in needles.known.items() if key not in known or known[key].is_part}
         uids, allowed = uids or needles.uids, allowed | needles.allowed
     return _needles(known, uids=uids, allowed=allowed)
@@ -169,182 +170,12 @@ def needles_of(
 
 def _hits_of(keyword: str, value: str, known: Mapping[str, Hit]) -> dict[str, Hit]:
     """The keys of a value, and what a hit of each means; a whole value counts more than a part of one."""
-    whole, parts, short = _keys_of(keyword, value)
+    whole, parts, short = keys_of(keyword, value)
     hit = Hit(field="", attribute=keyword)
     part = replace(hit, is_part=True)
     unsure = replace(part, is_sure=False)
     found = dict.fromkeys(short - known.keys(), unsure) | dict.fromkeys(parts - known.keys(), part)
     return found | {key: hit for key in whole if key not in known or known[key].is_part}
-
-
-_Keys = tuple[set[str], set[str], set[str]]
-
-
-def _keys_of(keyword: str, value: str) -> _Keys:
-    """Keys of a whole value, of single parts of it, and of its short parts."""
-    if keyword in NAMES:
-        return _of_name(value)
-    if keyword in PEOPLE:  # parts of their names stand in the protocols that they wrote
-        return (_of_name(value)[0] if len(_parts(value)) > 1 else set()), set(), set()
-    if keyword in NUMBERS:
-        keys = _of_number(value)
-        if keyword not in OF_PATIENT:  # a word there is what was ordered, as "NEURO"
-            keys = {key for key in keys if not key.isalpha()}
-        return keys, _digits_alone(value), set()
-    if keyword in (*BIRTH_DATES, *SCAN_DATES):
-        return set(_spellings(value)), set(), set()
-    return {key for key in _both(value) if len(key) >= SHORTEST_CONTACT}, set(), set()
-
-
-def _of_name(value: str) -> _Keys:
-    """A person name (PS3.5 section 6.2.1.1): groups parted by =, components by ^, of which the last two are
-    titles. One with digits is a code: searched for whole, and its only word alone; so is one of many
-    words, which nobody has for a name. "Head Phantom" is nobody.
-    """
-    plain = {_joined(part) for part in _parts(value)}
-    if plain <= WORDS and plain & NOBODY:
-        return set(), set(), set()
-    whole: set[str] = set()
-    single: set[str] = set()
-    for group in value.split("="):
-        name = "^".join(group.split("^")[:3])
-        for spelled in _transliterated(name):
-            words = _parts(spelled)
-            is_sentence = "^" not in spelled and len(words) > _MOST_PARTS
-            if is_sentence or any(letter.isdigit() for letter in spelled):
-                whole |= _of_number(spelled)
-                single |= {_joined(word) for word in words if word.isalpha() and len(words) == 2}
-                continue
-            some = words[:_MOST_PARTS]
-            for count in range(2, len(some) + 1):
-                whole |= {_joined("".join(order)) for order in permutations(some, count)}
-            single |= {_joined(part) for part in (*words, *spelled.split("^")) if not _is_common(part)}
-            single |= _with_initial(spelled)
-            whole |= {_joined(spelled)} if len(words) > 1 else set()
-    sure = {key for key in single if len(key) >= (SHORTEST_PART if key < _CJK else 2)}
-    short = {key for key in single - sure if len(key) == 2}
-    return {key for key in whole if len(key) >= SHORTEST_NAME or key >= _CJK} - WORDS, sure, short
-
-
-def _with_initial(name: str) -> set[str]:
-    """A family name and an initial, as accounts are made: "jquux", "quuxj"; no plurals of words."""
-    family, _, given = name.partition("^")
-    family, initial = _joined(family), _joined(given)[:1]
-    if len(family) < SHORTEST_NAME or not initial.isascii() or not initial or _is_common(family):
-        return set()
-    return {initial + family} | ({family + initial} if initial != "s" else set())
-
-
-def _is_common(part: str) -> bool:
-    """Whether it is made of words that mean nobody, as "epiRT"."""
-    return _joined(part) in WORDS or all(piece in WORDS for piece, _, _ in _pieces(_folded(part)))
-
-
-def _of_number(value: str) -> set[str]:
-    keys = set()
-    for key in _both(value):
-        shortest = SHORTEST_NUMBER if key.replace("-", "").isdigit() else SHORTEST_CODE
-        if key.isalpha():
-            shortest = SHORTEST_PART  # it is a word, if not a name
-        if len(key) >= shortest:
-            keys.add(key)
-    return keys - WORDS
-
-
-def _digits_alone(value: str) -> set[str]:
-    """Long runs of digits in a number with letters, and those of a number without the zeros before."""
-    runs = (run.lstrip("0") for run in re.findall(r"\d+", _joined(value)))
-    return {run for run in runs if len(run) >= SHORTEST_BARE}
-
-
-def _spellings(value: str) -> Iterator[str]:
-    """Keys of a day (DA) in usual spellings; two digits of a year only with separators."""
-    try:
-        day = date(int(value[:4]), int(value[4:6]), int(value[6:8]))
-    except ValueError:
-        return
-    if day == date(1900, 1, 1):
-        return  # what stands for "unknown"
-    year, short = f"{day.year:04d}", f"{day.year % 100:02d}"
-    yield f"{year}{day.month:02d}{day.day:02d}"
-    yield f"{day.day:02d}{day.month:02d}{year}"
-    yield f"{day.month:02d}{day.day:02d}{year}"
-    for month in {f"{day.month:02d}", f"{day.month}"}:
-        for number in {f"{day.day:02d}", f"{day.day}"}:
-            yield from (f"{year}-{month}-{number}", f"{number}-{month}-{year}", f"{month}-{number}-{year}")
-            yield f"{year}年{month}月{number}"
-    yield from (f"{day.day:02d}-{day.month:02d}-{short}", f"{day.month:02d}-{day.day:02d}-{short}")
-    month_name = _MONTHS[day.month - 1]
-    for name in (month_name, month_name[:3]):
-        for number in {f"{day.day:02d}", f"{day.day}"}:
-            yield from (f"{number}{name}{year}", f"{name}{number}-{year}", f"{year}{name}{number}")
-
-
-def _parts(name: str) -> list[str]:
-    return [part for part in _PARTS.split(name) if part]
-
-
-def _transliterated(text: str) -> set[str]:
-    """As it is, and as those write it who have no umlauts, or who put them back."""
-    return {text, text.translate(_GERMAN), re.sub(r"(?i)([aou])e", r"\1", text)}
-
-
-# ------------------------------------------------------------------------------------------------ keys
-
-
-def _folded(text: str) -> str:
-    """Without accents; one letter may become two. Syllables of Hangul, which are taken apart, come back."""
-    if text.isascii():
-        return text
-    plain = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-    return unicodedata.normalize("NFC", "".join(one for one in plain if not unicodedata.combining(one)))
-
-
-def _read(text: str) -> str:
-    """With the letters that stand there in the writing of HTML, of an address or of JSON."""
-    if "&" in text or "%" in text or "\\u" in text:
-        return _WRITTEN.sub(_letters, text)
-    return text
-
-
-def _letters(match: re.Match[str]) -> str:
-    written = match[0]
-    if written[0] == "&":
-        return html.unescape(written)
-    if written[0] == "%":
-        return unquote(written)
-    units = bytes.fromhex(written.replace("\\u", ""))
-    return units.decode("utf-16-be", "replace")
-
-
-def _pieces(folded: str) -> list[_Piece]:
-    """Key, start and end of each piece."""
-    return [(match[0].casefold(), *match.span()) for match in _PIECE.finditer(folded)]
-
-
-def _key(text: str) -> str:
-    """Of a whole text, as the search makes it of pieces."""
-    pieces = _pieces(_folded(text))
-    key = ""
-    for before, after in zip([None, *pieces], pieces, strict=False):
-        key += _joint(before, after) + after[0]
-    return key
-
-
-def _joined(text: str) -> str:
-    """Letters and digits only."""
-    return "".join(piece for piece, _, _ in _pieces(_folded(text)))
-
-
-def _both(value: str) -> set[str]:
-    return {_key(value), _joined(value)}
-
-
-def _joint(before: _Piece | None, after: _Piece) -> str:
-    """Digits that something parts stay parted."""
-    if before is None or before[2] == after[1]:
-        return ""
-    return "-" if before[0].isdigit() and after[0].isdigit() else ""
 
 
 # ------------------------------------------------------------------------------------------------ search
@@ -355,11 +186,6 @@ def search(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
     yield from _search(readable(text), needles)
 
 
-def readable(text: str) -> str:
-    """As it is searched: without accents, and with letters for what HTML, addresses and JSON make of them."""
-    return _folded(_read(text))
-
-
 def _search(folded: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
     if needles.uids and _LIKE_UID.search(folded):
         for match in _UID.finditer(folded):
@@ -368,6 +194,7 @@ def _search(folded: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
     if needles.known and _may_hold(folded, needles):
         yield from _in_pieces(folded, needles)
         yield from _in_labels(folded, needles)
+        yield from _in_groups(folded, needles.known)
         if not folded.isascii():
             yield from _in_script(folded.casefold(), needles.known)
 
@@ -376,27 +203,32 @@ def _may_hold(text: str, needles: Needles) -> bool:
     """False if a text holds no key. What joins the pieces of one is no letter and no digit, so that a key in
     ASCII is a part of what is left without all else. Most texts are cleared so, and need not be cut.
     """
-    if needles.solid is None or not (text.isascii() or all(map(str.isascii, needles.known))):
+    if needles.solid is None:
         return True
-    plain = text.casefold().encode("ascii", "ignore").translate(None, _SEPARATORS)
+    small = text.casefold()
+    if not text.isascii() and any(letter in small for letter in needles.foreign):
+        return True
+    plain = small.encode("ascii", "ignore").translate(None, _SEPARATORS)
     return any(key in plain for key in needles.solid)
 
 
 def _in_pieces(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
-    pieces = _pieces(text)
+    pieces = pieces_of(text)
     for number, (piece, start, end) in enumerate(pieces):
         if piece[:_STARTS] in needles.starts:
             for key, stop in _joined_on(text, pieces, number, needles.starts):
-                if key in needles.known and _stands(key, text, start, stop):
-                    yield needles.known[key], start, stop
+                hit = needles.known.get(key)
+                if hit and _stands(key, text, start, stop) and not _is_chance(hit, key, stop - start):
+                    yield hit, start, stop
         if piece.isdigit() and len(piece) in _DATE_AND_TIME and piece[:8] in needles.known:
             yield needles.known[piece[:8]], start, end
-        if piece[0] == "0" and piece.isdigit() and (bare := piece.lstrip("0")) in needles.known:
+        bare = piece.lstrip("0") if piece[0] == "0" and piece.isdigit() else ""
+        if bare in needles.known and not _is_fraction(text, start, end):
             yield needles.known[bare], start, end
 
 
 def _joined_on(
-    text: str, pieces: Sequence[_Piece], number: int, starts: frozenset[str]
+    text: str, pieces: Sequence[Piece], number: int, starts: frozenset[str]
 ) -> Iterator[tuple[str, int]]:
     """A piece alone, with the next, and so on, as long as they may be a key; and where each ends."""
     last = pieces[number]
@@ -406,7 +238,7 @@ def _joined_on(
         piece = pieces[following]
         if len(key) > _LONGEST or not _GAP.fullmatch(text, last[2], piece[1]):
             return
-        key += _joint(last, piece) + piece[0]
+        key += joint(last, piece) + piece[0]
         if key[:_STARTS] not in starts:
             return
         yield key, piece[2]
@@ -415,8 +247,15 @@ def _joined_on(
 
 def _in_script(text: str, known: Mapping[str, Hit]) -> Iterator[tuple[Hit, int, int]]:
     for key, hit in known.items():
-        if key >= _CJK and (start := text.find(key)) >= 0:
+        if key >= CJK and (start := text.find(key)) >= 0:
             yield hit, start, start + len(key)
+
+
+def _in_groups(text: str, known: Mapping[str, Hit]) -> Iterator[tuple[Hit, int, int]]:
+    for match in _GROUPS.finditer(text):
+        key = "".join(letter for letter in match[0] if letter.isdigit())
+        if len(key) >= SHORTEST_REGROUPED and key in known and not _DECIMAL.fullmatch(match[0]):
+            yield known[key], *match.span()
 
 
 def _in_labels(text: str, needles: Needles) -> Iterator[tuple[Hit, int, int]]:
@@ -446,11 +285,19 @@ def _is_inside(label: str, start: int, end: int, allowed: frozenset[str]) -> boo
 
 
 def _stands(key: str, text: str, start: int, end: int) -> bool:
-    """Whether digits are a number of their own, and two letters a word."""
+    """Whether digits are a number or a date of their own, and two letters a word."""
     if key.isdigit():
         return not _is_fraction(text, start, end)
+    if _SHORT_YEAR.fullmatch(key):
+        found = _SHORT_DATE.match(text, start)
+        return found is not None and found.end() == end
     around = text[max(start - 1, 0) : start] + text[end : end + 1]
     return len(key) > 2 or not any(letter.isalnum() for letter in around)
+
+
+def _is_chance(hit: Hit, key: str, length: int) -> bool:
+    """Whether a short part of a name is put together of words, as Ito of "I to S"."""
+    return hit.is_part and key.isalpha() and len(key) < SHORTEST_INSIDE and length > len(key)
 
 
 def _is_fraction(text: str, start: int, end: int) -> bool:
@@ -472,30 +319,38 @@ def masked(text: str, needles: Needles) -> str:
     folded, at = readable(text), 0
     shown = ""
     for _, start, end in sorted(_search(folded, needles), key=lambda found: found[1:]):
-        shown += folded[at:start] + "***" * (start >= at)
+        shown += folded[at:start] + BLOT * (start >= at)
         at = max(at, end)
     return shown + folded[at:] if shown else text
 
 
-def cure(hit: Hit) -> str:
-    """What a person can do about it."""
-    where = "docs/privacy.md"
+def cure(*found: Hit) -> str:
+    """What a person can do about all of them."""
+    mends = "; ".join(dict.fromkeys(_mend(hit) for hit in found))
+    allowed = next((_allowed(hit) for hit in found if hit.attribute != UID), "")
+    return f"{mends[:1].upper()}{mends[1:]}{allowed} (docs/privacy.md)"
+
+
+def _mend(hit: Hit) -> str:
     if hit.attribute == UID:
-        return f"Have the heuristic leave the field out: a UID leads to the scan in the PACS ({where})"
+        return "have the heuristic leave the field out: a UID leads to the scan in the PACS"
     if hit.field == "its name":
-        mend = "Have the heuristic, or the studies table, give another name"
-    else:
-        mend = "Have the heuristic say it otherwise, or leave the field out (None in Python, null in rules)"
+        return "have the heuristic, or the studies table, give another name"
+    if hit.field in DESCRIPTIONS:
+        fields = ", ".join(f"{field}: null" for field in DESCRIPTIONS)
+        dropped = "`privacy: {descriptions: dropped}` in config.yaml"
+        return f"have descriptions left out by {dropped}, or `sidecar: {{{fields}}}` in rules"
+    return "have the heuristic say it otherwise, or leave the field out (None in Python, null in rules)"
+
+
+def _allowed(hit: Hit) -> str:
     if hit.is_part:
-        other = (
-            "if it is a word and no name here, allow that by `words: [...]` under `privacy` in config.yaml"
-        )
-    elif hit.attribute in (*NAMES, *PEOPLE, *BIRTH_DATES, *CONTACTS):
-        other = "better, have it taken out where it is typed"
-    else:
-        keep = f"`pseudonyms: [{hit.attribute}]` under `privacy` in config.yaml"
-        other = f"if a study gave these values out, {keep} lets them leave"
-    return f"{mend}; {other} ({where})"
+        no = "number and no date" if hit.attribute in (*BIRTH_DATES, *SCAN_DATES) else "word and no name"
+        return f"; if it is a {no} here, allow that by `words: [...]` under `privacy` in config.yaml"
+    if hit.attribute in (*NAMES, *PEOPLE, *BIRTH_DATES, *CONTACTS):
+        return "; better, have it taken out where it is typed"
+    keep = f"`pseudonyms: [{hit.attribute}]` under `privacy` in config.yaml"
+    return f"; if a study gave these values out, {keep} lets them leave"
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -528,7 +383,11 @@ def _of_bytes(name: str, raw: bytes, needles: Needles) -> Iterator[Hit]:
     if _is_binary(raw):
         yield from _of_binary(raw, needles)
         return
-    read = _of_table if name.endswith((".tsv", ".tsv.gz")) else _of_lines
+    if name.endswith(_RECORDINGS):
+        if raw.replace(b"n/a", b"").translate(None, _OF_NUMBERS):
+            yield from _of_recording(raw, needles)
+        return
+    read = _of_table if name.endswith(".tsv") else _of_lines
     for text in decoded(raw):
         yield from read(text, needles)
 
@@ -614,16 +473,36 @@ def _of_json(value: Json, needles: Needles, whole: Needles, path: str = "") -> I
         yield from hits(str(abs(int(value))), needles, path)
 
 
+# tables without headings (BIDS, "Physiological and other continuous recordings", "Motion"): their numbers are
+# samples, of which a recording has so many that one is a short PatientID by chance
+_RECORDINGS = (".tsv.gz", "_motion.tsv")
+_OF_NUMBERS = b"0123456789+-.eE\t\r\n"
+# columns of other tables that hold times (BIDS schema: objects.columns); some write milliseconds
+_TIMES = frozenset({"onset", "duration", "response_time", "sample", "time", "timestamp"})
+_A_NUMBER = re.compile(r"[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?")
+
+
+def _of_recording(raw: bytes, needles: Needles) -> Iterator[Hit]:
+    for text in decoded(raw):
+        for number, line in enumerate(text.splitlines(), start=1):
+            for place, cell in enumerate(line.split("\t"), start=1):
+                if not _A_NUMBER.fullmatch(cell):
+                    yield from hits(cell, needles, f"column {place} in line {number}")
+
+
 def _of_table(text: str, needles: Needles) -> Iterator[Hit]:
     lines = text.splitlines()
     columns = lines[0].split("\t") if lines else []
-    yield from (hit for name in columns for hit in hits(name, needles.whole, "its heading"))
+    if columns and next(search(lines[0], needles), None) is not None:
+        whole = needles.whole
+        yield from (hit for name in columns for hit in hits(name, whole, "its heading"))
     for number, line in enumerate(lines[1:], start=2):
         if next(search(line, needles), None) is None:
             continue
         for place, cell in enumerate(line.split("\t")):
-            column = masked(columns[place], needles) if place < len(columns) else f"column {place + 1}"
-            yield from hits(cell, needles, f"{column} in line {number}")
+            column = columns[place] if place < len(columns) else f"column {place + 1}"
+            if column not in _TIMES or not _A_NUMBER.fullmatch(cell):
+                yield from hits(cell, needles, f"{masked(column, needles)} in line {number}")
 
 
 def _of_lines(text: str, needles: Needles) -> Iterator[Hit]:

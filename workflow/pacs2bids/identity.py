@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from pacs2bids.header import Header, recall
+from pacs2bids.header import Header
 from pacs2bids.identifiers import (
     BIRTH_DATES,
     CONTACTS,
@@ -20,6 +20,7 @@ from pacs2bids.identifiers import (
     SCAN_DATES,
 )
 from pacs2bids.model import Identity
+from pacs2bids.recalled import recall
 
 _Values = tuple[tuple[str, str], ...]
 
@@ -28,7 +29,7 @@ class Identifying:
     """Collects what identifies the patient of a study, header after header.
 
     The elements in question are the same in all files of a series but for dates, so that a further file costs
-    a look-up (``header.recall``).
+    a look-up (``recalled.recall``).
     """
 
     def __init__(self) -> None:

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pacs2bids.gate import Hit, Needles, cure, decoded, hits, masked, search, search_file
+from pacs2bids.gate import ORIGIN, Hit, Needles, cure, decoded, hits, masked, search, search_file
 from pacs2bids.model import Finding, PlanRow
 from pacs2bids.owned import SOURCEDATA
 
-ORIGIN = "privacy gate"
 IDENTITY, DOUBT, SHOWN, NATURE = "IDENTITY", "MAYBE_IDENTITY", "IDENTITY_IN_REPORT", "SOURCEDATA_IDENTIFIES"
 
 # what others make of a dataset, and what keeps its versions

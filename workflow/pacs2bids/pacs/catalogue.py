@@ -17,7 +17,6 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from pacs2bids.header import Reader
 from pacs2bids.model import ConfigError, Reason
 from pacs2bids.pacs.contents import (
     ARCHIVE_SUFFIXES,
@@ -36,6 +35,7 @@ from pacs2bids.pacs.contents import (
 from pacs2bids.pacs.dicomdir import Listed
 from pacs2bids.pacs.matching import matches
 from pacs2bids.peers import Attributes
+from pacs2bids.reading import Reader
 from pacs2bids.text import counted, listed
 
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct, structs
 
-from pacs2bids.header import Header, ParsedFile, Reader, Stream, recalled
+from pacs2bids.header import Header
 from pacs2bids.model import HeaderError, NoInstanceError, NotDicomError, Reason
 from pacs2bids.pacs.archives import (
     ArchiveError,
@@ -30,6 +30,8 @@ from pacs2bids.pacs.archives import (
 )
 from pacs2bids.pacs.dicomdir import Listed, listed_in
 from pacs2bids.pacs.whole import has_cut_header, has_cut_pixels, tail_of
+from pacs2bids.reading import ParsedFile, Reader, Stream
+from pacs2bids.recalled import recalled
 
 # Attributes kept at each level. More than the standard asks for: labels are mapped from them.
 PATIENT_KEYS = (

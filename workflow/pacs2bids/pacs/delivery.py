@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Self
 
 from pacs2bids.files import flush_to_disk, private_folder, sha256
-from pacs2bids.header import Reader
 from pacs2bids.model import HeaderError, PullError
 from pacs2bids.pacs.archives import ArchiveError, Member, members
 from pacs2bids.pacs.contents import CUT, Head, plain_contents_of
 from pacs2bids.pacs.inbox import Identity, Inbox, Kept, is_uid
-from pacs2bids.pacs.receipt import megabytes
+from pacs2bids.reading import Reader
+from pacs2bids.text import megabytes
 
 _PIECE = 1 << 20
 _MOST_TOGETHER, _MOST_BYTES_TOGETHER = 64, 64 << 20  # that are flushed to the disk at a time

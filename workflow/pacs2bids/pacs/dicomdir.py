@@ -14,7 +14,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
-from pacs2bids.header import Stream
+from pacs2bids.reading import Stream
 
 _INACTIVE = 0
 _ROOT = "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity"

@@ -289,7 +289,10 @@ def _why_not_connected(peer: PacsPeer) -> QueryError | None:
 def _silent(peer: PacsPeer, silence_s: float, timeout_s: float) -> QueryError:
     """pynetdicom answers an abort, a lost connection and its own timeout alike; time tells them apart."""
     if silence_s < timeout_s:
-        hint = "Look into the log of the PACS"
+        hint = (
+            f"It may not know us: ask its administrator to register our AE title {peer.calling_ae_title!r} "
+            "(`calling_ae_title`); else look into the log of the PACS"
+        )
         return UnavailableError("the connection was broken off during the query", where=str(peer), hint=hint)
     hint = "The PACS may be busy: narrow the query, or try later"
     return QueryError(f"no answer to the query within {timeout_s:.0f} s", where=str(peer), hint=hint)

@@ -2,7 +2,8 @@
 
 One question tells it of a hundred studies: how many instances each has (PS3.4 table C.6-5,
 NumberOfStudyRelatedInstances). Not every source tells it, and not every source keeps it true; so a study is
-asked for again once for each count that is higher than what is known of it. What a source has lost is kept.
+asked for again once for each count that is higher than what is known of it. What a source has lost is kept:
+``receipt`` sees to it where the files of the study were removed (``keep``).
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Grown:
 def grown(rows: Iterable[StudyRow], studies: Path, ask: Ask) -> list[Grown]:
     """Those of the studies pulled into the folder ``studies`` that have grown since.
 
-    A source that cannot be asked is a warning: what is here stays good.
+    A source that cannot be asked fails nothing, as what is here stays good, and is told as an error of the
+    query: by its log ``status`` and the end of the run know it. Else a PACS may be away for weeks in silence.
     """
     by_source: dict[str, dict[str, StudyRow]] = {}
     for row in rows:
@@ -82,7 +84,8 @@ def _grown_at(source: str, pulled: dict[str, StudyRow], studies: Path, ask: Ask)
     try:
         answers = studies_with(source, conditions, ["StudyInstanceUID", _COUNT], ask).studies
     except Pacs2BidsError as error:
-        log.warning("whether studies have grown since they were pulled cannot be told: %s", error)
+        what = "whether studies have grown since they were pulled cannot be told: %s"
+        log.error(what, error)  # noqa: TRY400 - no traceback: it is no defect of ours
         return
     for answer in answers:
         row = pulled.get(answer.get("StudyInstanceUID", ""))

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pacs2bids.files import sha256
-from pacs2bids.header import DEFLATED, ParsedFile, Reader
 from pacs2bids.model import HeaderError, ReceivedInstance
 from pacs2bids.pacs.threaded import threaded
 from pacs2bids.pacs.whole import end_of
+from pacs2bids.reading import DEFLATED, ParsedFile, Reader
 
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 
 from pacs2bids.pacs.inbox import Inbox
-from pacs2bids.pacs.receipt import Announcement, megabytes
-from pacs2bids.text import counted
+from pacs2bids.pacs.receipt import Announcement
+from pacs2bids.text import counted, duration, megabytes, rate
 
 _LOOK_S = 1.0  # a look takes 5 ms for 7,000 instances
 _LINE_S = 10.0
@@ -64,7 +64,7 @@ class Progress:
     def _say_whole(self, series: str, count: int, size_bytes: int) -> None:
         begun_s, here_bytes = self._begun.get(series, (self._looked_s, 0))
         spent_s = self._looked_s - begun_s
-        speed = f" in {duration(spent_s)}, {_rate(size_bytes - here_bytes, spent_s)}" if spent_s else ""
+        speed = f" in {duration(spent_s)}, {rate(size_bytes - here_bytes, spent_s)}" if spent_s else ""
         what = f"{counted(count, 'instance')}, {megabytes(size_bytes)}{speed}"
         log.info("%s is whole: %s", self._named(series), what)
 
@@ -76,7 +76,7 @@ class Progress:
         if came:
             came_bytes = self._sizes.total() - sizes.total()
             left_s = max(0, total - here) / came.total() * spent_s
-            speed = f"{_rate(came_bytes, spent_s)}, {duration(left_s)} left"
+            speed = f"{rate(came_bytes, spent_s)}, {duration(left_s)} left"
             ((series, _),) = came.most_common(1)
             under_way = (
                 f"; {self._named(series)}: {self._counts[series]:,} of {self._totals.get(series, 0):,}"
@@ -98,17 +98,3 @@ def _tally(inbox: Inbox) -> tuple[Counter[str], Counter[str]]:
         counts[one.series_instance_uid] += 1
         sizes[one.series_instance_uid] += one.bytes
     return counts, sizes
-
-
-def _rate(size_bytes: int, seconds: float) -> str:
-    return f"{size_bytes / 1e6 / max(seconds, 1e-3):.1f} MB/s"
-
-
-def duration(seconds: float) -> str:
-    """Like "0.8 s", "45 s", "6 min", "2 h 05 min"."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -43,11 +43,11 @@ from pacs2bids.pacs.find import find
 from pacs2bids.pacs.get import getting
 from pacs2bids.pacs.inbox import Inbox
 from pacs2bids.pacs.move import moving
-from pacs2bids.pacs.progress import Progress, duration
+from pacs2bids.pacs.progress import Progress
 from pacs2bids.pacs.transport import SPOKEN, Explanation, Opening, Request, Transfer, Transport, Way
 from pacs2bids.pacs.web_retrieve import retrieving
 from pacs2bids.peers import GET, MOVE, WADO, PacsPeer, WebPeer
-from pacs2bids.text import counted
+from pacs2bids.text import counted, duration, megabytes, rate
 
 _MOST_IN_A_LIST = 256  # UIDs in one C-MOVE: 16 KB; a UI value holds 64 KB at most (PS3.5 section 7.1.2)
 _SHRINK = 8  # lists of the next round are this much shorter
@@ -176,11 +176,11 @@ def _concluded(receipt: Receipt, talk: _Talk, folder: Path) -> Receipt:
 
 def _room(inbox: Inbox, receipt: Receipt) -> str:
     """How much is free, and about how much more is needed: sizes are known of what came, not of the rest."""
-    free = f"{receipts.megabytes(shutil.disk_usage(inbox.folder).free)} are free"
+    free = f"{megabytes(shutil.disk_usage(inbox.folder).free)} are free"
     if not len(inbox):
         return free
     to_come_bytes = inbox.size_bytes // len(inbox) * len(receipt.missing)
-    return f"{free}, about {receipts.megabytes(to_come_bytes)} are still to come"
+    return f"{free}, about {megabytes(to_come_bytes)} are still to come"
 
 
 def _with_what_is_kept(error: Pacs2BidsError, count: int) -> Pacs2BidsError:
@@ -198,8 +198,8 @@ def _log_transfer(receipt: Receipt, folder: Path, seconds: float, kept: int) -> 
     if not receipt.complete:
         receipts.log_series(receipt)
     size = sum(one.bytes for one in receipt.received)
-    rate = "" if kept else f", {size / 1e6 / max(seconds, 1e-3):.1f} MB/s"
-    log.info("%s in %.1f s%s", receipts.summary(receipt, folder), seconds, rate)
+    speed = "" if kept else f", {rate(size, seconds)}"
+    log.info("%s in %.1f s%s", receipts.summary(receipt, folder), seconds, speed)
 
 
 class _ClosedError(Exception):

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import structs
+
 from pacs2bids.engine import digest_of
 from pacs2bids.files import link_or_copy, read_record, write_record
 from pacs2bids.model import HeaderError, PullError, Receipt, TransferStatus
 from pacs2bids.pacs.inbox import Inbox
-from pacs2bids.released import forget_released
-from pacs2bids.text import counted, listed
+from pacs2bids.released import RELEASED, forget_released, made_of
+from pacs2bids.text import counted, listed, megabytes
 
 COMPLETE = "receipt.json"
 INCOMPLETE = "receipt.incomplete.json"
@@ -129,14 +131,33 @@ def put(receipt: Receipt, folder: Path) -> Path:
     """Write a receipt, last of all, and remove the one of an earlier attempt; returns where it is.
 
     A study whose files had been removed (``released``) has them again once it is complete, and not before.
+    Raises PullError if its source has lost some that images were made of: these images are all there is, and
+    would go with the next stage.
     """
+    lost = _lost_at_source(receipt, folder) if receipt.complete else []
+    receipt = structs.replace(receipt, complete=receipt.complete and not lost)
     name, other = (COMPLETE, INCOMPLETE) if receipt.complete else (INCOMPLETE, COMPLETE)
     if receipt.complete:
         forget_released(folder)
     write_record(folder / name, receipt)
     (folder / other).unlink(missing_ok=True)
     link_or_copy(folder / name, folder / LAST)
+    if lost:
+        what = (
+            "its DICOM files were removed (`keep`), and the source has no longer all that images were made of"
+        )
+        hint = (
+            "Nothing of it changes. Have the source hold the study whole again. To go on without these "
+            f"images (in the dataset, too), copy what you need, delete {folder / RELEASED}, and run again"
+        )
+        raise PullError(f"{what}: stacks {listed(lost, _MOST_SERIES)}", where=str(folder), hint=hint)
     return folder / name
+
+
+def _lost_at_source(receipt: Receipt, folder: Path) -> list[str]:
+    """Ids of stacks of which images were made once, and cannot be made of what came now."""
+    came = {one.sop_instance_uid for one in receipt.received}
+    return [stack for stack, instances in made_of(folder).items() if not instances <= came]
 
 
 def resume(inbox: Inbox) -> int:
@@ -174,13 +195,8 @@ def summary(receipt: Receipt, folder: Path) -> str:
     state = "complete" if receipt.complete else "not complete"
     if receipt.missing:
         state = f"{len(receipt.missing):,} missing"
-    return f"{len(receipt.received):,} instances in {len(series):,} series, {size}, {state} -> {folder}"
-
-
-def megabytes(size_bytes: int) -> str:
-    """A size for people, in MB of 10^6 bytes."""
-    size_mb = size_bytes / 1e6
-    return f"{size_mb:,.0f} MB" if size_mb >= 10 else f"{size_mb:.1f} MB"
+    instances = counted(len(receipt.received), "instance")
+    return f"{instances} in {len(series):,} series, {size}, {state} -> {folder}"
 
 
 def log_series(receipt: Receipt) -> None:

@@ -22,9 +22,9 @@ from msgspec import Struct, structs
 
 from pacs2bids.engine import digest_of, engine_version
 from pacs2bids.files import private_folder, read_record, write_record
-from pacs2bids.header import Reader
 from pacs2bids.model import HeaderError
 from pacs2bids.pacs.contents import Entry, Head, contents_of
+from pacs2bids.reading import Reader
 
 _READERS = ("pacs/archives.py", "pacs/contents.py", "pacs/dicomdir.py")
 _SETTLED_NS = 2_000_000_000  # a file system may count in steps of 2 s (FAT)

@@ -23,11 +23,11 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
-from pacs2bids.header import Reader
 from pacs2bids.pacs.command import StoreRequest, store_request, store_response
 from pacs2bids.pacs.heads import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, file_head, uids_of
 from pacs2bids.pacs.inbox import Identity, Inbox, Incoming, Kept, is_uid
 from pacs2bids.pacs.whole import ends_with_pixels, is_cut
+from pacs2bids.reading import Reader
 
 # answers to C-STORE, PS3.4 table B.2-1 and PS3.7 annex C
 SUCCESS = 0x0000

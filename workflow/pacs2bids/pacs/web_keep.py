@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 
-from pacs2bids.header import Reader
 from pacs2bids.pacs.inbox import Inbox, Kept
 from pacs2bids.pacs.web_multipart import Part, media_type
 from pacs2bids.pacs.web_part import Instance, UnusableError
+from pacs2bids.reading import Reader
 
 DICOM = "application/dicom"
 _KINDS = ("", DICOM, "application/octet-stream")  # of parts; not every server says it right

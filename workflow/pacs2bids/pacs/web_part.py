@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import HeaderError
 from pacs2bids.pacs.inbox import Identity, is_uid
 from pacs2bids.pacs.web_multipart import Part
 from pacs2bids.pacs.whole import TAIL_BYTES, has_cut_pixels
+from pacs2bids.reading import ParsedFile, Reader
 
 
 class UnusableError(Exception):

@@ -20,7 +20,6 @@ import urllib3
 from msgspec.structs import replace
 from urllib3.exceptions import HTTPError
 
-from pacs2bids.header import Reader
 from pacs2bids.model import Pacs2BidsError, QueryError, TransferStatus
 from pacs2bids.pacs.inbox import Inbox, is_uid
 from pacs2bids.pacs.transport import Errand, Explanation, Request, explained
@@ -29,6 +28,7 @@ from pacs2bids.pacs.web_find import searched
 from pacs2bids.pacs.web_keep import DICOM, Keeper
 from pacs2bids.pacs.web_multipart import BrokenError, Part, boundary_of, media_type, parts
 from pacs2bids.peers import WADO, WebPeer
+from pacs2bids.reading import Reader
 
 # in the order of trial: as stored; as the server likes; whatever it takes for the default
 _ACCEPT = (

@@ -12,8 +12,8 @@ from pathlib import Path
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
-from pacs2bids.header import DEFLATED, ParsedFile, Reader
 from pacs2bids.model import HeaderError
+from pacs2bids.reading import DEFLATED, ParsedFile, Reader
 
 TAIL_BYTES = 64 * 1024  # in which compressed pixels must end: little may follow, as padding and signatures
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"  # of compressed pixels, and what else tells no length (annex A.4)

@@ -1,16 +1,20 @@
 # From a PACS to a validated BIDS dataset. Each stage is a file in workflow/rules/ whose rule calls
 # `pacs2bids <verb>`; the work is done there, and Snakemake is not known there. Nothing but the configuration
 # is read here.
+import asyncio
+import gc
 import logging
 import os
 import re
 import signal
 import sys
+from collections import Counter
 from functools import cache, lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
 
@@ -33,27 +37,38 @@ def interrupt(number, frame):
 
 signal.signal(signal.SIGINT, interrupt)
 
+# until the jobs start, see hooks.smk: of a thousand sessions a fifth of the time goes into looking for garbage
+# among jobs, again and again while they become more, and there is none
+gc.disable()
+
 try:
     from pacs2bids.cluster import (
         CANCELLED,
+        GONE,
+        for_plugin,
+        is_busy,
+        is_clear,
         memory_mb,
         note,
         of_all_mb,
         of_all_min,
+        queued,
         runtime_min,
         said,
         scratch_folder,
+        settled,
         size_of,
         why_ended,
+        why_refused,
     )
     from pacs2bids.config import label_rules, load_config, require_files
     from pacs2bids.dialects.imports import files_of, files_that_say
     from pacs2bids.engine import engine_version
     from pacs2bids.files import private_folder, read_tsv
     from pacs2bids.model import Pacs2BidsError, session_key
-    from pacs2bids.status import PROVISIONAL
+    from pacs2bids.status import PROVISIONAL, is_to_be_repeated
     from pacs2bids.text import counted
-    from pacs2bids.turn import take_turn
+    from pacs2bids.turn import RUN, take_turn
     from pacs2bids.versions import delivery_version, naming_version
 except ImportError as error:
     stop(
@@ -103,10 +118,11 @@ rule all:
     input:
         REPORT,
         rules.verdict.output,
-        # Snakemake deletes what a failed job wrote before, and would not miss it while later products are there
-        of_every_study(str(WORK / "studies/{study}/receipt.json")),
-        of_every_study(str(WORK / "studies/{study}/index.json")),
-        of_every_study(str(WORK / "studies/{study}/volumes/manifest.json")),
-        opinions(),
-        of_each_session(str(WORK / "sessions/{session}/plan.tsv")),
-        of_each_session(str(WORK / "sessions/{session}/placed.json")),
+        # all else is made on the way to these; what was made, and is gone since, is asked for
+        missing(of_every_study(str(WORK / "studies/{study}/receipt.json"))),
+        missing(of_every_study(str(WORK / "studies/{study}/index.json"))),
+        missing(of_every_study(str(WORK / "studies/{study}/volumes/manifest.json"))),
+        missing(of_each_session(str(WORK / "sessions/{session}/plan.tsv"))),
+        missing(of_each_session(str(WORK / "sessions/{session}/placed.json"))),
+        missing(opinions),
+        missing(lambda wildcards: [*rules.dataset.output, *rules.check.output]),

@@ -1,14 +1,21 @@
-"""``pacs2bids <verb>``, or ``python -m pacs2bids <verb>``: what ``command`` does, until Ctrl-C."""
+"""``pacs2bids <verb>``, or ``python -m pacs2bids <verb>``: what ``command`` does, until Ctrl-C.
+
+What Python does before its first line here (``site``, and ``runpy`` of ``-m``) is not ours to interrupt in
+one line.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+
+_INTERRUPTED = "interrupted; run again to go on"
 
 try:
+    from collections.abc import Sequence
+
     from pacs2bids.ending import Ending
 except KeyboardInterrupt:  # it has imports of its own
-    sys.stderr.write("ERROR: interrupted; run again to go on\n")
+    sys.stderr.write(f"ERROR: {_INTERRUPTED}\n")
     raise SystemExit(130) from None
 
 
@@ -27,7 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell() -> None:
     import logging  # noqa: PLC0415 (as above)
 
-    logging.getLogger("pacs2bids").error("interrupted; run again to go on")
+    log = logging.getLogger("pacs2bids")
+    if log.handlers:
+        log.error(_INTERRUPTED)
+    else:  # before the command line was read
+        sys.stderr.write(f"ERROR: {_INTERRUPTED}\n")
 
 
 if __name__ == "__main__":

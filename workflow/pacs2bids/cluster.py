@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,17 @@ _SESSIONS_PER_MIN = 20
 
 CANCELLED = "it was cancelled"
 
-_STATUS = re.compile(r"(?:status is: |with status )'(\w+)")
+# words of Slurm (job state codes of sacct, squeue) that need no second look, and Snakemake's plugin knows
+_CLEAR = {
+    *("COMPLETED", "BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"),
+    *("COMPLETING", "CONFIGURING", "PENDING", "RUNNING", "SUSPENDED"),
+}
+# after these Slurm starts a job again, or does not: if it will, the queue has another word for it
+_ENDS = {"NODE_FAIL", "PREEMPTED"}
+GONE = "GONE"
+_LOOKS = 3  # one answer may lack a job that runs: accounts lag behind, and the queue is of one cluster only
+
+_BUSY = re.compile(r"contact|timed out|temporarily|transmitted", re.IGNORECASE)
 _REFUSED = re.compile(r"error message was '(.*?)'", re.DOTALL)
 _SLURM_SAYS = re.compile(r"^(?:slurmstepd|slurmd|srun)(?:-\S+)?: error: (.*)$", re.MULTILINE)
 _SAID = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
@@ -104,7 +114,8 @@ def scratch_folder(path: str) -> str:
     """Shell code that makes a folder in ``path`` for one job, its TMPDIR, and removes it when the job ends.
 
     Variables in ``path`` (``/scratch/$USER``) are those of the machine on which the job runs. If there is no
-    such folder, or it is full, the job ends with one line that says so.
+    such folder, or it is full, the job ends with one line that says so. A job that is killed leaves its
+    folder: the next one of this user on this machine removes it, known by a lock that nobody holds.
     """
     names = re.findall(r"\$\{?(\w+)\}?", path)
     unset = "".join(f' && [ -n "${{{name}:-}}" ]' for name in names)
@@ -114,8 +125,12 @@ def scratch_folder(path: str) -> str:
         f"no_scratch() {fail}; "
         f"true{unset} || no_scratch 'is not set'; "
         f'[ -d "{path}" ] || no_scratch "is no folder"; '
+        # not those of another machine, whose locks may not be seen here; not one that is about to be locked
+        f'find "{path}" -maxdepth 1 -type d -name "pacs2bids.$(hostname).??????" -user "$(id -u)" -mmin +1 '
+        "-exec flock --nonblock {} rm -rf {} ';' 2>/dev/null || true; "
         f'[ "$(df -k --output=avail "{path}" | tail -n 1)" -ge {_SCRATCH_KB} ] || no_scratch "is full"; '
-        f'TMPDIR=$(mktemp -d "{path}/pacs2bids.XXXXXX") || no_scratch "cannot be written to"; '
+        f'TMPDIR=$(mktemp -d "{path}/pacs2bids.$(hostname).XXXXXX") || no_scratch "cannot be written to"; '
+        'exec 9<"$TMPDIR"; flock 9 2>/dev/null || true; '
         "export TMPDIR; trap 'rm -rf \"$TMPDIR\"' EXIT; "
     )
 
@@ -135,23 +150,52 @@ def note(log: Path, reason: str) -> None:
         stream.write(f"{now},000 ERROR   pacs2bids.cluster: {reason}\n")
 
 
-def why_ended(message: str, output: Path | None) -> str:
-    """Why a job of Slurm failed that said nothing itself, in one sentence that says what to do.
+def is_clear(state: str | None) -> bool:
+    """Whether a word of Slurm tells by itself whether the job has ended; None: Slurm did not name the job."""
+    return state in _CLEAR
 
-    ``message``: of Snakemake's plugin. ``output``: what the job printed, where Slurm kept it.
+
+def settled(state: str | None, queued: str | None) -> str:
+    """The word for a job: ``state`` by the accounts, ``queued`` in the queue; None: not named there.
+
+    ``GONE`` is a job of which nobody knows how it ended: without accounts, Slurm forgets one some minutes
+    after its end (MinJobAge).
     """
-    refused = _REFUSED.search(message)
-    if refused:
-        lines = [line.removeprefix("sbatch: error: ").strip() for line in refused[1].splitlines()]
-        return f"Slurm does not take the job: {'; '.join(line for line in lines if line)}"
-    found = _STATUS.search(message)
-    status = found[1] if found else ""
+    word = queued or state
+    return word if word in _ENDS else queued or GONE
+
+
+def queued(number: str, queue: Mapping[str, str]) -> str | None:
+    """The word for a job in the queue (number -> word); None: not named there.
+
+    Tasks of an array that wait are one line, ``7_[3-9]``: whether this one is among them is not looked at.
+    """
+    waiting = (word for name, word in queue.items() if name.startswith(f"{number.partition('_')[0]}_["))
+    return queue.get(number) or next(waiting, None)
+
+
+def for_plugin(word: str, *, is_done: bool, missed: int) -> str:
+    """The word for Snakemake's plugin, which waits without end for what it does not know; others as they are.
+
+    ``is_done``: whether the job has written all of its results. ``missed``: how often in a row it was
+    ``GONE``. One that is taken for ended while it runs would run twice, on the same files.
+    """
+    if word == GONE:
+        return "COMPLETED" if is_done else "ERROR" if missed >= _LOOKS else "PENDING"
+    return "ERROR" if word in _ENDS else word
+
+
+def why_ended(state: str, output: Path | None) -> str:
+    """Why a job of a cluster failed that said nothing itself, in one sentence.
+
+    ``state``: Slurm's word, empty if there is none. ``output``: what the job printed, where Slurm kept it.
+    """
     printed = output.read_text("utf-8", errors="replace") if output and output.exists() else ""
     said_before = _SAID.findall(printed)
     if said_before:
         return str(said_before[-1])
     says = _SLURM_SAYS.findall(printed)
-    if status == "OUT_OF_MEMORY" or any("memory" in line.lower() for line in says):
+    if state == "OUT_OF_MEMORY" or any("memory" in line.lower() for line in says):
         return "it needed more memory than it asked for"
     known = {
         "TIMEOUT": "it took longer than it asked for",
@@ -160,7 +204,25 @@ def why_ended(message: str, output: Path | None) -> str:
         "DEADLINE": "it could not end before its deadline",
         "PREEMPTED": "another job took its place",
         "BOOT_FAIL": "its node did not start",
+        GONE: "Slurm knows nothing of it any more",
     }
-    if status in known:
-        return known[status]
-    return f"it ended as {status or 'failed'}" + (f": {says[-1]}" if says else "")
+    if state in known:
+        return known[state]
+    return f"it ended as {state or 'failed'}" + (f": {says[-1]}" if says else "")
+
+
+def why_refused(message: str) -> str | None:
+    """Why Slurm did not take a job, in one sentence; None: it took it.
+
+    ``message``: of Snakemake's plugin, with all that sbatch printed.
+    """
+    refused = _REFUSED.search(message)
+    if not refused:
+        return None
+    lines = [line.removeprefix("sbatch: error: ").strip() for line in refused[1].splitlines()]
+    return f"Slurm does not take the job: {'; '.join(line for line in lines if line)}"
+
+
+def is_busy(refusal: str) -> bool:
+    """Whether Slurm may take the same job in a while, as it was not reached."""
+    return bool(_BUSY.search(refusal))

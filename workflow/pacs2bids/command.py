@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import importlib
 import io
@@ -77,8 +78,7 @@ def _done(words: Sequence[str], *, debug: bool) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        what = f"{error.strerror or type(error).__name__}"
-        return _failed(Pacs2BidsError(what, where=str(error.filename or "")), 1, debug=debug)
+        return _failed(_of_system(error), 1, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
         what = f"unexpected {type(error).__name__}" + (f": {error}" if debug else "")
         hint = "This is a defect of pacs2bids; run again with --debug and report what it prints"
@@ -86,6 +86,15 @@ def _done(words: Sequence[str], *, debug: bool) -> int:
     if line:
         print(line, flush=True)  # noqa: T201 - the one line of result
     return 0
+
+
+def _of_system(error: OSError) -> Pacs2BidsError:
+    """What the system refused, where it says, and what to do about a disk that is full."""
+    hint = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = "there" if error.filename else "where workdir, dataset and temporary files (TMPDIR) lie"
+        hint = f"Make room {place}, then run again: what is done is kept"
+    return Pacs2BidsError(error.strerror or type(error).__name__, where=str(error.filename or ""), hint=hint)
 
 
 def _run(words: Sequence[str]) -> str:

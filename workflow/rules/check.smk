@@ -7,8 +7,9 @@ localrules:
 
 rule check:
     input:
-        dataset=rules.dataset.output,
-        placed=of_each_session(str(WORK / "sessions/{session}/placed.json")),
+        # it holds a digest of what is placed: a thousand sessions need not be listed here, too
+        rules.dataset.output,
+        once_queried,
     output:
         WORK / "check.json",
     log:
@@ -33,6 +34,7 @@ rule check:
 
 rule verdict:
     input:
+        once_queried,
         check=rules.check.output,
         report=REPORT,
     output:

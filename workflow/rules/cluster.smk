@@ -1,7 +1,10 @@
 # What jobs ask a cluster for, where they put temporary files, and what a person is told of those that ran there.
 
-# what Snakemake's plugin for Slurm says of itself
+# what Snakemake and its plugins for batch systems say of themselves
 PLUGIN = (
+    "Falling back to 'sacct'",
+    "Submitted group job",
+    "Submitted job",
     "SLURM run ID",
     "MinJobAge",
     "No SLURM account given",
@@ -94,33 +97,57 @@ def tell(line):
     print(line, file=sys.stderr, flush=True)
 
 
+def is_slurm():
+    """Of all batch systems."""
+    return workflow.executor_plugin.name == "slurm"
+
+
+def named(number):
+    """What a submission is called in the batch system."""
+    return f"Slurm job {number}" if is_slurm() else f"job {number}"
+
+
 def tell_end(job, number):
     """What a job that ran here would have printed itself."""
     for text, _ in messages(job, "WARNING"):
         tell(f"WARNING: {text}")
-    tell(f"{whose(job)}: done (Slurm job {number})")
+    tell(f"{whose(job)}: done ({named(number)})")
+
+
+def not_again(job):
+    """What a stage refuses it would refuse again, so would Slurm, and what a person cancelled is to stay so."""
+    job.attempt = job.restart_times + 1
 
 
 def tell_failure(job, number, message, output):
-    """One line why a submission failed. What a stage refuses it would refuse again, and what a person cancelled
-    is to stay so: neither is tried again.
-    """
+    """One line why a submission failed, that says what to do."""
     errors = messages(job, "ERROR")
-    reason = why_ended(message, output)
-    if errors or reason == CANCELLED:
-        job.attempt = job.restart_times + 1
     for text, log in errors:
         tell(f"ERROR: {text} ({log})")
     if errors:
+        not_again(job)
         return
-    again = job.attempt <= job.restart_times
-    if not again:
-        note_end(job, f"{reason} (Slurm job {number})")
-    level = "WARNING" if again else "ERROR"
-    then = "Trying again, with more" if again else "Run again to go on"
-    its = f"Slurm job {number}" if number else "not submitted"
+    refusal = why_refused(message)
+    reason = refusal or why_ended(last_words.get(number, ""), output)
+    then = "Run again to go on"
+    if refusal and not is_busy(refusal):
+        not_again(job)
+        then = "Mend account, partition, cores or sizes in the profile, and run again"
+    if reason == CANCELLED:
+        not_again(job)
+    if not refusal:
+        reason += f"; {named(number)}"
     where = f" ({output})" if output and output.exists() else ""
-    tell(f"{level}: {whose(job)}: {reason}; {its}. {then}{where}")
+    tell_of_cluster(job, reason, then, where)
+
+
+def tell_of_cluster(job, reason, then, where):
+    """One line of what the cluster did, not a stage, and what a person is to do about it."""
+    if job.attempt <= job.restart_times:
+        tell(f"WARNING: {whose(job)}: {reason}. Trying again, with more{where}")
+    else:
+        note_end(job, reason)
+        tell(f"ERROR: {whose(job)}: {reason}. {then}{where}")
 
 
 def note_end(job, reason):
@@ -128,6 +155,10 @@ def note_end(job, reason):
     undone = [one for one in jobs_of(job) if not Path(one.output[0]).exists()]
     for one in undone[:1]:
         note(Path(one.log[0]), reason)
+
+
+# the jobs that the batch system has of this run, by their numbers there, and its last words for them
+awaited, last_words = {}, {}
 
 
 def speak_for_the_cluster():
@@ -138,15 +169,18 @@ def speak_for_the_cluster():
     submitted, succeeded = executor.report_job_submission, executor.report_job_success
 
     def report_submission(info, **told):
-        tell(f"{whose(info.job)}: submitted (Slurm job {info.external_jobid})")
+        tell(f"{whose(info.job)}: submitted ({named(info.external_jobid)})")
+        awaited[info.external_jobid] = info.job
         submitted(info, **told)
 
     def report_success(info):
+        awaited.pop(info.external_jobid, None)
         tell_end(info.job, info.external_jobid)
         succeeded(info)
 
     def print_error(info, msg=None, aux_logs=(), **told):
         output = next((Path(log) for log in aux_logs or () if log), None)
+        awaited.pop(info.external_jobid, None)
         tell_failure(info.job, info.external_jobid, msg or "", output)
 
     executor.report_job_submission = report_submission
@@ -157,7 +191,7 @@ def speak_for_the_cluster():
 def follow_without_accounting():
     """Where Slurm keeps no accounts, `sacct` fails for ever, and Snakemake's plugin, which prefers it, would wait
     without end: `squeue` then. The plugin goes back to sacct where Slurm forgets its jobs early (MinJobAge),
-    seen from its first look at them: look early enough.
+    seen from its first look at them: look early enough. (Where no look is early enough, `follow_to_the_end`.)
     """
     settings = workflow.executor_settings
     told = subprocess.run(
@@ -172,27 +206,72 @@ def follow_without_accounting():
         )
 
 
-def follow_with_accounting():
-    """Of a cancelled job `sacct` tells by whom ("CANCELLED by 1000"); Snakemake's plugin (2.8) knows only the bare
-    word, takes all else for a job that runs, and would wait without end: the first word then.
+def follow_to_the_end():
+    """Snakemake's plugin (2.8) takes a word that it does not know for a job that runs, and waits without end: for
+    one that a person cancelled ("CANCELLED by 1000", with accounts), that another took the place of, whose node
+    died for good, or that Slurm has forgotten. It gets words that it knows. Of jobs of which nobody could tell at
+    all, as the controller restarts, it lets go (check_active_jobs yields none): they wait.
     """
-    plugin = sys.modules[type(workflow.scheduler._executor).__module__]
+    executor = workflow.scheduler._executor
+    plugin = sys.modules[type(executor).__module__]
     ask = plugin.query_job_status
+    by_queue = plugin.query_job_status_squeue(executor.run_uuid)
+    only_queue = workflow.executor_settings.status_command == "squeue"
 
-    async def ask_for_words(command, log):
-        states, duration_s = await ask(command, log)
+    missed = Counter()
+
+    async def ask_to_the_end(command, log):
+        jobs = dict(awaited)
+        states, duration_s = await ask(by_queue if only_queue else command, log)
         if states is None:
-            return states, duration_s
+            return dict.fromkeys(jobs, "PENDING"), 0.0
         words = {number: state.partition(" ")[0] for number, state in states.items()}
+        unclear = [number for number in jobs if not is_clear(words.get(number))]
+        if unclear:
+            queue, _ = await ask(by_queue, log)
+            for number in unclear:
+                # if nobody answers: asked again later
+                words[number] = (
+                    "PENDING"
+                    if queue is None
+                    else settled(words.get(number), queued(number, queue))
+                )
+        last_words.update(words)
+        for number in unclear:
+            missed[number] = missed[number] + 1 if words[number] == GONE else 0
+            words[number] = for_plugin(
+                words[number],
+                is_done=has_results(jobs[number]),
+                missed=missed[number],
+            )
         return words, duration_s
 
-    plugin.query_job_status = ask_for_words
+    plugin.query_job_status = ask_to_the_end
+
+
+def look_often():
+    """Snakemake's plugin looks after jobs the less often the longer none ends, at last each 3 minutes, whatever
+    `seconds-between-status-checks` says: let it be the longest time.
+    """
+    executor = workflow.scheduler._executor
+    longest_s = workflow.remote_execution_settings.seconds_between_status_checks
+
+    async def sleep():
+        await asyncio.sleep(min(longest_s, executor.next_seconds_between_status_checks))
+
+    executor.sleep = sleep
+
+
+def has_results(job):
+    """Whether all of a submission was written in this run."""
+    return all(was_written(Path(path)) for one in jobs_of(job) for path in one.output)
 
 
 def follow_cluster():
     """Nothing on this machine alone, and nothing within a job of a cluster."""
     if not (workflow.local_exec or workflow.remote_exec):
-        if getattr(workflow.executor_settings, "status_command", None) is not None:
+        if is_slurm():
             follow_without_accounting()
-            follow_with_accounting()
+            follow_to_the_end()
+            look_often()
         speak_for_the_cluster()

@@ -20,20 +20,42 @@ def lock_workdir():
         lock["stream"] = take_turn(WORK)
     except Pacs2BidsError as error:
         stop(error)
+    os.environ[RUN] = str(os.getpid())
     lock["since_ns"] = os.fstat(lock["stream"].fileno()).st_mtime_ns
+
+
+IS_DRY = not {"-n", "-np", "--dry-run", "--dryrun"}.isdisjoint(sys.argv)
 
 
 def tell_of_dry_run():
     """Before there is a table of studies, Snakemake knows no more than the query, and lists few jobs."""
-    is_dry = any(word in ("-n", "-np", "--dry-run", "--dryrun") for word in sys.argv)
-    if is_dry and not (WORK / "studies.tsv").exists():
+    if not (WORK / "studies.tsv").exists():
         print(
             "Not queried yet: the jobs of the studies are listed once the query has run",
             file=sys.stderr,
         )
 
 
-tell_of_dry_run()
+def count_jobs_once():
+    """A dry run counts its jobs before and after it lists them, which it does not where they are many (``quiet:
+    rules`` in the profile): the same table twice.
+    """
+    counted_before = []
+
+    def is_first(record):
+        if getattr(record, "event", None) == LogEvent.RUN_INFO:
+            counted_before.append(record)
+            return len(counted_before) == 1
+        return True
+
+    logger.addFilter(is_first)
+
+
+if IS_DRY:
+    tell_of_dry_run()
+    quiet = workflow.output_settings.quiet or ()  # None without a profile
+    if Quietness.RULES in quiet:
+        count_jobs_once()
 
 
 def is_news(record):
@@ -131,6 +153,13 @@ def deliver_what_is_placed():
         provisional.unlink(missing_ok=True)
 
 
+def have_check_repeated():
+    """By the next run, where the validator gave no result: what it would check may not change any more."""
+    checked = Path(rules.check.output[0])
+    if checked.exists() and is_to_be_repeated(checked):
+        checked.replace(WORK / PROVISIONAL)
+
+
 def conclude():
     """The last lines of a run: who needs a person. And the messages that the configuration asks for."""
     command = [sys.executable, "-m", "pacs2bids", "conclude", "--config", CONFIG_FILE]
@@ -141,6 +170,13 @@ def forget_provisional():
     """What an earlier run that failed left instead of a check."""
     provisional = WORK / PROVISIONAL
     provisional.unlink(missing_ok=True)
+
+
+def collect_garbage():
+    """From now on, but not among what is there."""
+    gc.freeze()
+    gc.set_threshold(100_000)
+    gc.enable()
 
 
 def forget_default_limit():
@@ -155,6 +191,7 @@ def forget_default_limit():
 
 onstart:
     lock_workdir()
+    collect_garbage()
     stop_gracefully()
     forget_default_limit()
     follow_cluster()
@@ -172,6 +209,7 @@ onerror:
     if interrupted:
         sys.exit(128 + interrupted[0])
     deliver_what_is_placed()
+    have_check_repeated()
     conclude()
     if REPORT.exists():
         print(

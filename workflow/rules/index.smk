@@ -13,6 +13,5 @@ rule index:
         runtime=minutes("index"),
     params:
         engine=ENGINE,
-        folder=lambda wildcards: WORK / "studies" / wildcards.study,
     shell:
-        "{PACS2BIDS} index {params.folder:q} --log {log:q}"
+        "{PACS2BIDS} index {WORK:q}/studies/{wildcards.study} --log {log:q}"

@@ -1,11 +1,11 @@
 # Opt-in: dcm2niix makes its own volumes of the same files, and each is compared with ours. The table is advice.
 
 
-def opinions():
-    """The tables of all studies, where the configuration asks for a second opinion."""
+def opinions(wildcards):
+    """An input function: the tables of all studies, where the configuration asks for a second opinion."""
     if CONFIG.second_opinion == "none":
         return []
-    return of_every_study(str(WORK / "studies/{study}/second_opinion.tsv"))
+    return of_every_study(str(WORK / "studies/{study}/second_opinion.tsv"))(wildcards)
 
 
 rule opinion:
@@ -19,7 +19,5 @@ rule opinion:
     resources:
         mem_mb=memory("opinion"),
         runtime=minutes("opinion"),
-    params:
-        folder=lambda wildcards: WORK / "studies" / wildcards.study,
     shell:
-        "{PACS2BIDS} opinion {params.folder:q} --log {log:q}"
+        "{PACS2BIDS} opinion {WORK:q}/studies/{wildcards.study} --log {log:q}"

@@ -20,7 +20,6 @@ rule place:
         # a function, as braces in a plain text would be wildcards
         privacy=lambda wildcards: repr((CONFIG.privacy, CONFIG.deface)),
         studies=WORK / "studies",
-        folder=lambda wildcards: WORK / "sessions" / wildcards.session,
     shell:
-        "{PACS2BIDS} place --session-dir {params.folder:q} --studies-dir {params.studies:q}"
+        "{PACS2BIDS} place --session-dir {WORK:q}/sessions/{wildcards.session} --studies-dir {params.studies:q}"
         " --bids {params.bids:q} --dates {params.dates} --config {params.config:q} --log {log:q}"

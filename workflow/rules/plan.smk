@@ -37,7 +37,6 @@ rule plan:
         naming=f"--short-runs {CONFIG.naming.short_runs} --computed-maps {CONFIG.naming.computed_maps}"
         + (" --runs by_time" if CONFIG.naming.runs == "several" else ""),
         studies=lambda wildcards, input: [Path(index).parent for index in input.indexes],
-        folder=lambda wildcards: WORK / "sessions" / wildcards.session,
     shell:
         "{PACS2BIDS} plan --heuristic {params.heuristic:q} {params.labels} {params.naming} {params.choices}"
-        " --out {params.folder:q} {params.studies:q} --log {log:q}"
+        " --out {WORK:q}/sessions/{wildcards.session} {params.studies:q} --log {log:q}"

@@ -30,8 +30,7 @@ rule pull:
         pacs=1,
     params:
         config=CONFIG_FILE,
-        folder=lambda wildcards: WORK / "studies" / wildcards.study,
         origin=origin,
     shell:
         "{PACS2BIDS} pull --config {params.config:q} --studies {input.studies:q}"
-        " --study {wildcards.study} --out {params.folder:q} --log {log:q}"
+        " --study {wildcards.study} --out {WORK:q}/studies/{wildcards.study} --log {log:q}"

@@ -104,3 +104,26 @@ def of_each_study(pattern):
         ]
 
     return paths
+
+
+def once_queried(wildcards):
+    """An input function without files. What comes after a job that waits for the query is to run, too, and stays
+    so although that job turns out to be up to date (Snakemake 9.27: dag.py keeps the reasons of a job), unless it
+    waits for the query itself and is thus looked at anew.
+    """
+    resolved()
+    return []
+
+
+def missing(paths_of):
+    """An input function: what is not there of the paths of another.
+
+    Snakemake deletes what a failed job wrote before, and does not miss it while later products are there, unless
+    it is asked for. To ask for what is there, too, costs seconds with a thousand sessions: before a job starts,
+    Snakemake (9.27: jobs.py, is_pipe_or_service_input) looks for each of its inputs among those of all jobs before.
+    """
+
+    def paths(wildcards):
+        return [path for path in paths_of(wildcards) if not os.path.exists(path)]
+
+    return paths

@@ -14,10 +14,9 @@ rule reconstruct:
         runtime=minutes("reconstruct"),
     params:
         engine=ENGINE,
-        folder=lambda wildcards: WORK / "studies" / wildcards.study,
         gzip=CONFIG.gzip,
         philips=CONFIG.philips_values,
         broken="--allow-failed" if CONFIG.on_broken_series == "skip" else "",
     shell:
-        "{PACS2BIDS} reconstruct {params.folder:q} -j {threads} --gzip {params.gzip}"
+        "{PACS2BIDS} reconstruct {WORK:q}/studies/{wildcards.study} -j {threads} --gzip {params.gzip}"
         " --philips-values {params.philips} {params.broken} --log {log:q}"

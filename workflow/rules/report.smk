@@ -5,8 +5,8 @@ rule report:
     input:
         rules.check.output,
         rules.dataset.output,
-        opinions(),
-        of_each_session(str(WORK / "sessions/{session}/placed.json")),
+        opinions,
+        once_queried,
     output:
         REPORT,
     log:

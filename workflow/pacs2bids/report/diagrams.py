@@ -1,4 +1,4 @@
-"""Small drawings as SVG: how a time series' signal goes, and where diffusion directions point.
+"""Small drawings as SVG: how a series' signal goes, and where diffusion directions point.
 
 Numbers alone go into them, so that nothing needs escaping; colours are left to the style sheet, which knows
 light and dark.
@@ -7,7 +7,7 @@ light and dark.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pacs2bids.model import Vector
@@ -52,22 +52,28 @@ def _is_same_shell(least: float, value: float) -> bool:
     return value - least <= SAME_SHELL * value
 
 
+def colours_of(shells: Sequence[Shell]) -> list[str]:
+    """Classes of the style sheet, one a shell: colours by number of those that are weighted, six in turn."""
+    first = sum(shell.b_value_s_per_mm2 < UNWEIGHTED for shell in shells)
+    colours = [f"shell{number % 6}" for number in range(len(shells) - first)]
+    return ["unweighted"] * first + colours
+
+
 def directions_svg(shells: Sequence[Shell], b_vectors_lps: Sequence[Vector]) -> str:
     """The sphere of directions from above: as in the pictures, the patient's left is on the left.
 
     Full points lie on the upper half, hollow ones on the lower. "" without any direction.
     """
-    weighted = [shell for shell in shells if shell.b_value_s_per_mm2 >= UNWEIGHTED]
     points = []
-    for number, shell in enumerate(weighted):
-        for volume in shell.volumes:
+    for shell, colour in zip(shells, colours_of(shells), strict=True):
+        for volume in shell.volumes if shell.b_value_s_per_mm2 >= UNWEIGHTED else ():
             x, y, z = b_vectors_lps[volume]
             if not (x or y or z):
                 continue
             # LPS: x to the patient's left, which is on the left; y to posterior, which is down
             place = f'cx="{-x * RADIUS:.1f}" cy="{y * RADIUS:.1f}"'
             half = "above" if z >= 0 else "below"
-            points.append(f'<circle {place} r="3.2" class="shell{number % 6} {half}"/>')
+            points.append(f'<circle {place} r="3.2" class="{colour} {half}"/>')
     if not points:
         return ""
     side = RADIUS + EDGE
@@ -85,22 +91,74 @@ def directions_svg(shells: Sequence[Shell], b_vectors_lps: Sequence[Vector]) -> 
 
 def signal_svg(signal: Sequence[float], step_s: float | None) -> str:
     """The signal as a line over time, in percent of its mean; "" where it has no line."""
+    percent = _percent_of_mean(signal)
+    if not percent:
+        return ""
+    low, high = _range(percent)
+    stride = -(-len(percent) // MANY_POINTS)
+    points = list(_points(percent, low, high))[::stride]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    drawn = f'<polyline points="{line}"/>'
+    return _in_axes(drawn, (low, high), _end(len(signal), step_s), of="its mean")
+
+
+def weighted_signal_svg(signal: Sequence[float], shells: Sequence[Shell], step_s: float | None) -> str:
+    """The signal volume by volume as points, each in percent of the mean of its shell, in its colour.
+
+    Signals of two shells differ by far more than what may be wrong with a volume of one. A volume that is
+    alone in its shell has no point: it would lie at 0 % whatever is wrong with it. "" without points.
+    """
+    percent, colours = [0.0] * len(signal), [""] * len(signal)
+    for shell, colour in zip(shells, colours_of(shells), strict=True):
+        if len(shell.volumes) == 1:
+            continue
+        its = _percent_of_mean([signal[volume] for volume in shell.volumes])
+        if not its:
+            return ""
+        for volume, value in zip(shell.volumes, its, strict=True):
+            percent[volume], colours[volume] = value, colour
+    if not any(colours):
+        return ""
+    low, high = _range(percent)
+    points = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" class="{colour} above"/>'
+        for (x, y), colour in zip(_points(percent, low, high), colours, strict=True)
+        if colour
+    )
+    return _in_axes(points, (low, high), _end(len(signal), step_s), of="the mean of their shell")
+
+
+def _percent_of_mean(signal: Sequence[float]) -> list[float]:
+    """How far each is from the mean, in percent of it; [] where that says nothing."""
     mean = sum(signal) / len(signal) if signal else 0.0
     if not math.isfinite(mean) or not mean:
-        return ""
-    percent = [100 * (value / mean - 1) for value in signal]
+        return []
+    return [100 * (value / mean - 1) for value in signal]
+
+
+def _range(percent: Sequence[float]) -> tuple[float, float]:
     low, high = min(percent), max(percent)
-    low, high = (low, high) if high - low > 1e-6 else (-1.0, 1.0)
-    across = (WIDTH - LEFT - 6) / max(len(signal) - 1, 1)
+    return (low, high) if high - low > 1e-6 else (-1.0, 1.0)
+
+
+def _points(percent: Sequence[float], low: float, high: float) -> Iterator[tuple[float, float]]:
+    """Across and down, in the units of the picture."""
+    across = (WIDTH - LEFT - 6) / max(len(percent) - 1, 1)
     down = (HEIGHT - TOP - BOTTOM) / (high - low)
-    stride = -(-len(percent) // MANY_POINTS)
-    points = " ".join(
-        f"{LEFT + number * across:.1f},{TOP + (high - value) * down:.1f}"
-        for number, value in list(enumerate(percent))[::stride]
-    )
-    zero, base = TOP + high * down, HEIGHT - BOTTOM
-    end = f"volume {len(signal)}" + (f", {_clock(step_s * len(signal))}" if step_s else "")
-    said = f"Mean signal of {len(signal)} volumes, from {low:+.2f} % to {high:+.2f} % of its mean"
+    for number, value in enumerate(percent):
+        yield LEFT + number * across, TOP + (high - value) * down
+
+
+def _end(count: int, step_s: float | None) -> str:
+    return f"volume {count}" + (f", {_clock(step_s * count)}" if step_s else "")
+
+
+def _in_axes(drawn: str, limits: tuple[float, float], end: str, *, of: str) -> str:
+    """What is drawn, within axes. ``limits``: the lowest and the highest value. ``of``: what 100 % is."""
+    low, high = limits
+    said = f"Mean signal up to {end}, from {low:+.2f} % to {high:+.2f} % of {of}"
+    zero = TOP + high * (HEIGHT - TOP - BOTTOM) / (high - low)
+    base = HEIGHT - BOTTOM
     return (
         f'<svg class="signal" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">'
         f'<path d="M{LEFT} {TOP}V{base}H{WIDTH - 6}" class="outline"/>'
@@ -109,7 +167,7 @@ def signal_svg(signal: Sequence[float], step_s: float | None) -> str:
         f'<text x="{LEFT - 6}" y="{base}" class="end">{low:+.2f} %</text>'
         f'<text x="{LEFT}" y="{HEIGHT - 4}">volume 1</text>'
         f'<text x="{WIDTH - 6}" y="{HEIGHT - 4}" class="end">{end}</text>'
-        f'<polyline points="{points}"/></svg>'
+        f"{drawn}</svg>"
     )
 
 

@@ -1,15 +1,18 @@
 """Protocol drift: with what most sessions measured an acquisition, and which of them did it otherwise.
 
-An acquisition is known by its key, its name without subject, session and run ("func/task-rest_bold"). For
-each key and parameter the *consensus* is the value that most volumes have; a volume deviates if its value is
-further from that than rounding explains, or if its header says nothing where most say something.
+An acquisition is known by its key, its name without subject, session and run ("func/task-rest_bold"). What
+is measured on different scanners cannot be the same: volumes of a key are compared where they are of one
+model. For each key, model and parameter the *consensus* is the value that most volumes have; a volume
+deviates if its value is further from that than rounding explains, or if its header says nothing where most
+say something.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pacs2bids.report.view import Acquired, SessionSummary, Value
@@ -38,7 +41,6 @@ PARAMETERS = (
     Parameter(label="Phase encoding"),
     Parameter(label="Coil"),
     Parameter(label="Software"),
-    Parameter(label="Scanner"),
 )
 
 
@@ -64,9 +66,13 @@ class Consensus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """One key: its volumes and sessions, and each parameter's consensus, in the order of ``PARAMETERS``."""
+    """One key on one model of scanner ("" if unknown): how many volumes, in how many sessions.
+
+    ``consensus``: of each parameter, in the order of ``PARAMETERS``.
+    """
 
     key: str
+    scanner: str
     volumes: int
     sessions: int
     consensus: tuple[Consensus, ...]
@@ -78,16 +84,36 @@ class Drift:
 
 
 def drift_of(sessions: Sequence[SessionSummary]) -> tuple[Drift, ...]:
-    """The sheet, by key in alphabetic order; of volumes whose index could not be read, nothing is said."""
-    volumes: dict[str, list[tuple[str, Acquired]]] = defaultdict(list)
+    """The sheet, by key and scanner in alphabetic order.
+
+    Of volumes whose index could not be read, nothing is said.
+    """
+    models = models_of(one.scanner for session in sessions for one in session.acquired)
+    volumes: dict[tuple[str, str], list[tuple[str, Acquired]]] = defaultdict(list)
     for session in sessions:
         for one in session.acquired:
             if one.values:
-                volumes[one.key].append((session.key, one))
-    return tuple(_drift(key, volumes[key]) for key in sorted(volumes))
+                volumes[one.key, models[one.scanner]].append((session.key, one))
+    return tuple(_drift(key, scanner, volumes[key, scanner]) for key, scanner in sorted(volumes))
 
 
-def _drift(key: str, volumes: Sequence[tuple[str, Acquired]]) -> Drift:
+def models_of(scanners: Iterable[str]) -> dict[str, str]:
+    """Each scanner as its model is called the shortest.
+
+    An upgrade may put a brand before the name of the same model ("Prisma_fit", "MAGNETOM Prisma Fit"), and
+    what an upgrade changes is what the sheet is for.
+    """
+    words = {scanner: re.findall("[a-z0-9.]+", scanner.lower()) for scanner in set(scanners)}
+    shortest = sorted(words, key=lambda scanner: (len(words[scanner]), scanner))
+    return {
+        scanner: next(one for one in shortest if words[one] and words[one] == its[-len(words[one]) :])
+        if its
+        else scanner
+        for scanner, its in words.items()
+    }
+
+
+def _drift(key: str, scanner: str, volumes: Sequence[tuple[str, Acquired]]) -> Drift:
     consensus, deviations = [], []
     for parameter in PARAMETERS:
         said = [one.values.get(parameter.label) for _, one in volumes]
@@ -110,6 +136,7 @@ def _drift(key: str, volumes: Sequence[tuple[str, Acquired]]) -> Drift:
         )
     return Drift(
         key=key,
+        scanner=scanner,
         volumes=len(volumes),
         sessions=len({session for session, _ in volumes}),
         consensus=tuple(consensus),
@@ -167,7 +194,7 @@ def text_of(value: Value | None, parameter: Parameter) -> str:
     return value if isinstance(value, str) else f"{value:,.6g}{unit}"
 
 
-COLUMNS = ("key", "parameter", "consensus", "holding", "session", "name", "value")
+COLUMNS = ("key", "scanner", "parameter", "consensus", "holding", "session", "name", "value")
 
 
 def table_of(sheet: Sequence[Drift]) -> Iterator[dict[str, object]]:
@@ -176,6 +203,7 @@ def table_of(sheet: Sequence[Drift]) -> Iterator[dict[str, object]]:
         for agreed in drift.consensus:
             row: dict[str, object] = {
                 "key": drift.key,
+                "scanner": drift.scanner or None,
                 "parameter": agreed.label,
                 "consensus": agreed.value or None,
                 "holding": f"{agreed.holding} of {drift.volumes}",

@@ -17,7 +17,6 @@ from pacs2bids.files import read_record, read_tsv
 from pacs2bids.identifiers import OF_HEADERS, OF_PACS
 from pacs2bids.model import (
     CheckResult,
-    ConfigError,
     Json,
     Manifest,
     Pacs2BidsError,
@@ -91,12 +90,7 @@ ReadPlan = Callable[[Path], Sequence[PlanRow]]
 
 
 def outline(workdir: Path, bids: Path, *, read_plan: ReadPlan) -> Outline:
-    """What is known of the whole, at the price of one file a dataset and one folder a session.
-
-    Raises ConfigError if there is no ``workdir``.
-    """
-    if not workdir.is_dir():
-        raise ConfigError("is no folder", where=str(workdir), hint="Give the workdir of the configuration")
+    """What is known of the whole, at the price of one file a dataset and one folder a session."""
     return _Reader(workdir, read_plan).outline(bids)
 
 

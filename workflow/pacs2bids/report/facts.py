@@ -39,7 +39,7 @@ from pacs2bids.report.view import (
     group,
 )
 from pacs2bids.standing import Log, State, Trouble, is_pulled, standing_of, troubles_of
-from pacs2bids.text import counted
+from pacs2bids.text import counted, megabytes
 
 # what a reason means to a person, and its tone: fair if it may concern images that somebody misses
 REASONS = {
@@ -175,7 +175,8 @@ def _came(session: SessionEvidence) -> str:
 def _clock(indexes: Iterable[StudyIndex]) -> str:
     """From when to when, as times of day."""
     moments = [moment for index in indexes for info in index.series if (moment := moment_of(info.acquired))]
-    return f"{min(moments):%H:%M} to {max(moments):%H:%M}" if moments else ""
+    ends = [f"{moment:%H:%M}" for moment in (min(moments), max(moments))] if moments else []
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _scanner(indexes: Iterable[StudyIndex]) -> str:
@@ -229,11 +230,11 @@ def _leftover_group(reason: Reason, leftovers: Sequence[Leftover]) -> Group:
 
 def _receipt(study: StudyEvidence, receipt: Receipt) -> ReceiptView:
     announced = sum(len(uids) for uids in receipt.announced.values())
-    size_mb = sum(instance.bytes for instance in receipt.received) / 1e6
+    size = megabytes(sum(instance.bytes for instance in receipt.received))
     facts = {
         "Source": f"{receipt.source} ({receipt.kind})",
-        "Announced": f"{announced:,} instances in {len(receipt.announced):,} series",
-        "Received": f"{len(receipt.received):,} instances, {size_mb:,.1f} MB",
+        "Announced": f"{counted(announced, 'instance')} in {len(receipt.announced):,} series",
+        "Received": f"{counted(len(receipt.received), 'instance')}, {size}",
         "Missing": f"{len(receipt.missing):,}",
         "Took": _duration(receipt),
     }

@@ -26,10 +26,11 @@ _OURS = re.compile(r"\.?(?P<key>sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?)(\.html|\.j
 
 
 DRAWING = (
-    *("gate.py", "identifiers.py", "model.py", "moments.py", "report/*.*", "standing.py", "text.py"),
-    *("verbs/_gate.py", "verbs/report.py", "words.py"),
+    *("gate.py", "identifiers.py", "images.py", "model.py", "moments.py", "report/*.*"),
+    *("spellings.py", "standing.py", "text.py"),
+    *("verbs/_gate.py", "verbs/_workdir.py", "verbs/report.py", "words.py"),
 )
-DRAWING_LIBRARIES = ("jinja2", "msgspec", "nibabel", "numpy", "pillow")
+DRAWING_LIBRARIES = ("isal", "jinja2", "msgspec", "nibabel", "numpy", "pillow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

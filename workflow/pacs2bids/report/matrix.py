@@ -2,15 +2,17 @@
 
 What a session should have is what most of its *peers* have: the sessions of the same label if there are
 three or more of them (so that a second visit may have another protocol than the first), else all sessions.
+How many volumes a series should have is what most have of those that were measured on the same model.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pacs2bids.report.view import Acquired, SessionSummary
+from pacs2bids.report.drift import models_of
+from pacs2bids.report.view import Acquired, SessionSummary, Value
 
 PEERS = 3  # sessions of a label, from which on they are compared among themselves
 
@@ -32,7 +34,9 @@ class Cell:
         """In words; "" of what is there as it should be, and of what nobody expects."""
         if self.state in (PRESENT, NONE):
             return self.detail
-        return f"{self.state}: {self.detail}" if self.detail else self.state
+        # what plan and badge say may begin with it
+        is_told = not self.detail or self.detail.startswith(f"{self.state}:")
+        return (self.detail or self.state) if is_told else f"{self.state}: {self.detail}"
 
     @property
     def sign(self) -> str:
@@ -67,7 +71,8 @@ class Matrix:
 
 def matrix_of(sessions: Sequence[SessionSummary]) -> Matrix:
     """One row a session, in the order given; one column a key that any session has."""
-    had = {session.key: _by_key(session.acquired) for session in sessions}
+    models = models_of(one.scanner for session in sessions for one in session.acquired)
+    had = {session.key: _by_key(session.acquired, models) for session in sessions}
     keys = sorted({key for of_session in had.values() for key in of_session})
     groups = _peers(sessions)
     expected: dict[str, Mapping[str, _Expected]] = {}
@@ -81,10 +86,11 @@ def matrix_of(sessions: Sequence[SessionSummary]) -> Matrix:
     return Matrix(keys=tuple(keys), rows=tuple(rows))
 
 
-def _by_key(acquired: Sequence[Acquired]) -> dict[str, list[Acquired]]:
+def _by_key(acquired: Sequence[Acquired], models: Mapping[str, str]) -> dict[str, list[Acquired]]:
+    """With scanners by their model."""
     of_key: dict[str, list[Acquired]] = defaultdict(list)
     for one in acquired:
-        of_key[one.key].append(one)
+        of_key[one.key].append(replace(one, scanner=models[one.scanner]))
     return dict(of_key)
 
 
@@ -100,20 +106,33 @@ def _peers(sessions: Sequence[SessionSummary]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expected:
-    """``runs``: that most peers have; ``volumes``: of each, where more than half agree, else 0."""
+    """``runs``: that most peers have. ``volumes``: of a run, by scanner, what more than half of them have.
+
+    These may be several: of a long and a short run of one task, neither is cut.
+    """
 
     runs: int
-    volumes: int
+    volumes: Mapping[str, frozenset[float]]
 
 
 def _expected(peers: Sequence[Sequence[Acquired]]) -> _Expected:
     counts = Counter(len(acquired) for acquired in peers)
     # of equals the larger: what half of the sessions have, the other half may lack
     runs = max(counts, key=lambda number: (counts[number], number), default=0)
-    volumes = Counter(one.values.get("Volumes") for acquired in peers for one in acquired)
-    number, times = volumes.most_common(1)[0] if volumes else (0, 0)
-    agreed = isinstance(number, int | float) and 2 * times > volumes.total()
-    return _Expected(runs=runs, volumes=int(number) if agreed and isinstance(number, int | float) else 0)
+    on = Counter(scanner for acquired in peers for scanner in {one.scanner for one in acquired})
+    volumes: dict[str, Counter[Value | None]] = defaultdict(Counter)
+    for acquired in peers:
+        for scanner, number in {(one.scanner, one.values.get("Volumes")) for one in acquired}:
+            volumes[scanner][number] += 1
+    agreed = {
+        scanner: frozenset(
+            number
+            for number, times in counter.items()
+            if isinstance(number, int | float) and 2 * times > on[scanner]
+        )
+        for scanner, counter in volumes.items()
+    }
+    return _Expected(runs=runs, volumes=agreed)
 
 
 def _cell(session: SessionSummary, acquired: Sequence[Acquired], asked: _Expected) -> Cell:
@@ -137,7 +156,8 @@ def _counted(runs: int, usual: int) -> Cell:
 def _shortage(one: Acquired, asked: _Expected) -> str:
     if one.short:
         return one.short
-    volumes = one.values.get("Volumes")
-    if isinstance(volumes, int | float) and volumes < asked.volumes:
-        return f"{volumes:.0f} of {asked.volumes} volumes"
-    return ""
+    volumes, usual = one.values.get("Volumes"), asked.volumes.get(one.scanner, frozenset[float]())
+    if not isinstance(volumes, int | float) or volumes in usual:
+        return ""
+    more = min((number for number in usual if number > volumes), default=None)
+    return "" if more is None else f"{volumes:.0f} of {more:.0f} volumes"

@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pacs2bids.report.diagrams import Shell, directions_svg, shells_of, signal_svg
+from pacs2bids.report.diagrams import (
+    Shell,
+    colours_of,
+    directions_svg,
+    shells_of,
+    signal_svg,
+    weighted_signal_svg,
+)
 from pacs2bids.report.matrix import SIGNS
 from pacs2bids.report.pictures import Drawing, Picture
 from pacs2bids.report.view import SHOWN, SessionView, VolumeRef
@@ -48,10 +55,12 @@ def render_session(
     viewer: str,
     title: str,
     back: str,
+    neighbours: tuple[str, str],
 ) -> str:
     """The page of one session. ``drawings``: one a volume of it. ``title``, ``back``: the dataset's page.
 
-    ``scripts``: numbers of the volumes that the viewer can show; ``viewer``: its file, "" without one.
+    ``neighbours``: keys of the session before and of the one after, "" where there is none. ``scripts``:
+    numbers of the volumes that the viewer can show; ``viewer``: its file, "" without one.
     """
     script, digest = _script("session.js")
     return (
@@ -64,6 +73,7 @@ def render_session(
             viewer=viewer,
             title=title,
             back=back,
+            neighbours=neighbours,
             script=script,
             script_digest=digest,
         )
@@ -88,6 +98,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "breakable": _breakable,
+        "coloured": _coloured,
         "data_uri": _data_uri,
         "directions": _directions,
         "shells": _shells,
@@ -107,11 +118,18 @@ def _data_uri(picture: Picture) -> str:
 
 
 def _signal(drawing: Drawing, volume: VolumeRef) -> Markup:
+    shells = _shells(volume)
+    if shells and drawing.signal:
+        return Markup(weighted_signal_svg(drawing.signal, shells, volume.step_s))
     return Markup(signal_svg(drawing.signal, volume.step_s))
 
 
 def _shells(volume: VolumeRef) -> tuple[Shell, ...]:
     return shells_of(volume.b_values_s_per_mm2)
+
+
+def _coloured(shells: Sequence[Shell]) -> list[tuple[Shell, str]]:
+    return list(zip(shells, colours_of(shells), strict=True))
 
 
 def _directions(volume: VolumeRef) -> Markup:

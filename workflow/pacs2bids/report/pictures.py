@@ -2,7 +2,8 @@
 
 Array axes are brought to the nearest axes of the world (RAS+), so that every volume is shown the same way
 however it is stored: the patient's left is on the left of the picture ("neurological"), anterior is up or, in
-a sagittal slice, to the right. A volume is read once, from its first byte on, one 3D volume in memory at a
+a sagittal slice, to the right. Pictures without a place in the patient are shown as they are stored, without
+letters. A volume is read once, from its first byte on, one 3D volume in memory at a
 time, and no further than the pictures need. Of pictures that are but bright or dark, stored values are shown,
 since the grey scale adapts to them.
 """
@@ -33,12 +34,12 @@ Voxels = NDArray[Any]
 
 PANEL_PIXELS = 200
 GAP_PIXELS = 8
-LETTER_PIXELS, MARGIN_PIXELS = 16, 5
+LETTER_PIXELS, MARGIN_PIXELS = 20, 5
 JPEG_QUALITY = 78
 LONGEST = 100  # voxels along an axis of a solid: a few hundred kB
 SERIES = 6  # volumes from which on it makes sense to ask how they vary
 THIN = 12  # with fewer slices, the planes across them are slivers: show slices instead
-WINDOW_PERCENT = (1.0, 99.6)
+WINDOW_PERCENT = (1.0, 99.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ class Solid:
 class Drawing:
     """What is drawn of a volume, or why nothing is (``problem``).
 
-    ``signal``: of a time series, the mean of all voxels, one a volume: motion hardly changes it. ``solid``:
-    what the first picture shows.
+    ``signal``: of a series, the mean of all voxels, one a volume: motion hardly changes it; () of values that
+    measure. ``solid``: what the first picture shows, where it has a place in the patient.
     """
 
     pictures: tuple[Picture, ...] = ()
@@ -101,6 +102,9 @@ AXIAL = _View(name="axial", normal=2, across=0, up=1, left="L", right="R")
 CORONAL = _View(name="coronal", normal=1, across=0, up=2, left="L", right="R")
 SAGITTAL = _View(name="sagittal", normal=0, across=1, up=2, left="P", right="A")
 VIEWS = (AXIAL, CORONAL, SAGITTAL)
+# what is no part of a patient: rows and columns as they are stored, bottom-up as our files have them
+PLAIN = _View(name="picture", normal=2, across=0, up=1, left="", right="")
+AS_STORED = np.array([[0, 1], [1, 1], [2, 1]])  # the orientation that moves no axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +117,14 @@ class _Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shown:
-    """What becomes one picture: the planes of its panels, and what to call it."""
+    """What becomes one picture: the planes of its panels, and what to call it.
+
+    ``is_spread``: they tell how values vary, so that the file's intercept and unit are not theirs.
+    """
 
     planes: list[Floats]
     caption: str
+    is_spread: bool = False
 
 
 def pictures_of(path: Path, b_values_s_per_mm2: Sequence[float] = ()) -> tuple[Picture, ...]:
@@ -144,51 +152,55 @@ def _draw(stream: igzip.IGzipFile, volume: VolumeRef) -> Drawing:
     stream.read(int(header["vox_offset"]) - stream.tell())
     columns, rows, slices, *volumes = header.get_data_shape()
     count = int(volumes[0]) if volumes else 1
-    orientation = io_orientation(header.get_best_affine())
+    is_placed = bool(header["sform_code"] or header["qform_code"])
+    orientation = io_orientation(header.get_best_affine()) if is_placed else AS_STORED
     sizes_mm = _in_world_order(header.get_zooms()[:3], orientation)
-    panels = _panels(_in_world_order((columns, rows, slices), orientation))
+    panels = _panels(_in_world_order((columns, rows, slices), orientation), VIEWS if is_placed else (PLAIN,))
     read = (apply_orientation(one, orientation) for one in _volumes(stream, header, count))
     weightings = volume.b_values_s_per_mm2
     if count > 1 and len(weightings) == count and len(set(weightings)) > 1:
-        solid, shown = _weighted(read, weightings, panels)
-        signal: tuple[float, ...] = ()
+        solid, shown, signal = _weighted(read, weightings, panels)
     else:
         solid, shown, signal = _over_time(read, count, panels)
-    slope, intercept = _rescale(header, volume.unit)
+    slope, intercept = _rescale(header, volume)
     pictures = tuple(
-        _picture(
+        _picture(one.planes, panels, sizes_mm, one.caption, "")
+        if one.is_spread
+        else _picture(
             [plane * slope + intercept for plane in one.planes], panels, sizes_mm, one.caption, volume.unit
         )
         for one in shown
     )
     affine = header.get_best_affine() @ inv_ornt_aff(orientation, (columns, rows, slices))
-    whole = _solid(solid * slope + intercept, affine) if solid.ndim == 3 else None
-    return Drawing(pictures=pictures, signal=signal, solid=whole)
+    whole = _solid(solid * slope + intercept, affine) if solid.ndim == 3 and is_placed else None
+    # how far an angle or a field is from its mean, in percent of it, means nothing
+    return Drawing(pictures=pictures, signal=() if volume.unit else signal, solid=whole)
 
 
-def _rescale(header: Nifti1Header, unit: str) -> tuple[np.float32, np.float32]:
+def _rescale(header: Nifti1Header, volume: VolumeRef) -> tuple[np.float32, np.float32]:
     """Slope and intercept of values that measure; of others the sign alone: what is bright must stay so."""
     slope, intercept = header.get_slope_inter()
-    if unit:
-        return np.float32(1 if slope is None else slope), np.float32(intercept or 0)
+    if volume.unit:
+        slope = 1 if slope is None else slope
+        return np.float32(slope * volume.factor), np.float32((intercept or 0) * volume.factor)
     return np.float32(-1 if slope is not None and slope < 0 else 1), np.float32(0)
 
 
 def _weighted(
     volumes: Iterator[Voxels], b_values: Sequence[float], panels: Sequence[_Panel]
-) -> tuple[Floats, list[_Shown]]:
-    """The first without (or with the least) weighting, and the first with the most."""
+) -> tuple[Floats, list[_Shown], tuple[float, ...]]:
+    """The first without (or with the least) weighting, the first with the most; mean signal of all."""
     chosen = (b_values.index(min(b_values)), b_values.index(max(b_values)))
     kept: dict[int, Floats] = {}
+    signal = []
     for number, volume in enumerate(volumes):
+        signal.append(float(volume.mean(dtype=np.float64)))
         if number in chosen:
             kept[number] = volume.astype(np.float32)
-        if len(kept) == len(chosen):
-            break
     shown = [
         _Shown(planes=_cut(kept[one], panels), caption=f"b = {b_values[one]:.0f} s/mm²") for one in chosen
     ]
-    return kept[chosen[0]], shown
+    return kept[chosen[0]], shown, tuple(signal)
 
 
 def _over_time(
@@ -215,7 +227,8 @@ def _over_time(
         return mean, shown, ()
     drift = _cut(total, panels)
     spread = [np.sqrt(np.maximum(s / count - d * d, 0)) for s, d in zip(squares, drift, strict=True)]
-    return mean, [*shown, _Shown(planes=spread, caption="standard deviation over time")], tuple(signal)
+    shown.append(_Shown(planes=spread, caption="standard deviation over time", is_spread=True))
+    return mean, shown, tuple(signal)
 
 
 def _solid(voxels: Floats, affine_ras: NDArray[np.float64]) -> Solid:
@@ -224,7 +237,7 @@ def _solid(voxels: Floats, affine_ras: NDArray[np.float64]) -> Solid:
     for axis, factor in enumerate(factors):
         if factor > 1:
             length = voxels.shape[axis] // factor
-            kept = np.take(voxels, range(length * factor), axis=axis)
+            kept = voxels[(slice(None),) * axis + (slice(length * factor),)]
             shape = (*kept.shape[:axis], length, factor, *kept.shape[axis + 1 :])
             voxels = kept.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
     # the middle of the first block, in voxels of the whole
@@ -255,19 +268,20 @@ def _in_world_order(values: Sequence[Any], orientation: Floats) -> tuple[Any, ..
     return tuple(of_world[world] for world in range(3))
 
 
-def _panels(shape: Sequence[int]) -> tuple[_Panel, ...]:
+def _panels(shape: Sequence[int], views: Sequence[_View]) -> tuple[_Panel, ...]:
     """The three planes through the middle, or three slices where there are too few for planes across them."""
-    thin = min(VIEWS, key=lambda view: shape[view.normal])
+    thin = min(views, key=lambda view: shape[view.normal])
     count = shape[thin.normal]
-    if count < THIN:
+    if count < THIN or len(views) == 1:
         positions = sorted({count // 4, count // 2, 3 * count // 4})
         return tuple(_Panel(view=thin, position=position) for position in positions)
-    return tuple(_Panel(view=view, position=shape[view.normal] // 2) for view in VIEWS)
+    return tuple(_Panel(view=view, position=shape[view.normal] // 2) for view in views)
 
 
 def _cut(volume: Voxels, panels: Sequence[_Panel]) -> list[Floats]:
     """Each panel's slice as a picture lies: rows from top to bottom, then columns, then colours if any."""
-    planes = (np.take(volume, panel.position, axis=panel.view.normal) for panel in panels)
+    # by a slice, which is a view: `take` copies the volume first
+    planes = (volume[(slice(None),) * panel.view.normal + (panel.position,)] for panel in panels)
     return [np.swapaxes(plane, 0, 1)[::-1].astype(np.float32) for plane in planes]
 
 

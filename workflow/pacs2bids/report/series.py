@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
+from math import pi
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from pacs2bids.images import AWAY, away, where_is
 from pacs2bids.model import Json, PlacedSession, PlanRow, SeriesInfo, Stack, VolumeFile
 from pacs2bids.moments import moment_of
 from pacs2bids.report.evidence import SessionEvidence, StudyEvidence
@@ -39,8 +41,14 @@ _MACHINE = {
     "Scanner": "ManufacturersModelName",
 }
 
+MAY_TELL = "its pixels may hold text that tells who the patient is"
+
 # suffixes of volumes whose values measure a field or an angle
 _MEASURED = ("_fieldmap", "_phasediff", "_phase1", "_phase2")
+
+# Siemens: stored values of 12 bits, rescaled to -4096..4094, are -180 to 180 degrees (corpus fmap/Siemens,
+# xa30; nipreps/fmriprep#1359, shimming-toolbox/shimming-toolbox#410)
+_PHASE_RESCALE, _PHASE_TURN = (2.0, -4096.0), 8192.0
 
 
 def series_of(session: SessionEvidence, bids: Path) -> tuple[SeriesView, ...]:
@@ -102,6 +110,12 @@ def _stack(stack: Stack, study: StudyEvidence, session: SessionEvidence, bids: P
     rows = _rows_of(stack, study, session)
     badge, reason = _naming(rows, session, error)
     names = [row.bids_name for row in rows if row.bids_name]
+    volume = None if error else _volume(stack, study, session, bids, rows)
+    # what is in the dataset, the policy has let through
+    is_unseen = volume is not None and may_tell(stack) and bids not in volume.path.parents
+    unseen = MAY_TELL if is_unseen else ""
+    if volume is None and away(*_image_of(stack, study)):
+        unseen = AWAY
     return StackView(
         badge=badge,
         names=tuple(_folder_and_file(name) for name in names),
@@ -111,8 +125,14 @@ def _stack(stack: Stack, study: StudyEvidence, session: SessionEvidence, bids: P
         facts=tuple(_stack_facts(stack)),
         warnings=stack.warnings,
         provenance=tuple(_provenance(stack, study, rows)),
-        volume=None if error else _volume(stack, study, session, bids, rows),
+        volume=None if is_unseen else volume,
+        unseen=unseen,
     )
+
+
+def may_tell(stack: Stack) -> bool:
+    """Whether its pixels may hold text, which nobody searches: marked so, or a capture of a screen."""
+    return stack.facts.is_burned_in or not stack.placed
 
 
 def _rows_of(stack: Stack, study: StudyEvidence, session: SessionEvidence) -> list[PlanRow]:
@@ -123,29 +143,67 @@ def _rows_of(stack: Stack, study: StudyEvidence, session: SessionEvidence) -> li
 def _volume(
     stack: Stack, study: StudyEvidence, session: SessionEvidence, bids: Path, rows: Sequence[PlanRow]
 ) -> VolumeRef | None:
-    """What the dataset holds, if it does: it may be without a face, and volumes need not be kept."""
+    """What the dataset has, if it does: it may be without a face, and volumes need not be kept."""
     placed = [row.bids_name for row in rows if session.placed and row.bids_name in session.placed.volumes]
-    paths = [bids / f"{name}.nii.gz" for name in placed]
-    path = next((one for one in (*paths, study.volumes / f"{stack.stack_id}.nii.gz") if one.is_file()), None)
+    there = (image for name in placed if (image := bids / f"{name}.nii.gz").is_file())
+    path = next(there, None) or where_is(*_image_of(stack, study), bids)
     if path is None:
         return None
     gradients = stack.gradients
+    unit, factor = _measured_in(stack, study, rows)
     return VolumeRef(
         path=path,
         b_values_s_per_mm2=gradients.b_values_s_per_mm2 if gradients else (),
         b_vectors_lps=gradients.b_vectors_lps if gradients else (),
-        unit=_unit(stack, rows),
+        unit=unit,
+        factor=factor,
         step_s=stack.repetition_time_s,
     )
 
 
-def _unit(stack: Stack, rows: Sequence[PlanRow]) -> str:
-    """Of values that measure a field or an angle; of all other pictures ""."""
+def _image_of(stack: Stack, study: StudyEvidence) -> tuple[Path, str]:
+    """The study's folder, and the image's name there."""
+    return study.volumes.parent, f"{stack.stack_id}.nii.gz"
+
+
+def _measured_in(stack: Stack, study: StudyEvidence, rows: Sequence[PlanRow]) -> tuple[str, float]:
+    """Unit of values that measure a field or an angle, and the factor that makes them of it; else "" and 1.
+
+    A phase difference is shown as the field that made it, where its turn and the times of its echoes are
+    known.
+    """
+    unit = _unit(stack, study, rows)
+    turn, gap_s = _turn(stack, unit), _between_echoes_s(stack, rows)
+    return ("Hz", 1 / (turn * gap_s)) if turn and gap_s else (unit, 1.0)
+
+
+def _unit(stack: Stack, study: StudyEvidence, rows: Sequence[PlanRow]) -> str:
     is_measured = stack.facts.component == "phase" or stack.facts.content == "fieldmap"
     is_measured |= any(row.bids_name.endswith(_MEASURED) for row in rows)
     said = [row.metadata.get("Units") for row in rows] + [stack.sidecar.get("Units")]
     unit = next((one for one in said if isinstance(one, str)), "arbitrary")
-    return {"arbitrary": "arbitrary units"}.get(unit, unit) if is_measured else ""
+    is_as_displayed = study.manifest is not None and study.manifest.philips_values == "display"
+    if unit == "arbitrary" or (unit == "rad" and stack.display_rescale and is_as_displayed):
+        unit = "arbitrary units"
+    return unit if is_measured else ""
+
+
+def _turn(stack: Stack, unit: str) -> float | None:
+    """How much of the unit is 360 degrees of phase, None if unknown."""
+    if unit == "rad":
+        return 2 * pi
+    is_whole_range = stack.facts.component == "phase" and set(stack.rescale) == {_PHASE_RESCALE}
+    return _PHASE_TURN if is_whole_range and unit else None
+
+
+def _between_echoes_s(stack: Stack, rows: Sequence[PlanRow]) -> float | None:
+    """Of a phase difference: the time in which its phase gathered."""
+    for row in rows:
+        said = stack.sidecar | row.metadata
+        first, second = said.get("EchoTime1"), said.get("EchoTime2")
+        if row.bids_name.endswith("_phasediff") and isinstance(first, float) and isinstance(second, float):
+            return second - first
+    return None
 
 
 def _provenance(stack: Stack, study: StudyEvidence, rows: Sequence[PlanRow]) -> Iterator[Fact]:
@@ -186,6 +244,7 @@ def acquired_of(session: SessionEvidence) -> tuple[Acquired, ...]:
             name=row.bids_name,
             key=key_of(row.bids_name),
             state=_state(row.bids_name, session.placed),
+            scanner=scanner_of(stack) if stack else "",
             short=next((note for note in row.notes.split("; ") if note.startswith("short:")), ""),
             values=_values(stack) if stack else {},
         )
@@ -225,9 +284,18 @@ def _values(stack: Stack) -> dict[str, Value]:
         "Phase encoding": facts.phase_encoding_direction,
         "Coil": _word(said.get("ReceiveCoilName") or said.get("ReceiveCoilActiveElements")),
         "Software": _word(said.get("SoftwareVersions")),
-        "Scanner": _word(said.get("StationName") or said.get("ManufacturersModelName")),
     }
     return {label: value for label, value in values.items() if value is not None}
+
+
+def scanner_of(stack: Stack) -> str:
+    """Model and nominal field, as "Prisma_fit 3 T"; "" if the header does not tell the model."""
+    model, field_t = (stack.sidecar.get(key) for key in ("ManufacturersModelName", "MagneticFieldStrength"))
+    if not model or not isinstance(field_t, int | float):
+        return str(model or "")
+    # what headers tell is the field itself, of one scanner of 3 T 2.89
+    field = f"{round(field_t * 2) / 2 if field_t >= 1 else field_t:g}"
+    return str(model) if f"{field}T" in str(model) else f"{model} {field} T"
 
 
 def _word(said: Json) -> str | None:
@@ -316,7 +384,7 @@ def _timing_facts(stack: Stack) -> Iterator[Fact]:
         together = max(Counter(str(time) for time in times).values(), default=1)
         multiband = f", {together} at a time" if together > 1 else ""
         yield Fact(label="Slice times", value=f"{len(times)} slices{multiband}")
-    elif stack.shape[3] > 1 and not stack.gradients:
+    elif stack.shape[3] > 1 and stack.repetition_time_s and not stack.gradients:
         yield Fact(label="Slice times", value="unknown")
     readout_s = stack.sidecar.get("TotalReadoutTime")
     if isinstance(readout_s, int | float):

@@ -47,13 +47,15 @@ class VolumeRef:
     """A file to draw.
 
     ``unit``: of its values where they measure something ("Hz", "rad"), "" where they are but bright or dark.
-    ``b_vectors_lps``: as in ``model.Gradients``. ``step_s``: time from volume to volume, None if unknown.
+    ``factor``: what the file's values are multiplied with to be of this unit. ``b_vectors_lps``: as in
+    ``model.Gradients``. ``step_s``: time from volume to volume, None if unknown.
     """
 
     path: Path
     b_values_s_per_mm2: tuple[float, ...] = ()
     b_vectors_lps: tuple[Vector, ...] = ()
     unit: str = ""
+    factor: float = 1.0
     step_s: float | None = None
 
 
@@ -61,7 +63,7 @@ class VolumeRef:
 class StackView:
     """One volume: its names (folder and file). ``reason``: why it has none. ``doubts``: notes of its plan.
 
-    ``provenance``: how it came to be.
+    ``provenance``: how it came to be. ``unseen``: why there is no picture of it, or may be none; "" else.
     """
 
     badge: Badge
@@ -73,6 +75,7 @@ class StackView:
     warnings: tuple[str, ...]
     provenance: tuple[Fact, ...]
     volume: VolumeRef | None
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +108,15 @@ Value = int | float | tuple[float, ...] | str
 class Acquired:
     """One volume that the plan names. ``key``: its name without subject, session and run.
 
-    ``state``: "placed", "absent" (it could not be made) or "planned". ``short``: what the plan notes of one
-    that was cancelled, else "". ``values``: what was measured with, label -> value, as ``drift.PARAMETERS``.
+    ``scanner``: its model and field, as "Prisma_fit 3 T", "" if unknown. ``state``: "placed", "absent" (it
+    could not be made) or "planned". ``short``: what the plan notes of one that was cancelled, else "".
+    ``values``: what was measured with, label -> value, as ``drift.PARAMETERS``.
     """
 
     name: str
     key: str
     state: str
+    scanner: str = ""
     short: str = ""
     values: dict[str, Value] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pacs2bids import __version__
+from pacs2bids.gate import ORIGIN
 from pacs2bids.model import CheckResult, Json
 from pacs2bids.report.drift import PARAMETERS, Drift, drift_of
 from pacs2bids.report.evidence import Outline
@@ -124,7 +125,11 @@ def _findings_note(check: CheckResult | None) -> str:
         return "The dataset has not been checked: the stage that does it has not run, or it failed."
     errors = errors_of(check.findings)
     found = f"{counted(errors, 'error')} and {counted(len(check.findings) - errors, 'warning')}"
-    return f"{found} from bids-validator {check.validator_version} and the checks of pacs2bids."
+    passed = all(one.origin != ORIGIN for one in check.findings)
+    gate = "The privacy gate found nothing of what it knows of the patients." if passed else ""
+    return (
+        f"{found} from bids-validator {check.validator_version} and the checks of pacs2bids. {gate}".rstrip()
+    )
 
 
 # ------------------------------------------------------------------------------------- what did not come

@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from pacs2bids.checkout import snakefile
 from pacs2bids.model import ConfigError, Pacs2BidsError
@@ -20,6 +23,8 @@ from pacs2bids.turn import who_is_at_work
 
 MOST_LINES = 1000  # of its lines the last stay in the page
 LONGEST_LINE = 2000
+LOOK_EVERY_S = 0.1
+PART_BYTES = 65_536
 
 
 def command_of(config: Path) -> list[str]:
@@ -37,7 +42,7 @@ class Workflow:
     def __init__(self, tell: Callable[[Run], None]) -> None:
         self._tell = tell
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
 
@@ -50,20 +55,20 @@ class Workflow:
                 raise Pacs2BidsError(what, where=str(workdir), hint="Wait for it, or stop it")
             self._lines.clear()
             self._is_stopped = False
+            said = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by who follows it)
             try:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
+                    stdout=said,  # no pipe: the run would break if we were killed; so it goes on to its end
                     stderr=subprocess.STDOUT,
-                    text=True,
-                    errors="replace",
                     start_new_session=True,  # Ctrl-C is told to it once, by ``stop``
                 )
             except OSError as error:
+                said.close()
                 raise ConfigError(f"snakemake cannot be started: {error.strerror}") from error
             self._tell(Run(state="running"))
-            threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
+            threading.Thread(target=self._follow, args=(self._process, said), daemon=True).start()
 
     def stop(self) -> None:
         """Interrupt it, as Ctrl-C does; if there is one."""
@@ -73,14 +78,30 @@ class Workflow:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGINT)
 
-    def _follow(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if text := printable(line.rstrip("\n"))[:LONGEST_LINE]:
-                self._lines.append(text)
-                self._tell(Run(state="running", lines=tuple(self._lines)))
+    def _follow(self, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+        with said:
+            for line in _lines_of(process, said):
+                if text := printable(line)[:LONGEST_LINE]:
+                    self._lines.append(text)
+                    self._tell(Run(state="running", lines=tuple(self._lines)))
         code = process.wait()
         with self._lock:
             self._process = None
             state = "done" if code == 0 else "stopped" if self._is_stopped else "failed"
         self._tell(Run(state=state, lines=tuple(self._lines)))
+
+
+def _lines_of(process: subprocess.Popen[bytes], said: IO[bytes]) -> Iterator[str]:
+    """The lines that a process writes into a file, as they come, until it ends."""
+    at, rest = 0, b""
+    while True:
+        is_over = process.poll() is not None  # asked first: what it said last is read then
+        part = os.pread(said.fileno(), PART_BYTES, at)  # where it writes stays as it is
+        at += len(part)
+        *lines, rest = (rest + part).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+        if not part and is_over:
+            yield rest.decode(errors="replace")
+            return
+        if not part:
+            time.sleep(LOOK_EVERY_S)

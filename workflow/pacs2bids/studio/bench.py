@@ -16,11 +16,13 @@ from pacs2bids.builtin import is_builtin
 from pacs2bids.dialects import seen
 from pacs2bids.dialects.linting import lint
 from pacs2bids.files import read_record
+from pacs2bids.images import AWAY, away
 from pacs2bids.model import Pacs2BidsError, PlanRow, Stack, StudyIndex, is_set_aside
 from pacs2bids.moments import moment_of
 from pacs2bids.plan_table import read_plan
 from pacs2bids.planning import Asked, Planned, placed_names, plan_of, tried_of
-from pacs2bids.report.series import described
+from pacs2bids.released import VOLUMES
+from pacs2bids.report.series import MAY_TELL, described, may_tell
 from pacs2bids.roster import Session, distinct
 from pacs2bids.session import Series, series_of
 from pacs2bids.studio import records
@@ -199,21 +201,39 @@ def _volumes(session: Session, found: Series, rows: Sequence[PlanRow]) -> tuple[
         said.setdefault(row.stack_id, []).append(row)
     folders = {folder.name: folder for folder in session.studies}
     folder = folders[found.info.study_instance_uid]
-    return tuple(_volume(folder, key, stacks.get(key), rows) for key, rows in said.items())
+    placed = placed_names(session)
+    return tuple(
+        _volume(folder, key, stacks.get(key), rows, is_placed=(folder.name, key) in placed)
+        for key, rows in said.items()
+    )
 
 
-def _volume(folder: Path, key: str, stack: Stack | None, rows: Sequence[PlanRow]) -> records.Volume:
+def _volume(
+    folder: Path, key: str, stack: Stack | None, rows: Sequence[PlanRow], *, is_placed: bool
+) -> records.Volume:
     facts, tags = described(stack) if stack else ((), ())
+    is_there, unseen = _sight(folder, f"{key}.nii.gz", stack, is_placed=is_placed)
+    said = [*(row.notes for row in rows if row.notes), *([unseen] if unseen else [])]
     return records.Volume(
         stack=key,
         names=tuple(plan_text.short(row.bids_name) for row in rows if row.bids_name),
         reason=rows[0].reason if rows else "",
-        notes="; ".join(dict.fromkeys(row.notes for row in rows if row.notes)),
+        notes="; ".join(dict.fromkeys(said)),
         facts=tuple(records.Fact(label=one.label, value=one.value) for one in facts),
         tags=tags,
         warnings=stack.warnings if stack else (),
-        is_drawable=bool(stack) and (folder / f"volumes/{key}.nii.gz").is_file(),
+        is_drawable=is_there and not unseen,
     )
+
+
+def _sight(folder: Path, image: str, stack: Stack | None, *, is_placed: bool) -> tuple[bool, str]:
+    """Whether there is an image, and why it is not shown; "" else. What is placed, the policy let through."""
+    gone = away(folder, image)
+    is_there = bool(gone.sessions) if gone else (folder / VOLUMES / image).is_file()
+    if gone and not is_there:
+        return False, AWAY
+    is_hidden = is_there and stack is not None and may_tell(stack) and not is_placed
+    return is_there and stack is not None, f"not drawn: {MAY_TELL}" if is_hidden else ""
 
 
 # ------------------------------------------------------------------------------------------------- applying

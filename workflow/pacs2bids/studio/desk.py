@@ -15,20 +15,28 @@ from msgspec.structs import replace as with_changes
 
 from pacs2bids.config import Config, load_config
 from pacs2bids.dialects.imports import files_of
-from pacs2bids.model import ConfigError, EndlessError, HeuristicError, Pacs2BidsError
+from pacs2bids.gate import NOTHING, Needles
+from pacs2bids.images import where_is
+from pacs2bids.model import ConfigError, EndlessError, Pacs2BidsError
 from pacs2bids.planning import Asked, asked_of_config
+from pacs2bids.report.pictures import Picture
 from pacs2bids.roster import Session, is_indexed, sessions_of_table
 from pacs2bids.studio import bench, records
+from pacs2bids.studio.album import Album
 from pacs2bids.studio.applying import Workflow, command_of
 from pacs2bids.studio.bench import Text
+from pacs2bids.studio.blotting import blotted_of
 from pacs2bids.studio.board import Board
 from pacs2bids.studio.document import digest_of, read_document, save
 from pacs2bids.studio.process import GivenUpError, Process
+from pacs2bids.studio.proposing import Ground, Proposer, of_all
 
 P = ParamSpec("P")
 T = TypeVar("T")
+NeedlesOf = Callable[[Config, Session], Needles]
 
-LOOK_EVERY_S = 0.3
+LOOK_EVERY_S = 0.15
+MOST_RESTLESS = 12  # looks at files that change all the time, as while a workflow runs
 MOST_WATCHED = 300  # files
 MOST_OF_HINT = 80  # letters; all of it stands below the editor
 FIRST_CHOSEN = 20  # sessions, of more, while nobody has chosen
@@ -55,31 +63,42 @@ class Wish:
 
     text: Text
     digest: str
+    config: Config
     asked: Asked
     sessions: tuple[Session, ...]
+
+
+def _nothing(_: Config, __: Session) -> Needles:
+    return NOTHING
 
 
 class Desk:
     """Everything behind the page, for the threads of the server. ``folder``: for drafts, of its own.
 
-    ``only``: keys of sessions to begin with. Raises ConfigError and HeuristicError where configuration,
-    studies table or heuristic cannot be read at the start.
+    ``needles_of``: what is blotted out of what is told of a session. ``only``: keys of sessions to begin
+    with. Raises ConfigError and HeuristicError where configuration, studies table or heuristic cannot be read
+    at the start.
     """
 
-    def __init__(self, config: Path, *, folder: Path, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: Path, *, folder: Path, needles_of: NeedlesOf = _nothing, only: Sequence[str] = ()
+    ) -> None:
         self.board = Board()
-        self._config, self._folder = config, folder
+        self._config, self._folder, self._needles_of = config, folder, needles_of
         self._lock = threading.RLock()
         self._wished = threading.Condition(self._lock)
         self._process = Process()
+        self._album = Album()
+        self._proposer = Proposer(lambda busy: self.board.post("proposal", busy))
         self._workflow = Workflow(lambda run: self.board.post("run", run))
         self._setting = self._read()
         self._chosen = tuple(one.key for one in _chosen(self._setting, only))
+        self._is_chosen = bool(self._chosen)  # else the first that are indexed will be
         self._draft: str | None = None
         self._wish: Wish | None = None
         self._endless = ""  # what was said last of a heuristic without end
         self._last_good: dict[str, records.SessionPlan] = {}
-        self._changes = records.Changes(digest="", sessions=(), unchanged=0, waiting=())
+        self._shown = ""  # digest of the files whose differences were shown last
         self._is_closed = False
         self._seen = self._signature()
         self.board.post("run", records.Run())
@@ -97,6 +116,7 @@ class Desk:
             self._is_closed = True
             self._wished.notify_all()
         self._workflow.stop()
+        self._proposer.close()
         self._process.close()
 
     # ------------------------------------------------------------------------------------- what the page asks
@@ -106,6 +126,7 @@ class Desk:
         with self._lock:
             known = {one.key for one in self._setting.sessions}
             self._chosen = tuple(sorted(known & set(keys)))
+            self._is_chosen = True
             self._seen = self._signature()  # of others, now
             self._publish()
 
@@ -137,49 +158,54 @@ class Desk:
         """Everything about one series. Raises as planning does."""
         with self._lock:
             setting, text = self._setting, self._text()
-        return self._process.ask(bench.series, text, setting.asked, _session(setting, key), (study, series))
+        session = _session(setting, key)
+        return blotted_of(
+            self._needles_of(setting.config, session),
+            lambda: self._process.ask(bench.series, text, setting.asked, session, (study, series)),
+        )
 
-    def volume(self, study: str, stack: str) -> Path:
-        """Where a volume is, or would be. Raises ConfigError for a study that no session has."""
+    def pictures(self, study: str, stack: str) -> tuple[Picture, ...]:
+        """Of a volume. Raises ConfigError for one that no session has, ConversionError if it is damaged."""
         with self._lock:
             folders = {one.name: one for session in self._setting.sessions for one in session.studies}
+            bids = self._setting.config.bids
         if study not in folders or Path(stack).name != stack:
             raise ConfigError("there is no such volume")
-        return folders[study] / "volumes" / f"{stack}.nii.gz"
+        name = f"{stack}.nii.gz"
+        volume = where_is(folders[study], name, bids) or folders[study] / "volumes" / name
+        return self._album.pictures(volume)
 
     def changes(self) -> records.Changes:
-        """What would be placed, of all sessions, by the heuristic as it is saved. Raises HeuristicError."""
+        """What would be placed, of all sessions, by the heuristic as it is saved.
+
+        Raises HeuristicError, and ConversionError if it was cancelled.
+        """
         with self._lock:
-            setting = self._setting
-        asked, text = setting.asked, Text(path=setting.asked.heuristic, folder=self._folder)
-        found, waiting = list[records.SessionChanges](), list[str]()
-        for session in setting.sessions:
-            if not is_indexed(session):
-                waiting.append(session.key)
-                continue
-            try:
-                found.append(self._process.ask(bench.changes, text, asked, session))
-            except HeuristicError:
-                raise  # what is wrong with the file is wrong with it for all
-            except Pacs2BidsError as error:
-                found.append(records.SessionChanges(key=session.key, error=str(error)))
-        changed = tuple(one for one in found if one.changes or one.error)
-        changes = records.Changes(
-            digest=setting.document.digest,
-            sessions=changed,
-            unchanged=len(found) - len(changed),
-            waiting=tuple(waiting),
+            self._reread()
+            setting, digest = self._setting, self._digest()
+        changes = self._proposer.changes(
+            Ground(
+                text=Text(path=setting.asked.heuristic, folder=self._folder),
+                asked=setting.asked,
+                sessions=setting.sessions,
+                digest=digest,
+                needles_of=lambda session: self._needles_of(setting.config, session),
+            )
         )
         with self._lock:
-            self._changes = changes
+            self._shown = digest
         return changes
+
+    def cancel(self) -> None:
+        """Give up what ``changes`` asks."""
+        self._proposer.cancel()
 
     def apply(self, digest: str) -> None:
         """Run the workflow. Raises ConflictError if what was shown last is not what would be placed."""
         with self._lock:
-            if not digest == self._changes.digest == self._read().document.digest:
-                what = "was changed since the differences were shown; nothing was started"
-                raise ConflictError(what, where=self._setting.document.path, hint="Look at them again")
+            if not digest == self._shown == self._digest():
+                what = "heuristic or configuration changed since the differences were shown"
+                raise ConflictError(f"{what}; nothing was started", hint="Look at them again")
             self._workflow.start(command_of(self._config), self._setting.config.workdir)
 
     def stop(self) -> None:
@@ -196,23 +222,34 @@ class Desk:
         return Setting(config=config, asked=asked, document=document, sessions=sessions)
 
     def _watch(self) -> None:
+        """Heed a change once it has come to rest: editors empty a file, or take it away, and write then."""
+        before, looks = self._seen, 0
         while not self._is_closed:
             time.sleep(LOOK_EVERY_S)
-            if self._signature() != self._seen:
+            now = self._signature()
+            looks = looks + 1 if now != self._seen else 0
+            if looks and (now == before or looks > MOST_RESTLESS):
                 with self._lock:
                     self._reread()
+            before = now
 
     def _signature(self) -> list[tuple[Path, int, int, int] | None]:
         return [_look(path) for path in islice(self._watched(), MOST_WATCHED)]
 
+    def _digest(self) -> str:
+        """Of what all plans follow from."""
+        return digest_of(repr([_look(path) for path in self._grounds(self._setting)]))
+
+    def _grounds(self, setting: Setting) -> list[Path]:
+        table = setting.config.workdir / "studies.tsv"
+        return [self._config, table, *files_of(setting.asked.heuristic)]
+
     def _watched(self) -> Iterator[Path]:
         with self._lock:
             setting, chosen = self._setting, set(self._chosen)
-        yield self._config
-        yield setting.config.workdir / "studies.tsv"
-        yield from files_of(setting.asked.heuristic)
+        yield from self._grounds(setting)
         for session in setting.sessions:
-            if session.key in chosen and session.folder is not None:
+            if (session.key in chosen or not self._is_chosen) and session.folder is not None:
                 yield from (session.folder / name for name in ("plan.tsv", "placed.json"))
                 yield from (study / "index.json" for study in session.studies)
 
@@ -224,6 +261,9 @@ class Desk:
             self._setting = self._read()
         except (Pacs2BidsError, OSError, UnicodeDecodeError) as error:  # perhaps half written
             self._setting = replace(before, trouble=str(error))
+        if not self._is_chosen:
+            self._chosen = tuple(one.key for one in _chosen(self._setting, ()))
+            self._is_chosen = bool(self._chosen)
         if self._setting.document.digest != before.document.digest:
             self._draft = None
         self._publish()
@@ -241,6 +281,7 @@ class Desk:
         self._wish = Wish(
             text=self._text(),
             digest=document.digest if self._draft is None else digest_of(self._draft),
+            config=setting.config,
             asked=setting.asked,
             sessions=tuple(chosen),
         )
@@ -286,20 +327,25 @@ class Desk:
         for number, session in enumerate(wish.sessions):
             self.board.post("busy", records.Busy(done=number, sessions=len(wish.sessions)))
             try:
-                plan = self._ask(wish, bench.plan, wish.asked, session)
+                plan = self._plan_of(wish, session)
                 self._last_good[session.key] = plan
             except Pacs2BidsError as error:
                 plan = with_changes(self._last_of(session.key), error=str(error))
                 if isinstance(error, EndlessError):  # each would take its limit
-                    self._endless = str(error)
-                    return self._before(wish), str(error)
+                    self._endless = plan.error
+                    return self._before(wish), plan.error
                 if number == 0 and (wrong := _first_error(wish.text.path.name, self._marks(wish))):
                     return self._before(wish), wrong
             errors += [plan.error] if plan.error else []
             plans.append(plan)
-        if errors and len(errors) == len(plans) and len(set(errors)) == 1:
-            return self._before(wish), errors[0]
+        alike = {_without_key(plan.error, plan.key) for plan in plans}
+        if len(errors) == len(plans) and len(alike) == 1:
+            return self._before(wish), of_all(errors)
         return plans, ""
+
+    def _plan_of(self, wish: Wish, session: Session) -> records.SessionPlan:
+        needles = self._needles_of(wish.config, session)
+        return blotted_of(needles, lambda: self._ask(wish, bench.plan, wish.asked, session))
 
     def _marks(self, wish: Wish) -> tuple[records.Mark, ...]:
         try:
@@ -366,6 +412,10 @@ def _first_error(name: str, marks: Sequence[records.Mark]) -> str:
         )
     )
     return told + more
+
+
+def _without_key(said: str, key: str) -> str:
+    return said.replace(key, "").replace(key.replace("_", "/"), "")
 
 
 def _look(path: Path) -> tuple[Path, int, int, int] | None:

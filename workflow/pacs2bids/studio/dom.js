@@ -28,14 +28,15 @@ export class Refused extends Error {
   }
 }
 
-/** Ask the server; throws Refused with what it says. */
-export async function ask(question, words = {}) {
+/** Ask the server; throws Refused with what it says. `options`: of fetch. */
+export async function ask(question, words = {}, options = {}) {
   let answered;
   try {
     answered = await fetch(question, {
       method: "POST",
       headers: {"Content-Type": "application/json"},
       body: JSON.stringify(words),
+      ...options,
     });
   } catch {
     throw new Refused({error: "pacs2bids studio does not answer; was it ended?"});

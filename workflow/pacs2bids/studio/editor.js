@@ -68,6 +68,14 @@ export class Editor {
     this.draw();
   }
 
+  /** Another text, as if typed: what stood there can be had back by the browser's undo. */
+  replace(text) {
+    this.area.focus({preventScroll: true});
+    this.area.select();
+    this.#insert(text);
+    this.area.setSelectionRange(0, 0);
+  }
+
   mark(marks) {
     this.marks = marks;
     this.draw();

@@ -11,6 +11,7 @@ let saved = null; // the document as it is on disk, as far as its text is what w
 let theirs = null; // another, while there is a draft of ours
 let stage = {sessions: []};
 let timer = 0;
+let sending = null; // what is being saved: it may come back as news before the answer does
 
 const editor = new Editor($("editor"), changed);
 const plan = new PlanView((line) => editor.go(line));
@@ -28,6 +29,7 @@ function drawState() {
   $("save").disabled = !isDirty() || theirs !== null;
   show($("conflict"), theirs !== null);
   if (theirs) $("conflict-text").textContent = `Another program changed ${theirs.name}; yours is not saved.`;
+  if (plan.plan) drawWork();
   document.title = `${isDirty() ? "● " : ""}${saved?.name ?? ""} – pacs2bids studio`;
 }
 
@@ -47,11 +49,15 @@ async function save() {
   if (!isDirty()) return true;
   if (theirs) return false;
   clearTimeout(timer);
-  const text = editor.text;
-  return attempt(async () => {
-    saved = await ask("save", {text, base: saved.digest});
-    drawState();
-  });
+  sending = editor.text;
+  try {
+    return await attempt(async () => {
+      saved = await ask("save", {text: sending, base: saved.digest});
+      drawState();
+    });
+  } finally {
+    sending = null;
+  }
 }
 
 // ---------------------------------------------------------------------------------------- news of the server
@@ -62,6 +68,8 @@ function documentCame(document) {
     theirs = null;
     saved = document;
     editor.set(document.text, document.kind, document.is_editable);
+  } else if (document.text === sending) { // and typed on meanwhile
+    saved = document;
   } else if (document.digest !== saved.digest) {
     theirs = document;
   } else {
@@ -69,7 +77,8 @@ function documentCame(document) {
   }
   $("file").textContent = document.name;
   const path = document.path === document.name ? "" : document.path;
-  $("path").textContent = document.is_editable ? path : "built in: it cannot be edited";
+  // cut on its left, where it is set from right to left: the mark keeps a "../" or "/" that it begins with there
+  $("path").textContent = `\u200e${document.is_editable ? path : "built in: it cannot be edited"}`;
   plan.file = document.name;
   drawState();
 }
@@ -79,6 +88,8 @@ function stageCame(news) {
   $("place").textContent = `${news.folder} / ${news.config.split("/").at(-1)}`;
   $("trouble").textContent = news.trouble;
   show($("trouble"), Boolean(news.trouble));
+  plan.isWaiting = news.sessions.every((one) => !one.is_indexed);
+  if (plan.isWaiting) plan.draw();
   drawSessions();
 }
 
@@ -86,8 +97,14 @@ function planCame(news) {
   plan.show(news);
   editor.mark(news.marks);
   listMarks($("marks"), news.marks, (line) => editor.go(line));
-  const what = news.is_draft ? "draft planned" : "planned";
-  $("work").textContent = news.error ? "the plan shown is an earlier one" : `${what} in ${news.took_s.toFixed(1)} s`;
+  drawWork();
+  if (isDirty() && !news.is_draft) changed(); // a tab that was closed took its draft along
+}
+
+function drawWork() {
+  const {is_draft: isOther, digest, error, took_s: took} = plan.plan, isDraft = isOther && digest !== saved?.digest;
+  const what = !isDraft ? "planned" : isDirty() ? "draft planned" : "draft of another tab planned";
+  $("work").textContent = error ? "the plan shown is an earlier one" : `${what} in ${took.toFixed(1)} s`;
 }
 
 function busyCame({done, sessions}) {
@@ -97,7 +114,8 @@ function busyCame({done, sessions}) {
 
 const news = new EventSource("events");
 const listeners = {
-  document: documentCame, stage: stageCame, plan: planCame, busy: busyCame, run: (run) => applying.told(run),
+  document: documentCame, stage: stageCame, plan: planCame, busy: busyCame,
+  run: (run) => applying.told(run), proposal: (busy) => applying.planned(busy),
 };
 for (const [topic, heed] of Object.entries(listeners)) {
   news.addEventListener(topic, (event) => heed(JSON.parse(event.data)));
@@ -144,7 +162,7 @@ $("apply").addEventListener("click", async () => { if (await save()) applying.pr
 $("theirs").addEventListener("click", () => {
   saved = theirs;
   theirs = null;
-  editor.set(saved.text, saved.kind, saved.is_editable);
+  editor.replace(saved.text);
   changed();
 });
 $("mine").addEventListener("click", () => {
@@ -194,6 +212,7 @@ addEventListener("keydown", (event) => {
   }
 });
 addEventListener("beforeunload", (event) => { if (isDirty()) event.preventDefault(); });
+addEventListener("pagehide", () => { if (isDirty()) ask("draft", {text: saved.text}, {keepalive: true}).catch(() => {}); });
 
 // ------------------------------------------------------------------------------------------------- divider
 

@@ -27,6 +27,7 @@ export class PlanView {
     this.open = "";
     this.asked = 0;
     this.file = "";
+    this.isWaiting = false; // for the first index
     $("row-filter").addEventListener("input", () => this.draw());
     $("only-changes").addEventListener("change", () => this.draw());
     $("plan").addEventListener("keydown", (event) => this.#key(event));
@@ -55,6 +56,7 @@ export class PlanView {
   }
 
   #emptiness() {
+    if (this.isWaiting) return "No study is indexed yet. Run snakemake once: what it has indexed is shown here.";
     if (!this.plan.sessions.length) return "No session is chosen.";
     return $("only-changes").checked ? "Nothing changes." : "Nothing fits the filter.";
   }
@@ -178,10 +180,6 @@ export class PlanView {
   }
 
   #volume(volume, study) {
-    const picture = make("img", {
-      src: `picture?study=${study}&stack=${encodeURIComponent(volume.stack)}`,
-      alt: `planes through volume ${volume.stack}`, width: 616, height: 200,
-    });
     return make("div", {class: "volume"},
       make("div", {class: "about"},
         volume.stack ? make("span", {class: "soft"}, volume.stack) : "",
@@ -189,9 +187,24 @@ export class PlanView {
         volume.names.length ? "" : make("span", {class: "reason"}, volume.reason)),
       volume.notes ? make("div", {class: "reason"}, volume.notes) : "",
       volume.warnings.map((one) => make("div", {class: "note"}, one)),
-      make("div", {class: "looks"}, volume.is_drawable ? make("figure", {}, picture) : "",
+      make("div", {class: "looks"}, volume.is_drawable ? this.#pictures(study, volume.stack) : "",
         make("dl", {class: "facts"}, volume.facts.map((one) => make("div", {}, make("dt", {}, one.label), make("dd", {}, one.value))))),
       volume.tags.length ? make("div", {class: "tags"}, volume.tags.map((one) => make("span", {}, one))) : "");
+  }
+
+  /** As the report has them: of a series in time mean and deviation, of diffusion the weakest and the strongest. */
+  #pictures(study, stack) {
+    const picture = (number, caption) => make("figure", {},
+      make("img", {
+        src: `picture?study=${study}&stack=${encodeURIComponent(stack)}&number=${number}`,
+        alt: [`planes through volume ${stack}`, caption].filter(Boolean).join(", "), width: 616, height: 200,
+      }),
+      caption ? make("figcaption", {class: "soft"}, caption) : "");
+    const place = make("div", {class: "pictures soft"}, "drawing …");
+    ask("pictures", {study, stack}).then(
+      ({captions}) => place.replaceChildren(...captions.map((caption, number) => picture(number, caption))),
+      (error) => place.replaceChildren(make("p", {class: "reason"}, error.message)));
+    return place;
   }
 
   #rows() { return [...$("plan").querySelectorAll("tr[data-key]")]; }

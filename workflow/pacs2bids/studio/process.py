@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pacs2bids.model import Pacs2BidsError
+from pacs2bids.studio import bench
 from pacs2bids.studio.bench import Shelf
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ class Process:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: SpawnProcess | None = None
+        self._process: ForkServerProcess | None = None
         self._pipe: Connection | None = None
 
     def ask(
@@ -79,7 +80,9 @@ class Process:
     def _running(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():
             self._end()
-            context = multiprocessing.get_context("spawn")
+            # not forked from us, who have threads, but from one that has none and has all modules at hand
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([bench.__name__])
             self._pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
             self._process.start()
@@ -105,9 +108,9 @@ def _serve(pipe: Connection) -> None:
     while True:
         try:
             function, args, kwargs = pipe.recv()
-        except EOFError:
+            pipe.send(_answer(function, shelf, args, kwargs))
+        except (EOFError, BrokenPipeError):
             return
-        pipe.send(_answer(function, shelf, args, kwargs))
 
 
 def _answer(function: Callable[..., Any], shelf: Shelf, args: Any, kwargs: Any) -> object:

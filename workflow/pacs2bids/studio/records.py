@@ -149,7 +149,7 @@ class SessionChanges(Struct, frozen=True, kw_only=True):
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """What would be placed, of all sessions of the table. ``digest``: of the heuristic that it is of."""
+    """What would be placed, of all sessions of the table. ``digest``: of the files that it follows from."""
 
     digest: str
     sessions: tuple[SessionChanges, ...]
@@ -162,6 +162,12 @@ class Run(Struct, frozen=True, kw_only=True):
 
     state: str = "idle"
     lines: tuple[str, ...] = ()
+
+
+class Pictures(Struct, frozen=True, kw_only=True):
+    """What there is to see of a volume: what each picture shows, in the order of their numbers."""
+
+    captions: tuple[str, ...]
 
 
 class Busy(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ Python's own server suffices: a page and a dozen small questions, on the loopbac
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 import socket
 import threading
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,7 +24,8 @@ import msgspec
 from msgspec import Struct
 
 from pacs2bids.model import ConfigError, ConversionError, Pacs2BidsError
-from pacs2bids.report.pictures import pictures_of
+from pacs2bids.studio import records
+from pacs2bids.studio.caller import user_of
 from pacs2bids.studio.desk import ConflictError, Desk
 from pacs2bids.studio.document import MOST_BYTES, differences
 
@@ -65,6 +66,7 @@ class _Words(Struct, forbid_unknown_fields=True):
     session: str = ""
     study: str = ""
     series: str = ""
+    stack: str = ""
 
 
 class _Refused(Struct):
@@ -98,6 +100,7 @@ class StudioServer(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = MOST_CONNECTIONS
 
     def __init__(self, desk: Desk, port: int) -> None:
         self.desk = desk
@@ -114,15 +117,20 @@ class StudioServer(ThreadingHTTPServer):
 
     @property
     def ticket_url(self) -> str:
-        """Leads to the page, once: for a command line, which others can read."""
+        """Leads to the page, once: for a browser's command line, which other users can read.
+
+        It is of no use to them where the system says who calls (Linux).
+        """
         return f"http://{HOST}:{self.server_port}/{self._ticket}"
 
-    def is_ticket(self, word: str) -> bool:
-        """Whether it is the ticket, which is used up by that."""
-        is_it = bool(self._ticket) and hmac.compare_digest(word.encode(), self._ticket.encode())
-        if is_it:
-            self._ticket = ""
-        return is_it
+    def is_ticket(self, word: str, client: tuple[str, int]) -> bool:
+        """Whether it is the ticket, and our own user shows it; it is used up by that."""
+        if not self._ticket or not hmac.compare_digest(word.encode(), self._ticket.encode()):
+            return False
+        if user_of(client, (HOST, self.server_port)) not in (os.getuid(), None):
+            return False
+        self._ticket = ""
+        return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Refuse more connections at a time than a page needs."""
@@ -190,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         word, slash, path = urlsplit(self.path).path.removeprefix("/").partition("/")
         if slash and hmac.compare_digest(word.encode(), self.server.token.encode()):
             return path
-        if not slash and self.server.is_ticket(word):
+        if not slash and self.server.is_ticket(word, self.client_address):
             self.send_response(HTTPStatus.SEE_OTHER)
             self.send_header("Location", f"/{self.server.token}/")
             self.end_headers()
@@ -249,17 +257,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _picture(self, query: Mapping[str, list[str]]) -> _Answer:
         study, stack = (query.get(name, [""])[0] for name in ("study", "stack"))
-        drawn = pictures_of(path := self.server.desk.volume(study, stack), _b_values(path))
+        drawn = self.server.desk.pictures(study, stack)
         number = query.get("number", ["0"])[0]
         if number.isdecimal() and int(number) < len(drawn):
             return _Answer(content=drawn[int(number)].jpeg, kind="image/jpeg")
         raise ConversionError("there is no such picture", where=stack)
-
-
-def _b_values(path: Path) -> tuple[float, ...]:
-    """Of the ``.bval`` beside a volume, in s/mm²; () if there is none."""
-    beside = path.with_name(path.name.removesuffix(".nii.gz") + ".bval")
-    return tuple(map(float, beside.read_text().split())) if beside.is_file() else ()
 
 
 def _json(record: Struct) -> _Answer:
@@ -305,6 +307,15 @@ def _apply(desk: Desk, words: _Words) -> Struct:
     return _Done()
 
 
+def _cancel(desk: Desk, _: _Words) -> Struct:
+    desk.cancel()
+    return _Done()
+
+
+def _pictures(desk: Desk, words: _Words) -> Struct:
+    return records.Pictures(captions=tuple(one.caption for one in desk.pictures(words.study, words.stack)))
+
+
 def _stop(desk: Desk, _: _Words) -> Struct:
     desk.stop()
     return _Done()
@@ -316,7 +327,9 @@ QUESTIONS: Mapping[str, Callable[[Desk, _Words], Struct]] = {
     "draft": _draft,
     "choose": _choose,
     "series": _series,
+    "pictures": _pictures,
     "changes": _changes,
+    "cancel": _cancel,
     "apply": _apply,
     "stop": _stop,
 }

@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pacs2bids.dialects.blanking import Blank
@@ -25,7 +25,7 @@ from pacs2bids.dialects.seqinfos import series_to_show
 from pacs2bids.dialects.user_code import FailedError, UserCode
 from pacs2bids.files import private_folder, sha256
 from pacs2bids.model import HeuristicError, StudyIndex
-from pacs2bids.owned import Item, Kind
+from pacs2bids.owned import Item, Kind, content_item
 
 HOOK = "custom_callable"
 LIMIT_S = 600.0  # of one call: it may read every DICOM file of a long series
@@ -127,7 +127,7 @@ def _kept(
             what = f"{HOOK} changes the image {item.path}: images are placed as they were reconstructed"
             raise HeuristicError(what, where=where, hint="Write the result into a file of its own")
         else:
-            yield replace(_read(copy, item.path), kind=item.kind)
+            yield content_item(item.path, copy.read_bytes(), kind=item.kind)
 
 
 def _new(before: Mapping[str, object], session: str, folder: Path, where: str) -> Iterator[Item]:
@@ -139,13 +139,8 @@ def _new(before: Mapping[str, object], session: str, folder: Path, where: str) -
         if path.is_symlink() or not path.is_file() or not name.startswith(f"{session}/"):
             what = f"{HOOK} makes {name}, which is no file below {session}/"
             raise HeuristicError(what, where=where, hint=f"Files of a session belong below {session}/")
-        yield _read(path, name)
+        yield content_item(name, path.read_bytes())
 
 
 def _same(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_ino, one.st_size, one.st_mtime_ns) == (other.st_ino, other.st_size, other.st_mtime_ns)
-
-
-def _read(path: Path, name: str) -> Item:
-    content = path.read_bytes()
-    return Item(path=name, digest=hashlib.sha256(content).hexdigest(), content=content)

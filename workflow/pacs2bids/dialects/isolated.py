@@ -15,7 +15,9 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, NoReturn, TypeVar
 
@@ -83,9 +85,16 @@ def _work(work: Callable[[End], object], answer: BinaryIO, where: str) -> NoRetu
     except KeyboardInterrupt:
         os._exit(1)  # ours ends as well
     except Exception as error:  # noqa: BLE001 (a mistake of ours: in this process nobody else would tell it)
-        end(HeuristicError(f"could not be asked: {type(error).__name__}: {error}", where=where))
+        end(_defect(error, where))
     finally:
         os._exit(1)
+
+
+def _defect(error: Exception, where: str) -> HeuristicError:
+    """Where and of which kind; not the error's own words, which may hold values of headers."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    what = f"could not be asked: {type(error).__name__} ({Path(last.filename).name}, line {last.lineno})"
+    return HeuristicError(what, where=where, hint="This is a defect of pacs2bids; report what is said here")
 
 
 def _ended(status: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from pacs2bids.imports.patterns import anchored, globbed, parted
 from pacs2bids.imports.records import Imported, ImportedRule, Lost
 from pacs2bids.model import Json
-from pacs2bids.sidecar import FIELDS
+from pacs2bids.sidecar_fields import FIELDS
 
 # words of version 2 -> of version 3
 OLD_WORDS = {
@@ -60,7 +60,6 @@ TOP_LEVEL = {
     "bids_uri": "IntendedFor and its kin are written by pacs2bids itself, as BIDS URIs",
 }
 FILE_NAME = re.compile(r"0*(\d{1,4})_?\*")  # of dcm2niix, which begins with the number of the series
-ECHO_NAME = re.compile(r"\*_?(?:echo-|e)(\d)_?\*?(?:\.json)?")
 PATHS = ("IntendedFor", "Sources")
 BY_ITSELF = "pacs2bids finds by itself what a field map is for"
 KNOWN_FIELDS = {one.bids for one in FIELDS} | {"PhaseEncodingDirection", "EchoNumber", "SliceTiming"}

@@ -16,6 +16,7 @@ from pacs2bids.bids import label_problem, vocabulary
 from pacs2bids.model import Stack
 from pacs2bids.session import Series
 from pacs2bids.telling import direction
+from pacs2bids.text import counted
 
 FEW = 5  # volumes of a time series that was cancelled, or is something else
 MANY = 80  # slices of a volume that holds the whole head
@@ -178,7 +179,7 @@ def _labelling(looks: Looks) -> Guess | None:
     if not is_said and not looks.has("asl"):
         return None
     volumes = looks.first.shape[3]
-    why = f"arterial spin labelling ({kind or 'by its name'}), {_counted(volumes)}"
+    why = f"arterial spin labelling ({kind or 'by its name'}), {counted(volumes, 'volume')}"
     suffix = "m0scan" if volumes == 1 or looks.has("m0") else "asl"
     return Guess(datatype="perf", suffix=suffix, why=why, is_sure=is_said)
 
@@ -186,7 +187,7 @@ def _labelling(looks: Looks) -> Guess | None:
 def _diffusion(looks: Looks) -> Guess | None:
     if not looks.first.facts.is_diffusion:
         return None
-    why = f"diffusion weighted, {_counted(looks.first.shape[3])}"
+    why = f"diffusion weighted, {counted(looks.first.shape[3], 'volume')}"
     return Guess(datatype="dwi", suffix="dwi", entities=looks.direction, why=why)
 
 
@@ -194,7 +195,7 @@ def _echo_planar(looks: Looks) -> Guess | None:
     if not looks.is_echo_planar:
         return None
     volumes, time_s = looks.first.shape[3], looks.first.facts.repetition_time_s
-    why = f"{_sequence(looks)}, {_counted(volumes)}" + (f" each {time_s:g} s" if time_s else "")
+    why = f"{_sequence(looks)}, {counted(volumes, 'volume')}" + (f" each {time_s:g} s" if time_s else "")
     if looks.has(r"sbref\b"):
         return _reference(looks, why)
     is_pair = any(one.facts.content == "reversed" for one in looks.stacks)
@@ -371,7 +372,3 @@ def _sequence(looks: Looks) -> str:
     kind = looks.said("PulseSequenceType") or looks.said("ScanningSequence") or "unknown sequence"
     dimensions = looks.said("MRAcquisitionType")
     return f"{dimensions} {kind}".strip()
-
-
-def _counted(volumes: int) -> str:
-    return f"{volumes} volume" + ("" if volumes == 1 else "s")

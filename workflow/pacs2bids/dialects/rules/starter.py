@@ -17,7 +17,9 @@ from pacs2bids.dialects.rules import answers
 from pacs2bids.dialects.rules.conditions import as_text
 from pacs2bids.dialects.rules.facts import value
 from pacs2bids.dialects.rules.guessing import Guess, guess
+from pacs2bids.dialects.rules.nameless import as_glob, takes
 from pacs2bids.dialects.rules.reading import PLACEHOLDER, check_text
+from pacs2bids.gate import BLOT
 from pacs2bids.model import Json, PlanError, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import Series, series_of
@@ -83,7 +85,10 @@ class _Suggestion:
 
 
 def starter(indexes: Sequence[StudyIndex], *, schema: Path) -> str:
-    """The text of a file of rules. ``schema``: where editors find ``rules.schema.json``."""
+    """The text of a file of rules. ``schema``: where editors find ``rules.schema.json``.
+
+    ``indexes``: ``nameless``, as the file is given to others.
+    """
     all_series = [series for index in indexes for series in series_of(index) if series.stacks]
     title = _title(all_series)
     blocks = [_block(one) for one in _general(all_series, title)]
@@ -155,7 +160,7 @@ def _match(own: Sequence[Series], others: Sequence[Series], title: str) -> dict[
         values = [_fact(one, name) for one in own]
         if values[0] in (None, "") or any(one != values[0] for one in values):
             continue
-        alike = [one for one in others if _fact(one, name) == values[0]]
+        alike = [one for one in others if takes(values[0], _fact(one, name))]
         if not match or len(alike) < len(others):
             match[name], others = values[0], alike
         if not others:
@@ -298,10 +303,14 @@ def _mapping(key: str, pairs: dict[str, str]) -> Iterator[str]:
 
 
 def _test(said: Json) -> str:
-    """A value to be matched exactly."""
+    """A value to be matched exactly, but for what was blotted out."""
     if isinstance(said, list):
-        listed = ", ".join(_scalar(one) for one in said)
+        listed = ", ".join(
+            _scalar(as_glob(one) if isinstance(one, str) and BLOT in one else one) for one in said
+        )
         return f"{{list: [{listed}]}}" if all(isinstance(one, str) for one in said) else f"[{listed}]"
+    if isinstance(said, str) and BLOT in said:
+        return _scalar(as_glob(said))
     if isinstance(said, str) and re.search(r"[*?]", said):
         return f"{{is: {_scalar(said)}}}"
     return _scalar(said)

@@ -64,7 +64,8 @@ clean:
 # uv is fastest; else a virtual environment with its own pip; else (Debian without python3-venv has no
 # ensurepip) a bare one that the system's pip fills
 $(INSTALLED): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "ERROR: no Python 3.11 or newer on PATH: install one, or say make PYTHON=..."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "ERROR: no Python 3.11 or newer on PATH: install one (Debian 12, Ubuntu" \
+	         "24.04: apt install python3-venv), or say make PYTHON=..."; exit 1; }
 	@.venv/bin/python -c '' 2>/dev/null || rm -rf .venv
 	@set -e; \
 	if uv --version >/dev/null 2>&1; then \

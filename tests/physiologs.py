@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from pacs2bids.vendors.siemens import CSA_SERIES
 from synthetic import uid
 
 MEASUREMENT = "0f1e2d3c-4b5a-4968-8776-a5b4c3d2e1f0"
@@ -92,3 +93,12 @@ def stored(content: bytes, rows: int, number: int, description: str) -> Dataset:
     data.ImageType = ["ORIGINAL", "PRIMARY", "RAWDATA", "PHYSIO"]
     data.private_block(0x7FE1, "SIEMENS CSA NON-IMAGE", create=True).add_new(0x10, "OB", content)
     return data
+
+
+def says_measurement(data: Dataset, measurement: str = MEASUREMENT) -> None:
+    """Have an image say its measurement, as Siemens' do."""
+    data.Manufacturer = "SIEMENS"
+    line = f'sWipMemBlock.tFree = ""{measurement}||Sequence: R017""'
+    protocol = f"### ASCCONV BEGIN ###\n{line}\n### ASCCONV END ###\n".encode()
+    block = data.private_block(CSA_SERIES.group, CSA_SERIES.creator, create=True)
+    block.add_new(CSA_SERIES.element, "OB", protocol + b" " * (len(protocol) % 2))

@@ -21,7 +21,10 @@ from pacs2bids.model import Placement as Nowhere
 from pacs2bids.plan import DEFAULT_RULES, SessionPlan, plan_session
 from pacs2bids.session import Answer, Answers, Named, Series
 
-IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
+Row = tuple[float, float, float, float]
+Affine = tuple[Row, Row, Row, Row]
+
+IDENTITY: Affine = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
 STUDY = "1.2.3"
 
 
@@ -30,6 +33,8 @@ def stack(
     ordinal: int = 1,
     *,
     volumes: int = 1,
+    grid: tuple[int, int, int] = (64, 64, 30),
+    affine: Affine = IDENTITY,
     sidecar: dict[str, Json] | None = None,
     **facts: object,
 ) -> Stack:
@@ -39,8 +44,8 @@ def stack(
         stack_id=f"{number:03d}-{ordinal}",
         series_instance_uid=f"{STUDY}.{number}",
         sop_instance_uids=(f"{STUDY}.{number}.{ordinal}",),
-        shape=(64, 64, 30, volumes),
-        affine_ras=IDENTITY,
+        shape=(*grid, volumes),
+        affine_ras=affine,
         repetition_time_s=None,
         images=(),
         placement=Nowhere(image=(), tile_row=(), tile_column=(), slice=(), volume=()),

@@ -25,7 +25,9 @@ from tests.benchmarks.synthetic_ge import ROOT as UIDS
 from tests.benchmarks.synthetic_ge import Protocol, write_session
 
 from pacs2bids.__main__ import main as pacs2bids
+from pacs2bids.engine import engine_version
 from pacs2bids.files import sha256
+from pacs2bids.versions import delivery_version, naming_version
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "2")
@@ -107,9 +109,10 @@ def snakemake(folder: Path, *options: str) -> str:
 
 
 def prepared(data: Path, sessions: int) -> Path:
-    """A folder in which so many sessions are done."""
+    """A folder in which so many sessions are done, by the stages as they are now: else they would be due."""
     folder = data / f"scale-{sessions}"
-    if not (folder / "made").exists():
+    made, stages = folder / "made", f"{engine_version()} {naming_version()} {delivery_version()}"
+    if not made.exists() or made.read_text() != stages:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         print(f"{sessions} sessions are made once ...", flush=True)
@@ -123,7 +126,7 @@ def prepared(data: Path, sessions: int) -> Path:
             copy_notes(folder, Session(number=number))
         write_table(folder, sessions)
         snakemake(folder)
-        (folder / "made").touch()
+        made.write_text(stages)
     return folder
 
 
@@ -248,7 +251,7 @@ def of_one_more(folder: Path, sessions: int) -> Iterator[tuple[str, ...]]:
     cost = cost_of([*SNAKEMAKE], folder)
     yield row("snakemake, one study more", cost, jobs_of(folder, session, begun_s))
     write_table(folder, sessions)
-    prune = [sys.executable, "-m", "pacs2bids", "prune", "--workdir", "work", "--bids", "bids", "--yes"]
+    prune = [sys.executable, "-m", "pacs2bids", "prune", "--yes"]
     snakemake(folder, "--until", "query")
     subprocess.run(prune, cwd=folder, check=True, capture_output=True)
     shutil.rmtree(folder / "work" / "studies" / session.study)

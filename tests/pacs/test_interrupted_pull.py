@@ -63,9 +63,9 @@ def test_a_pull_that_waits_ends_when_it_is_told_to(
             time.sleep(0.2)
             pull.send_signal(number)
             begun = time.monotonic()
-            _, said = pull.communicate(timeout=20)
+            _, said = pull.communicate(timeout=60)
         spent_s = time.monotonic() - begun
         over.set()
     assert pull.returncode == 128 + number
     assert said == "ERROR: interrupted; run again to go on\n"
-    assert spent_s < 4  # two seconds, and a busy machine
+    assert spent_s < 20, "so long a silent server would be waited for"

@@ -18,6 +18,7 @@ from pacs2bids.files import read_record, sha256
 from pacs2bids.model import ConfigError, PullError, Receipt
 from pacs2bids.pacs.sources import pull_from_folder
 from pacs2bids.peers import FolderSource
+from pacs2bids.text import megabytes
 from peers.available import unavailable
 from peers.instances import STUDY, write_study
 
@@ -254,8 +255,8 @@ def words(tmp_path: Path) -> list[str]:
 
 def test_verb_prints_one_line(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, STUDY]) == 0
-    size = sum(path.stat().st_size for path in (tmp_path / "in").rglob("*.dcm")) / 1e6
-    expected = f"10 instances in 2 series, {size:.1f} MB, complete -> {tmp_path / 'out'}\n"
+    size = megabytes(sum(path.stat().st_size for path in (tmp_path / "in").rglob("*.dcm")))
+    expected = f"10 instances in 2 series, {size}, complete -> {tmp_path / 'out'}\n"
     assert capsys.readouterr() == (expected, "")
 
 

@@ -25,8 +25,6 @@ from peers.dcmqrscp import Dcmqrscp, running_dcmqrscp
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance, write_study
 from peers.orthanc import AE_TITLE, DICOM_PORT, HTTP_PORT, Orthanc, is_dicom
 
-pytest_plugins = ["peers.orthanc"]
-
 Corpus: TypeAlias = Callable[[str], Path]
 QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5)
 

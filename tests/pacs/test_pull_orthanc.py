@@ -20,8 +20,6 @@ from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance
 from peers.orthanc import AE_TITLE, DICOM_PORT, OUR_PORT, Orthanc, is_dicom
 from peers.receipts import read_fitting
 
-pytest_plugins = ["peers.orthanc"]
-
 Corpus: TypeAlias = Callable[[str], Path]
 Pull: TypeAlias = Callable[..., tuple[int, str, str]]  # exit code, standard output and error
 

@@ -9,10 +9,8 @@ import pytest
 
 from pacs2bids.files import read_record
 from pacs2bids.model import Receipt
-from peers.instances import STUDY, instance, write_study
+from peers.instances import STUDY, instance, write_study, write_visits
 from peers.orthanc import AE_TITLE, DICOM_PORT, Orthanc, running_orthanc
-
-pytest_plugins = ["peers.orthanc"]
 
 # a study root of its own: the Orthanc is shared with other tests
 ROOT = f"{STUDY}.77"
@@ -34,16 +32,7 @@ QUERY = """
 @pytest.fixture(scope="module")
 def filled(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Orthanc:
     folder = tmp_path_factory.mktemp("studies")
-    dates = ("20260103", "20260201", "20260102")
-    for number, (patient, date) in enumerate(zip(("QRY01", "QRY01", "QRY02"), dates, strict=True)):
-        dataset = instance(number, study=f"{ROOT}.{number}")
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-        dataset.PatientName = "Phäntom^Öne"
-        dataset.PatientID, dataset.StudyDate, dataset.StudyTime = patient, date, "120000"
-        dataset.StudyDescription, dataset.AccessionNumber, dataset.Modality = "Visit 3", f"Q{number}", "MR"
-        dataset.SeriesInstanceUID = f"{ROOT}.{number}.1"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.{number}.1.1"
-        pydicom.dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
+    write_visits(folder, root=ROOT, letters="QRY", name="Phäntom^Öne")
     orthanc.load(folder)
     return orthanc
 

@@ -148,14 +148,19 @@ def listening(folder: Path) -> Iterator[tuple[Inbox, Receiver]]:
         yield inbox, receiver
 
 
-def storescu(receiver: Receiver, *paths: Path) -> str:
-    """Send with dcmtk; what it says."""
+def with_storescu(receiver: Receiver, *paths: Path) -> list[str]:
+    """The command that sends with dcmtk."""
     if shutil.which("storescu") is None:
         unavailable("storescu of dcmtk is not installed")
     command = ["storescu", "-v", "-aet", "PACS", "-aec", "US", "-xe", "127.0.0.1", str(receiver.port)]
+    return [*command, *map(str, paths)]
+
+
+def storescu(receiver: Receiver, *paths: Path) -> str:
+    """Send with dcmtk; what it says."""
     environment = {**os.environ, "TCP_NODELAY": "1"}
     done = subprocess.run(
-        [*command, *map(str, paths)],
+        with_storescu(receiver, *paths),
         check=False,
         timeout=120,
         env=environment,
@@ -203,18 +208,7 @@ def test_instance_of_300_mb_is_not_held_in_memory(tmp_path: Path) -> None:
 def test_connection_that_ends_in_mid_instance_leaves_nothing(tmp_path: Path) -> None:
     source = large(tmp_path / "large.dcm", 50_000_000)
     with listening(tmp_path / "study") as (inbox, receiver):
-        command = [
-            "storescu",
-            "-aet",
-            "PACS",
-            "-aec",
-            "US",
-            "-xe",
-            "127.0.0.1",
-            str(receiver.port),
-            str(source),
-        ]
-        sender = subprocess.Popen(command)
+        sender = subprocess.Popen(with_storescu(receiver, source))
         try:
             _wait_for(lambda: any(inbox.dicom.glob("*/.*.part")))
         finally:
@@ -347,7 +341,7 @@ def test_caller_that_is_stuck_in_mid_message_does_not_hold_up_the_end(tmp_path: 
         # a P-DATA-TF that announces 1000 bytes and brings 10 (PS3.8 section 9.3.5)
         association.dul.socket.socket.sendall(b"\x04\x00\x00\x00\x03\xe8" + bytes(10))
         ended = time.monotonic()
-    assert time.monotonic() - ended < 3
+    assert time.monotonic() - ended < 20, "its rest would be waited for ten minutes"
     association.abort()
 
 

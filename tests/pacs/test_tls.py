@@ -165,7 +165,7 @@ def test_silent_callers_block_nobody_and_hold_up_nothing(tmp_path: Path, one: Pa
             assert storescu(receiver, one, *secured(house.tls("PACS"))) == 0
             ended = time.monotonic()
         assert len(inbox) == 1
-        assert time.monotonic() - ended < 6  # the handshake would be waited for 10 s
+        assert time.monotonic() - ended < 10, "so long the handshake would be waited for"
 
 
 # ---------------------------------------------------------------------------------------------- both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pydicom
@@ -55,12 +56,20 @@ def test_proven_by_folder_and_by_uid(
     assert main(["verify", str(pulled)]) == 0
     said, errors = capsys.readouterr()
     day = read_record(pulled / "receipt.json", Receipt).finished[:10]
-    assert said == f"study {STUDY}: 10 instances, 0.0 MB, as received on {day}\n"
+    assert re.fullmatch(f"study {STUDY}: 10 instances, [1-9][0-9]* kB, as received on {day}\n", said)
     assert errors == ""
     assert main(["verify", STUDY, "--workdir", str(pulled.parents[1])]) == 0
     monkeypatch.chdir(pulled.parents[2])
     assert main(["verify", STUDY]) == 0
     assert state_of(pulled) == before
+    Path("work").rename("elsewhere")
+    assert main(["verify", STUDY]) == 2
+    config_of(Path(), "{kind: folder, path: source}")
+    assert main(["verify", STUDY]) == 2  # a configuration that is not whole
+    with Path("config.yaml").open("a") as config:
+        config.write("studies: {table: t.tsv}\nheuristic: h.py\ndataset: {name: Any}\nworkdir: elsewhere\n")
+    assert main(["verify", STUDY]) == 0
+    assert main(["verify", "--all"]) == 0
 
 
 def test_everything_that_does_not_hold_is_named(pulled: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,8 @@ import pytest
 from pacs2bids.files import read_record, sha256
 from pacs2bids.model import Receipt
 from peers.available import unavailable
-from peers.instances import STUDY, instance
+from peers.instances import STUDY, instance, write_visits
 from peers.orthanc import AE_TITLE, DICOM_PORT, DICOMWEB_PLUGIN, HTTP_PORT, Orthanc, is_dicom, running_orthanc
-
-pytest_plugins = ["peers.orthanc"]
 
 # a study root of its own: the Orthanc is shared with other tests
 ROOT = f"{STUDY}.78"
@@ -45,16 +43,7 @@ def _plug_in() -> None:
 @pytest.fixture(scope="module")
 def filled(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Orthanc:
     folder = tmp_path_factory.mktemp("studies")
-    dates = ("20260103", "20260201", "20260102")
-    for number, (patient, date) in enumerate(zip(("WEB01", "WEB01", "WEB02"), dates, strict=True)):
-        dataset = instance(number, study=f"{ROOT}.{number}")
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-        dataset.PatientName = "Phäntom^Öne=幻^影"
-        dataset.PatientID, dataset.StudyDate, dataset.StudyTime = patient, date, "120000"
-        dataset.StudyDescription, dataset.AccessionNumber, dataset.Modality = "Visit 3", f"W{number}", "MR"
-        dataset.SeriesInstanceUID = f"{ROOT}.{number}.1"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.{number}.1.1"
-        pydicom.dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
+    write_visits(folder, root=ROOT, letters="WEB", name="Phäntom^Öne=幻^影")
     assert orthanc.load(folder) == {"Success": 3}
     return orthanc
 

@@ -15,3 +15,7 @@ def unavailable(reason: str) -> NoReturn:
     if IN_CI:
         pytest.fail(f"needed in CI: {reason}")
     pytest.skip(reason)
+
+
+# on two cores the rest takes less than ten minutes
+thorough = pytest.mark.skipif(not IN_CI, reason="runs the workflow again and again: with CI=true only")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from peers.available import unavailable
 
 # as root there is no sandbox of its own; without a graphics card WebGL is drawn by the processor
 OPTIONS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
@@ -39,6 +43,7 @@ class Tab:
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
     """The system's Chromium, started once."""
+    _driver_must_run()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=list(OPTIONS))
         yield started
@@ -52,3 +57,12 @@ def tab(browser: Browser) -> Iterator[Tab]:
         opened = Tab(page=context.new_page())
         opened.listen()
         yield opened
+
+
+def _driver_must_run() -> None:
+    """It is a Node of its own, and says nothing through playwright's interface if it finds no libatomic."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "playwright", "--version"], check=False, capture_output=True, text=True
+    )
+    if asked.returncode:
+        unavailable(f"playwright cannot run (apt-get install libatomic1?): {asked.stderr.strip()}")

@@ -47,6 +47,24 @@ def write_study(folder: Path, *, series: int = 2, instances: int = 5, study: str
     return paths
 
 
+def write_visits(folder: Path, *, root: str, letters: str, name: str) -> None:
+    """Three studies of two patients, <letters>01 and 02, of January, February and January 2026.
+
+    ``root``: study 0 to 2 are below it, each with one instance. ``name``: of both patients, in UTF-8.
+    """
+    visits = (("01", "20260103"), ("01", "20260201"), ("02", "20260102"))
+    for number, (patient, date) in enumerate(visits):
+        dataset = instance(number, study=f"{root}.{number}")
+        dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 192", name
+        dataset.PatientID, dataset.StudyDate, dataset.StudyTime = f"{letters}{patient}", date, "120000"
+        dataset.AccessionNumber = f"{letters[0]}{number}"
+        dataset.StudyDescription, dataset.Modality = "Visit 3", "MR"
+        dataset.SeriesInstanceUID = f"{root}.{number}.1"
+        dataset.SOPInstanceUID = f"{root}.{number}.1.1"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        pydicom.dcmwrite(folder / f"{number}.dcm", dataset, enforce_file_format=True)
+
+
 def first_of(folder: Path, transfer_syntax: str) -> Path:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.read_bytes()[128:132] == b"DICM":

@@ -253,9 +253,9 @@ def recorded(folder: Path, since: float) -> tuple[Job, ...]:
     return tuple(sorted(jobs, key=lambda job: (job.rule, job.output)))
 
 
-def opened(logs: Path, since: float) -> frozenset[str]:
-    """The logs that were written to: "query", "pull/1.2.3", ..."""
-    paths = logs.rglob("*.log") if logs.exists() else ()
+def opened(logs: Path, since: float, stage: str = "*") -> frozenset[str]:
+    """The logs that were written to, of all stages or of one: "query", "pull/1.2.3", ..."""
+    paths = [*logs.glob(f"{stage}.log"), *logs.glob(f"{stage}/*.log")]
     return frozenset(str(path.relative_to(logs).with_suffix("")) for path in paths if _written(path) >= since)
 
 

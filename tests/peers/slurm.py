@@ -66,10 +66,16 @@ JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 KillWait=2
 ReturnToService=1
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 {nodes}
 PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={names} PriorityTier=9 MaxTime=INFINITE State=UP
 """
 
+# slurmd looks for cgroups though nothing here uses them, and does not start where none are mounted (a chroot)
+# or not as it expects (22.05: "Hybrid mode is not supported"); the plugin of version 1 does not look
+_NO_CGROUPS = "CgroupPlugin=cgroup/v1\n"
 _WITHOUT_ACCOUNTS = "AccountingStorageType=accounting_storage/none"
 _WITH_ACCOUNTS = """\
 AccountingStorageType=accounting_storage/slurmdbd
@@ -161,7 +167,7 @@ class Slurm:
         """Until these nodes can take jobs."""
         deadline = time.monotonic() + 30
         asked = ["sinfo", "--noheader", "--Node", "--format=%N %T"]
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.keeper.poll() is None:
             lines = self.run(asked, timeout_s=60).stdout.split("\n")
             if {f"{node} idle" for node in nodes} <= set(lines):
                 return
@@ -246,6 +252,7 @@ def _write_configuration(folder: Path, *, accounts: bool) -> None:
         folder=folder, port=port, accounts=its_accounts, nodes=nodes, names=",".join(NODES)
     )
     (folder / "etc/slurm.conf").write_text(text)
+    (folder / "etc/cgroup.conf").write_text(_NO_CGROUPS)
     if accounts:
         settings = folder / "etc/slurmdbd.conf"
         settings.touch(mode=0o600)  # slurmdbd wants it so
@@ -271,6 +278,8 @@ def _wait_for_children(keeper: subprocess.Popen[bytes]) -> None:
 
 def snakemake_on(slurm: Slurm, folder: Path, *options: str) -> list[str]:
     """The command of a user on a login node, but that jobs are looked after every second."""
-    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"]
+    often = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    return slurm.inside([*command, "--workflow-profile", str(PROFILE), *quick, *options], folder)
+    return slurm.inside(
+        [*command, "--workflow-profile", str(PROFILE), *often, "--latency-wait", "5", *options], folder
+    )

@@ -12,7 +12,7 @@ from pages import MARKDOWN, ROOT, words_in_code
 from pydicom.uid import UID
 from pynetdicom.presentation import build_context
 
-from pacs2bids import sidecar
+from pacs2bids import sidecar_fields
 from pacs2bids.model import Pacs2BidsError
 from pacs2bids.pacs import find, get, heads, move, receiver, storing
 from pacs2bids.peers import PacsPeer
@@ -192,8 +192,8 @@ def test_the_row_of_a_field_is_one() -> None:
     (example,) = re.findall(
         r"```python\n(Field\(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL
     )
-    row = eval(example, vars(sidecar))
-    assert row.bids in {field.bids for field in sidecar.FIELDS}
+    row = eval(example, vars(sidecar_fields))
+    assert row.bids in {field.bids for field in sidecar_fields.FIELDS}
 
 
 def test_the_picture_of_the_floors_has_every_module() -> None:

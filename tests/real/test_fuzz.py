@@ -7,7 +7,6 @@ header says, as pydicom reads it.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import random
@@ -113,7 +112,7 @@ def outcome(folder: Path, out: Path) -> Outcome:
     listed = [f"{one.path}: {one.detail}" for one in found.damaged]
     listed += [f"{path}: is no DICOM" for path in found.others]
     for number, index in enumerate(found.indices):
-        manifest = reconstruct(index, folder, out / str(number), jobs=1, gzip="fast")
+        manifest = reconstruct(index, folder, out / str(number), jobs=1, gzip="off")
         listed += [f"{one.path}: {one.detail}" for one in index.leftovers]
         listed += [f"{one.stack_id}: {one.error}" for one in manifest.failed]
         listed += [f"{one.stack_id}: {warning}" for one in manifest.volumes for warning in one.warnings]
@@ -121,9 +120,7 @@ def outcome(folder: Path, out: Path) -> Outcome:
         assert len(stacked) + len(index.leftovers) == index.instances
     assert all(line.partition(": ")[2] for line in listed), listed
     assert not any("memory" in line for line in listed), listed
-    volumes = sorted(
-        hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() for path in out.rglob("*.nii.gz")
-    )
+    volumes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in out.rglob("*.nii"))
     return Outcome(tuple(volumes), tuple(listed))
 
 
@@ -167,7 +164,7 @@ def judged(now: Outcome, before: Outcome, victim: Path, out: Path) -> str | None
         return None
     try:
         frames = list(stored_frames(victim))
-        held = [_is_held(frame, list(out.rglob("*.nii.gz"))) for frame in frames]
+        held = [_is_held(frame, list(out.rglob("*.nii"))) for frame in frames]
     except Exception as error:  # noqa: BLE001 - whatever pydicom cannot make of it
         return f"accepted without a word, but for pydicom it is {type(error).__name__}: {error}"
     if not frames or not all(held):

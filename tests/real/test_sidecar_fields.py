@@ -19,10 +19,11 @@ from bidsschematools.schema import load_schema
 from explained_fields import EXPLAINED_FIELDS, NEVER, Explained, How, Sidecar
 
 from pacs2bids.frames import Frame, UnusableError, frames_of
-from pacs2bids.header import Reader
 from pacs2bids.model import HeaderError
-from pacs2bids.sidecar import FIELDS, Scope, Source
-from pacs2bids.stack import split_key
+from pacs2bids.reading import Reader
+from pacs2bids.sidecar_fields import FIELDS, Scope
+from pacs2bids.sidecar_readers import Source
+from pacs2bids.splitting import split_key
 from pacs2bids.store import files_below, parse_file
 
 # what test_corpus_differential compares, with explanations of its own
@@ -94,7 +95,7 @@ def test_each_field_agrees_or_its_difference_is_explained(conversion: Conversion
     assert pairs
     found = [difference for pair in pairs for difference in differences(pair)]
     unknown = [one for one in found if not any(one.explained_by(row, name) for row in EXPLAINED_FIELDS)]
-    hint = "a row of sidecar.FIELDS, a vendor's Facts.extra, or an entry in EXPLAINED_FIELDS?"
+    hint = "a row of sidecar_fields.FIELDS, a vendor's Facts.extra, or an entry in EXPLAINED_FIELDS?"
     assert not unknown, "\n".join([hint, *map(str, unknown)])
 
 
@@ -171,4 +172,4 @@ def test_fields_of_a_series_do_not_vary_within_what_is_stacked(corpus: Corpus, n
             said[key, row.bids].add(repr(row.read(source)))
     assert said
     varying = {field: values for (_, field), values in said.items() if len(values) > 1}
-    assert varying == {}, "split by it (stack.SPLIT), or say in the table that it may vary (Scope)"
+    assert varying == {}, "split by it (splitting.SPLIT), or say in the table that it may vary (Scope)"

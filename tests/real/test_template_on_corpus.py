@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from pacs2bids.engine import engine_version
-from pacs2bids.header import ParsedFile, parse_slowly
 from pacs2bids.indexing import Indexer
 from pacs2bids.model import HeaderError
+from pacs2bids.reading import ParsedFile, parse_slowly
 from pacs2bids.store import files_below, index_folder
 
 

@@ -21,8 +21,8 @@ import pytest
 from nibabel.nicom import csareader
 
 from pacs2bids.frames import Frame, frames_of
-from pacs2bids.header import ParsedFile, Reader
 from pacs2bids.model import Facts, HeaderError, Pacs2BidsError
+from pacs2bids.reading import ParsedFile, Reader
 from pacs2bids.store import index_folder
 from pacs2bids.vendors import _csa, siemens, standard
 

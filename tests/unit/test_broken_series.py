@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from pacs2bids.files import write_record
-from pacs2bids.model import FailedStack, Identity
+from pacs2bids.model import FailedStack, Identity, Leftover, Reason
+from pacs2bids.verbs.index import tell
 from pacs2bids.verbs.reconstruct import failure, titles_of
 from planning import STUDY, index, stack
 
@@ -29,3 +32,14 @@ def test_a_name_in_a_description_is_not_told(tmp_path: Path) -> None:
     identity = Identity(study_instance_uid=STUDY, values={"PatientName": ("Zzyzx^Quux",)})
     write_record(tmp_path / "identity.json", identity)
     assert set(titles_of(study, tmp_path).values()) == {"t1 *** repeat", "t2_tse"}
+
+
+def test_what_the_index_logs_holds_no_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    identity = Identity(study_instance_uid=STUDY, values={"PatientName": ("Zzyzx^Quux",)})
+    write_record(tmp_path / "identity.json", identity)
+    lost = Leftover(path="a/Quux_1.dcm", reason=Reason.NO_IMAGE, detail="is a note of Zzyzx, Quux")
+    with caplog.at_level(logging.INFO):
+        tell(index([stack(2)], leftovers=(lost,)), tmp_path)
+    assert [one.getMessage() for one in caplog.records] == [
+        "left over: a/***_1.dcm: is a note of *** (no-image)"
+    ]

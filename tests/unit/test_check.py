@@ -23,7 +23,9 @@ from pacs2bids.check import (
     check_links,
     validate,
 )
-from pacs2bids.model import Finding, Json, PlacedSession
+from pacs2bids.files import write_record
+from pacs2bids.model import CheckResult, Finding, Json, PlacedSession
+from pacs2bids.status import is_to_be_repeated
 
 STEM = "sub-01/dwi/sub-01_dwi"
 SHAPE = (4, 5, 6, 3)
@@ -358,6 +360,20 @@ def test_an_absent_volume_is_told_with_its_reason() -> None:
     assert "slice 7 is missing" in found.message
 
 
+# --------------------------------------------------------------------------- what the validator cannot know
+
+
+def test_a_cancelled_run_is_told_with_its_remedy(tmp_path: Path) -> None:
+    description = {"Name": "x", "BIDSVersion": "1.10.0"}
+    (tmp_path / "dataset_description.json").write_text(json.dumps(description))
+    (tmp_path / "README").write_text("x" * 200)
+    image = tmp_path / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    image.parent.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), image)  # type: ignore[no-untyped-call]
+    (said,) = (one.message for one in validate(tmp_path)[1] if one.code == "BOLD_NOT_4D")
+    assert "`short: drop` in its rule" in said
+
+
 # ------------------------------------------------------------------------- a validator that cannot run
 
 
@@ -366,9 +382,36 @@ def only(findings: list[Finding]) -> Finding:
     return finding
 
 
-def test_a_validator_that_crashes_is_an_error(tmp_path: Path) -> None:
+def test_a_validator_that_crashes_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pacs2bids")
     found = only(validate(tmp_path, Path("/bin/false"))[1])
     assert (found.severity, found.code) == ("error", "VALIDATOR_CRASHED")
+    program = tmp_path / "validator"
+    program.write_text(
+        "#!/bin/sh\necho 'error: out of memory' >&2\necho '    at validate.ts:1' >&2\nexit 3\n"
+    )
+    program.chmod(0o755)
+    version, findings = validate(tmp_path, program)
+    assert only(findings).message == "bids-validator gave no result (exit code 3): error: out of memory"
+    assert caplog.messages[-1] == "bids-validator: at validate.ts:1"
+    record = tmp_path / "check.json"
+    write_record(record, CheckResult(ok=False, validator_version=version, findings=tuple(findings)))
+    assert is_to_be_repeated(record)  # by the next run: the dataset may be fine
+    odd = Finding(severity="error", code="EMPTY_FILE", location="sub-01", message="", origin="bids-validator")
+    write_record(record, CheckResult(ok=False, validator_version="3", findings=(odd,)))
+    assert not is_to_be_repeated(record)
+    record.write_text("{")
+    assert is_to_be_repeated(record)
+
+
+def test_the_validator_says_why_it_reads_no_dataset_below_dev() -> None:
+    memory = Path("/dev/shm")  # of Linux, in memory
+    if not memory.is_dir():
+        pytest.skip("this system has no /dev/shm")
+    found = only(validate(memory)[1])
+    assert found.code == "VALIDATOR_CRASHED"
+    assert str(memory) in found.message
+    assert found.message.endswith("set `bids` to a folder elsewhere")
 
 
 def test_a_validator_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pacs2bids.cluster import memory_mb, note, runtime_min, said, scratch_folder, size_of, why_ended
+from pacs2bids.cluster import (
+    GONE,
+    for_plugin,
+    is_busy,
+    is_clear,
+    memory_mb,
+    note,
+    queued,
+    runtime_min,
+    said,
+    scratch_folder,
+    settled,
+    size_of,
+    why_ended,
+    why_refused,
+)
 from pacs2bids.files import write_record
 from pacs2bids.model import Receipt, ReceivedInstance
 
@@ -89,38 +105,99 @@ def test_a_log_tells_its_warnings_and_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "printed", "reason"),
+    ("state", "printed", "reason"),
     [
-        ("SLURM-job '5' failed, SLURM status is: 'OUT_OF_MEMORY'. Reason: x", "", "more memory"),
+        ("OUT_OF_MEMORY", "", "more memory"),
         (
-            "SLURM-job '5' failed, SLURM status is: 'FAILED'. Reason: Unknown.",
+            "FAILED",
             "slurmstepd-n1: error: StepId=5.0 exceeded memory limit (9 > 8), being killed\n",
             "more memory",
         ),
-        ("SLURM-job '5' failed, SLURM status is: 'TIMEOUT'.", "", "longer"),
-        ("SLURM-job '5' failed, SLURM status is: 'CANCELLED'.", "", "cancelled"),
-        ("SLURM-job '5' failed due to a node failure, SLURM status is: 'NODE_FAIL'.", "", "node failed"),
-        ("SLURM-job '5' failed, SLURM status is: 'FAILED'.", "x\nERROR: no room\ny\n", "no room"),
-        (
-            (
-                "SLURM sbatch failed. The error message was "
-                "'sbatch: error: CPU count per node can not be satisfied\n"
-                "sbatch: error: Batch job submission failed: x'.\n"
-                "    sbatch call:\n        sbatch --wrap 'a'"
-            ),
-            "",
-            "does not take the job: CPU count per node can not be satisfied; Batch job submission failed: x",
-        ),
-        ("something new", "", "failed"),
+        ("TIMEOUT", "", "longer"),
+        ("CANCELLED", "", "cancelled"),
+        ("NODE_FAIL", "", "node failed"),
+        ("PREEMPTED", "", "another job took its place"),
+        (GONE, "", "Slurm knows nothing of it"),
+        ("FAILED", "x\nERROR: no room\ny\n", "no room"),
+        ("SOMETHING_NEW", "", "SOMETHING_NEW"),
+        ("", "", "failed"),
     ],
 )
-def test_why_a_job_ended_is_one_sentence(tmp_path: Path, message: str, printed: str, reason: str) -> None:
+def test_why_a_job_ended_is_one_sentence(tmp_path: Path, state: str, printed: str, reason: str) -> None:
     output = tmp_path / "5.log"
     output.write_text(printed)
-    told = why_ended(message, output)
+    told = why_ended(state, output)
     assert reason in told
     assert "\n" not in told
-    assert "--wrap" not in told
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason", "busy"),
+    [
+        (
+            "sbatch: error: CPU count per node can not be satisfied\n"
+            "sbatch: error: Batch job submission failed: x",
+            "CPU count per node can not be satisfied; Batch job submission failed: x",
+            False,
+        ),
+        (
+            "sbatch: error: Batch job submission failed: "
+            "Unable to contact slurm controller (connect failure)",
+            "Batch job submission failed: Unable to contact slurm controller (connect failure)",
+            True,
+        ),
+    ],
+)
+def test_why_a_job_is_not_taken_is_one_sentence(printed: str, reason: str, busy: bool) -> None:
+    # of Snakemake's plugin 2.8
+    message = (
+        f"SLURM sbatch failed. The error message was '{printed}'.\n    sbatch call:\n        sbatch x 'a'"
+    )
+    told = why_refused(message)
+    assert told == f"Slurm does not take the job: {reason}"
+    assert is_busy(told) is busy
+    assert why_refused("SLURM-job '5' failed, SLURM status is: 'FAILED'. Reason: Unknown.") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "in_queue", "word"),
+    [
+        # as seen with Slurm 22.05: a node down, the job put into the queue again, or not; one displaced
+        ("NODE_FAIL", "PENDING", "PENDING"),
+        ("NODE_FAIL", "NODE_FAIL", "NODE_FAIL"),
+        ("NODE_FAIL", None, "NODE_FAIL"),
+        ("PREEMPTED", "PREEMPTED", "PREEMPTED"),
+        ("REQUEUED", "PENDING", "PENDING"),
+        ("SPECIAL_EXIT", "SPECIAL_EXIT", "SPECIAL_EXIT"),
+        (None, "RUNNING", "RUNNING"),
+        (None, "COMPLETED", "COMPLETED"),
+        (None, None, GONE),
+    ],
+)
+def test_where_a_word_is_not_clear_the_queue_tells(
+    state: str | None, in_queue: str | None, word: str
+) -> None:
+    assert not is_clear(state)
+    assert settled(state, in_queue) == word
+    for is_done in (True, False):
+        told = for_plugin(word, is_done=is_done, missed=3)
+        if word == GONE:
+            assert told == ("COMPLETED" if is_done else "ERROR")
+        else:
+            assert told == ("ERROR" if word in ("NODE_FAIL", "PREEMPTED") else word)
+
+
+def test_a_job_that_one_answer_lacks_is_waited_for_unless_its_results_are_there() -> None:
+    assert [for_plugin(GONE, is_done=False, missed=n) for n in (1, 2, 3)] == ["PENDING", "PENDING", "ERROR"]
+    assert for_plugin(GONE, is_done=True, missed=1) == "COMPLETED"
+
+
+def test_tasks_of_an_array_that_wait_are_one_line_of_the_queue() -> None:
+    # of `squeue --format=%i|%T`, its manual, "JOB ARRAY"
+    queue = {"7_[3-9%2]": "PENDING", "7_2": "RUNNING", "7_1": "COMPLETED", "70": "FAILED"}
+    assert [queued(number, queue) for number in ("7_1", "7_2", "7_5")] == ["COMPLETED", "RUNNING", "PENDING"]
+    assert queued("70", queue) == "FAILED"
+    assert queued("71", queue) is queued("70_1", queue) is None
 
 
 def test_each_job_has_a_private_folder_in_scratch_that_goes_with_it(tmp_path: Path) -> None:
@@ -129,6 +206,23 @@ def test_each_job_has_a_private_folder_in_scratch_that_goes_with_it(tmp_path: Pa
     assert Path(folder).parent == tmp_path
     assert mode == "700"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_job_left_in_scratch_goes_with_the_next(tmp_path: Path) -> None:
+    assert in_scratch(str(tmp_path), "kill -9 $$").returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    # of jobs of other machines, which may still run there
+    foreign = [tmp_path / f"pacs2bids.{host}.abcdef" for host in ("elsewhere", f"{os.uname().nodename}.two")]
+    for folder in foreign:
+        folder.mkdir()
+    # within its folder another job begins, when both look old
+    age = f"touch --date '5 minutes ago' {tmp_path}/pacs2bids.*"
+    done = in_scratch(str(tmp_path), f"{age}; {scratch_folder(str(tmp_path))} ls {tmp_path}")
+    assert done.returncode == 0, done.stderr
+    names = set(done.stdout.split())
+    assert left.name not in names
+    assert {folder.name for folder in foreign} < names
+    assert len(names) == 4
 
 
 def not_there(folder: Path) -> str:

@@ -211,6 +211,7 @@ WRONG = {
     ),
     "pattern and table": ("[0-9]+)$'", "[0-9]+)$', table: t.tsv", "studies.query[0].subject", "one of them"),
     "unlabelled": ("session:", "unlabelled: ignore\n      session:", "unlabelled", "Allowed: fail, skip"),
+    "no colon": ("dataset:", "workdir work\ndataset:", "line 11", "has no colon behind its key"),
     "indented too far": ("  disk:", "    disk:", "line 4", "Check the indentation"),
     "indented too little": ("  disk:", " disk:", "line 4", "Check the indentation"),
     "backslash in a pattern": (

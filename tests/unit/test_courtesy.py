@@ -1,4 +1,4 @@
-"""Allowed hours, pauses between studies, and attempts that are repeated; by the clock of this machine."""
+"""Allowed hours, pauses between studies, and attempts that are repeated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from datetime import time as clock
+from datetime import time as time_of_day
 from pathlib import Path
 
 import pytest
 
 from pacs2bids.model import QueryError, UnavailableError
+from pacs2bids.pacs import courtesy as courtesy_module
 from pacs2bids.pacs.courtesy import is_open, opens_at, persistently, spaced, wait_until_open
 from pacs2bids.peers import Courtesy, PacsPeer, WebPeer
 
-NIGHT = Courtesy(hours=(clock(19), clock(6, 30)))
-LUNCH = Courtesy(hours=(clock(12), clock(13)))
+NIGHT = Courtesy(hours=(time_of_day(19), time_of_day(6, 30)))
+LUNCH = Courtesy(hours=(time_of_day(12), time_of_day(13)))
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +79,28 @@ def peer(pause_s: float, port: int = 104) -> PacsPeer:
     )
 
 
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
+class Clock:
+    """The clock of this machine, and the time that was slept besides, which passes at once."""
+
+    slept_s = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.slept_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
+
+    def waited_s(self, work: Callable[[], object]) -> float:
+        self.slept_s = 0.0
+        work()
+        return self.slept_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(courtesy_module, "time", clock)
+    return clock
 
 
 def study(source: PacsPeer | WebPeer) -> Callable[[], None]:
@@ -92,23 +111,25 @@ def study(source: PacsPeer | WebPeer) -> Callable[[], None]:
     return pull
 
 
-def test_pause_between_two_studies_of_one_source(tmp_path: Path) -> None:
-    assert seconds(study(peer(2.0))) < 1.5  # the first waits for nobody
-    assert seconds(study(peer(2.0, port=105))) < 1.5  # another source
-    web = WebPeer(name="x", url="https://pacs.example/web", courtesy=Courtesy(pause_s=2.0))
-    assert seconds(study(web)) < 1.5
-    assert 0.5 < seconds(study(peer(2.0))) < 10
+def test_pause_between_two_studies_of_one_source(tmp_path: Path, clock: Clock) -> None:
+    assert clock.waited_s(study(peer(600))) == 0  # the first waits for nobody
+    assert clock.waited_s(study(peer(600, port=105))) == 0  # another source
+    web = WebPeer(name="x", url="https://pacs.example/web", courtesy=Courtesy(pause_s=600))
+    assert clock.waited_s(study(web)) == 0
+    assert 0 < clock.waited_s(study(peer(600))) <= 600
     for stamp in tmp_path.glob("pacs2bids-pause-*"):
-        os.utime(stamp, (time.time() - 2.0,) * 2)
-    assert seconds(study(peer(2.0))) < 1.5
+        os.utime(stamp, (time.time() - 600,) * 2)
+    assert clock.waited_s(study(peer(600))) == 0
 
 
-def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(tmp_path: Path) -> None:
+def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(
+    tmp_path: Path, clock: Clock
+) -> None:
     code = (
         "import time\n"
         "from pacs2bids.pacs.courtesy import spaced\n"
         "from pacs2bids.peers import Courtesy, PacsPeer, Slot\n"
-        f"with spaced({peer(1.0)!r}) as spacing:\n"
+        f"with spaced({peer(600)!r}) as spacing:\n"
         "    spacing.keep()\n"
         "    time.sleep(0.3)\n"
         "    raise SystemExit(3)\n"
@@ -121,29 +142,29 @@ def test_pause_counts_from_the_end_also_of_a_failed_one_and_in_another_process(t
     (stamp,) = tmp_path.glob("pacs2bids-pause-*")
     ended = stamp.stat().st_mtime
     assert ended - begun > 0.29
-    study(peer(1.0))()
-    assert time.time() - ended > 0.99
+    study(peer(600))()
+    assert clock.time() - ended >= 600
 
 
-def test_who_asks_for_nothing_is_no_study() -> None:
-    with spaced(peer(5.0)):
+def test_who_asks_for_nothing_is_no_study(clock: Clock) -> None:
+    with spaced(peer(600)):
         pass
-    assert seconds(study(peer(5.0))) < 1
+    assert clock.waited_s(study(peer(600))) == 0
 
 
-def test_pause_is_kept_once() -> None:
-    study(peer(1.5))()
-    with spaced(peer(1.5)) as spacing:
-        spacing.keep()
-        assert seconds(spacing.keep) < 1
+def test_pause_is_kept_once(clock: Clock) -> None:
+    study(peer(600))()
+    with spaced(peer(600)) as spacing:
+        assert clock.waited_s(spacing.keep) > 0
+        assert clock.waited_s(spacing.keep) == 0
 
 
-def test_a_time_to_come_holds_nobody_up(tmp_path: Path) -> None:
-    study(peer(5.0))()
+def test_a_time_to_come_holds_nobody_up(tmp_path: Path, clock: Clock) -> None:
+    study(peer(600))()
     (stamp,) = tmp_path.glob("pacs2bids-pause-*")
     assert stat.S_IMODE(stamp.stat().st_mode) == 0o666  # every user of the host
     os.utime(stamp, (time.time() + 3600,) * 2)
-    assert seconds(study(peer(5.0))) < 3
+    assert clock.waited_s(study(peer(600))) == 0
 
 
 def test_no_pause_leaves_no_file(tmp_path: Path) -> None:

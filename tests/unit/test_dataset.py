@@ -16,6 +16,7 @@ from pacs2bids.__main__ import main
 from pacs2bids.dataset import BIDS_VERSION, DatasetRecord, Told, write_dataset
 from pacs2bids.files import read_record, read_tsv, write_record
 from pacs2bids.model import DatasetError, Json, PlacedSession
+from pacs2bids.owned import PLACED_BEFORE, Owned
 
 Write = Callable[..., DatasetRecord]
 
@@ -104,6 +105,16 @@ def test_the_same_sessions_in_any_order_give_the_same_bytes(write: Write, bids: 
     other, told = tmp_path / "other", Told(description={"Name": "Phantoms"})
     write_dataset(bids=other, out=tmp_path / "other.json", placed=[two, one], told=told)
     assert contents(other) == first
+    assert (tmp_path / "other.json").read_bytes() == (tmp_path / "work/dataset.json").read_bytes()
+
+
+def test_the_record_changes_with_what_is_placed_so_that_check_and_report_follow(write: Write) -> None:
+    one = a_session("01", "a", age=30)
+    # of what stands at the top of the dataset nothing changes by this
+    again = replace(one, volumes={name: f"{volume}-2" for name, volume in one.volumes.items()})
+    before, after = write(one), write(again)
+    assert (before.files, before.sessions) == (after.files, after.sessions)
+    assert before != after
 
 
 @pytest.mark.parametrize(
@@ -419,9 +430,7 @@ def _killed_at(step: int, write: Callable[[], object]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def test_a_kill_at_any_step_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed: no power cut here
-
+def test_a_kill_at_any_step_is_made_good(tmp_path: Path) -> None:
     def at(root: Path, columns: dict[str, Json], *placed: PlacedSession) -> None:
         told = Told(description={"Name": "Phantoms", **columns}, columns=columns)
         write_dataset(bids=root / "bids", out=root / "work/dataset.json", placed=placed, told=told)
@@ -576,6 +585,32 @@ def test_sessions_that_cannot_be_read(
     assert read_record(tmp_path / "dataset.json", DatasetRecord).sessions == ("sub-01_ses-a",)
     assert main([*command, *sessions, *studies]) == 1
     assert f"{one}: is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", ["", "its files", "its records"])
+def test_a_session_that_cannot_be_placed_anew_keeps_its_rows(
+    tmp_path: Path, bids: Path, command: list[str], lost: str
+) -> None:
+    """Its files are in the dataset still: without its row the validator would find the dataset invalid."""
+    words = [*command, "--sessions", str(tmp_path / "sessions"), "--studies", str(tmp_path / "studies.tsv")]
+    folder, image = tmp_path / "sessions" / "sub-02", "sub-02/anat/sub-02_T1w.nii.gz"
+    (bids / image).parent.mkdir(parents=True)
+    (bids / image).touch()
+    write_record(folder / "owned.json", Owned(files={image: ("",)}))
+    assert main(words) == 0
+    edit(bids / "participants.tsv", "\nsub-02\tn/a", "\nsub-02\t77")
+    before = participants(bids)
+    # Snakemake removes the outputs of a job that failed
+    (folder / "placed.json").rename(folder / PLACED_BEFORE)
+    if lost == "its files":
+        (bids / image).unlink()
+    if lost == "its records":
+        (folder / PLACED_BEFORE).write_text("{}")
+    assert main([*words, "--partial"]) == 0
+    kept = ("sub-01_ses-a",) if lost else ("sub-01_ses-a", "sub-02")
+    assert read_record(tmp_path / "dataset.json", DatasetRecord).sessions == kept
+    assert lost or participants(bids) == before
+    assert main(words) == 1  # it is not placed
 
 
 def test_no_names_at_all_are_the_heuristics_fault(

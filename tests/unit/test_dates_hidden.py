@@ -11,17 +11,24 @@ from pathlib import Path
 
 import pytest
 from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset
 
 import synthetic
+from forms import Marked, enhanced_siemens
 from pacs2bids.__main__ import main
 from pacs2bids.files import read_tsv
+from physiologs import instance, says_measurement, two_sensors
 
 DAYS = {"sub-01_ses-a": "20260304", "sub-01_ses-b": "20260527", "sub-02_ses-a": "20260304"}
 BIRTH = "19910817"
 HEURISTIC = """\
 def infotodict(seqinfo):
-    name = "{bids_subject_session_dir}/func/{bids_subject_session_prefix}_task-look_bold"
-    return {(name, ("nii.gz",), None): [s.series_id for s in seqinfo]}
+    info = {}
+    for s in seqinfo:
+        what = "anat/{0}_T1w" if s.series_description == "enhanced" else "func/{0}_task-look_bold"
+        name = "{bids_subject_session_dir}/" + what.format("{bids_subject_session_prefix}")
+        info[name, ("nii.gz",), None] = [s.series_id]
+    return info
 """
 CONFIG = """\
 sources: {disk: {kind: folder, path: dicom}}
@@ -34,18 +41,36 @@ DATES = {entry[4]: entry[0] for entry in DicomDictionary.values() if entry[0] in
 
 
 def write_study(folder: Path, key: str) -> None:
-    """Two volumes of a series, each with the day of the scan in all elements that may hold a day."""
+    """The day of the scan in all elements that may hold one: of two volumes and the log of physiology
+    beside them, and of an enhanced instance, in each of its sequences, too.
+    """
     series = synthetic.Series(name="rest", volumes=2)
-    for number in range(series.slices * series.volumes):
-        data = series.dataset(number % series.slices, number // series.slices)
-        time = data.AcquisitionTime
-        for keyword, kind in DATES.items():
-            setattr(data, keyword, DAYS[key] + (time if kind == "DT" else ""))
-        data.StudyTime = data.SeriesTime = data.ContentTime = time
-        data.StudyInstanceUID, data.SeriesInstanceUID = synthetic.uid(key), synthetic.uid(key, "series")
+    instances = [
+        series.dataset(number % series.slices, number // series.slices)
+        for number in range(series.slices * series.volumes)
+    ]
+    for data in instances:
+        says_measurement(data)
+    log = two_sensors(2, ScanDate=f"{DAYS[key]}_103000")
+    instances.append(instance(log, 3, "rest_PhysioLog"))
+    instances += enhanced_siemens(Marked(name="enhanced", number=2))
+    for number, data in enumerate(instances):
+        fill_dates(data, DAYS[key], "103000.5" if "AcquisitionTime" not in data else data.AcquisitionTime)
+        data.StudyInstanceUID = synthetic.uid(key)
+        data.SeriesInstanceUID = synthetic.uid(key, data.SeriesInstanceUID)
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = synthetic.uid(key, number)
         data.PatientAge, data.PatientBirthDate = "034Y", BIRTH
         synthetic.save(data, folder / "dicom" / f"{number}.dcm")
+
+
+def fill_dates(data: Dataset, day: str, time: str) -> None:
+    """The day in all elements that may hold one, here and in all sequences."""
+    for keyword, kind in DATES.items():
+        setattr(data, keyword, day + (time if kind == "DT" else ""))
+    data.StudyTime = data.SeriesTime = data.AcquisitionTime = data.ContentTime = time
+    for element in [one for one in data if one.VR == "SQ"]:
+        for item in element.value:
+            fill_dates(item, day, time)
 
 
 def verb(*words: object) -> None:
@@ -89,12 +114,14 @@ def spelled(day: str) -> re.Pattern[str]:
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """A file's name, and what is in it; of a volume, all before its voxels, and its gzip header."""
+    """A file's name, and what is in it; of a volume, all before its voxels; and the header of gzip."""
     yield path.name
     raw = path.read_bytes()
     if path.suffix == ".gz":
         yield raw[:64].decode("latin-1")
-        raw = gzip.decompress(raw)[:352]
+        raw = gzip.decompress(raw)
+    if ".nii" in path.suffixes:
+        raw = raw[:352]
     yield raw.decode("latin-1")
 
 
@@ -110,6 +137,8 @@ def test_the_search_of_this_test_sees_dates() -> None:
     [
         ("bids/sub-*/ses-*/func/*_bold.json", 3),
         ("bids/sub-*/ses-*/func/*_bold.nii.gz", 3),
+        ("bids/sub-*/ses-*/func/*_physio.*", 12),
+        ("bids/sub-*/ses-*/anat/*_T1w.*", 6),
         ("bids/sub-*/ses-*/func/*_events.tsv", 3),
         ("bids/sub-*/ses-*/*_scans.*", 6),
         ("bids/sub-*/*_sessions.*", 4),
@@ -135,10 +164,11 @@ def test_all_dates_of_a_subject_are_moved_alike_and_times_of_day_stay(root: Path
     for key, day in DAYS.items():
         subject, session = key.split("_")
         folder = root / "bids" / subject
-        (scan,) = read_tsv(folder / session / f"{key}_scans.tsv")
+        scans = read_tsv(folder / session / f"{key}_scans.tsv")
+        assert len(scans) == 2, "of the classic series and of the enhanced"
         rows = read_tsv(folder / f"{subject}_sessions.tsv")
         (row,) = (row for row in rows if row["session_id"] == session)
-        for told in (scan["acq_time"], row["acq_time"]):
+        for told in (*(scan["acq_time"] for scan in scans), row["acq_time"]):
             true = datetime.strptime(f"{day}103000.5", "%Y%m%d%H%M%S.%f")
             difference = true - datetime.fromisoformat(told)
             assert difference.seconds == difference.microseconds == 0, "times of day are the scanner's"

@@ -64,7 +64,7 @@ def test_a_usual_file_is_indexed_without_pydicom(tmp_path: Path) -> None:
     code = """
 import sys
 from pacs2bids.frames import frames_of
-from pacs2bids.header import Reader
+from pacs2bids.reading import Reader
 from pacs2bids.indexing import Indexer
 
 with open(sys.argv[1], "rb") as stream:

@@ -41,7 +41,7 @@ from pacs2bids.model import (
     VolumeFile,
 )
 from pacs2bids.place import DESCRIPTIONS, Privacy, StudyVolumes, place_session
-from pacs2bids.sidecar import FIELDS, Policy
+from pacs2bids.sidecar_fields import FIELDS, Policy
 from pacs2bids.words import WORDS
 
 STUDY = "1.2.3"
@@ -50,6 +50,7 @@ IDENTITY = Identity(
     values={
         "PatientName": ("Zzyzx^Quux",),
         "PatientID": ("Q-90210",),
+        "OtherPatientIDs": ("123-45-678",),
         "PatientBirthDate": ("19700302",),
         "AccessionNumber": ("ACC4711X",),
         "OperatorsName": ("Wibble^Wobble",),
@@ -68,9 +69,28 @@ SPELLINGS = {
         "zzyzx",
     ),
     "PatientID": ("Q-90210", "q90210", "sub Q 90210", "xQ-90210.dcm"),
+    "OtherPatientIDs": ("123-45-678", "12345678", "12 345 678", "12.345.678", "123/456-78"),
     "PatientBirthDate": (
         *("19700302", "1970-03-02", "02.03.1970", "03/02/1970", "2.3.1970", "02.03.70", "19700302101500"),
-        *("2 Mar 1970", "March 2, 1970", "02-MAR-1970"),
+        *(
+            "2 Mar 1970",
+            "March 2, 1970",
+            "02-MAR-1970",
+            "2nd of March 1970",
+            "March 2nd 1970",
+            "2. März 1970",
+        ),
+        *(
+            "2 de marzo de 1970",
+            "2 mars 1970",
+            "2.3.70",
+            "3/2/70",
+            "70-03-02",
+            "700302",
+            "020370",
+            "02-MAR-70",
+        ),
+        *("2 mar 70", "19 70 03 02"),
     ),
     "AccessionNumber": ("ACC4711X", "acc-4711-x"),
     "OperatorsName": ("Wobble Wibble",),
@@ -78,6 +98,9 @@ SPELLINGS = {
 }
 HARMLESS = (
     *("zzyzxs", "quuxes", "xquux", "0.90210", "190210", "Q-902101", "19700303", "1.9.7003", "3021970"),
+    # no dates: times, lists, versions; no numbers: decimals, longer lists
+    *("02:03:70", "2 3 70", "1.2.3.70", "2.3.70.1", "2-3.70", "0.700302", "70-3-2", "2/30/70"),
+    *("12.345678", "0 12 345 678", "12 345 678.5", "12 345 6789", "12, 345, 678"),
     *("wobble_dti", "1.2.840.10008.5.1.4.1.1.4", "sub-01_task-rest_bold", "2026 volumes", "12.3.1970.2"),
 )
 
@@ -127,7 +150,7 @@ def test_numbers_as_tables_write_them() -> None:
     needles = of(PatientID="0042424242")
     for text in ("42424242", "0042424242", "42424242.0", "00042424242", "ID42424242"):
         assert told(text, needles) == {"PatientID"}, text
-    assert told("424242421 42424242.5 0.42424242", needles) == set()
+    assert told("424242421 42424242.5 0.42424242 0.0042424242", needles) == set()
     assert told("sub-424242", of(PatientID="XY-424242")) == {"PatientID"}
     assert {hit.field for hit in search_file("a.json", b'{"A": 42424242.0}', needles)} == {"A"}
     assert told("neuro", of(RequestedProcedureID="NEURO")) == set(), "what was ordered"
@@ -223,6 +246,41 @@ def test_names_of_other_scripts_and_customs() -> None:
     assert told("md 3 dr", of(PatientName="Zzyzx^Quux^Xyzzy^Dr^MD")) == set()
 
 
+# header -> what it is found as; and what it is not, as that is another name or a word
+UMLAUTS = {
+    "Mueller": ("mueller müller muller", ""),
+    "Jäger": ("jaeger jäger jager", ""),
+    "Goethe": ("goethe göthe gothe", ""),
+    "Böhm": ("boehm böhm bohm", ""),
+    "Boehm": ("boehm böhm bohm", ""),
+    "Schroeder": ("schroeder schröder schroder", ""),
+    "Sørensen": ("sørensen soerensen sorensen", "sarensen"),
+    "Noergaard": ("nørgård noergaard norgard", ""),
+    "Weiß": ("weiß weiss", "weib"),
+    "Maes": ("maes", "mas mäs"),
+    "Raes": ("raes", "ras"),
+    "Noel": ("noel noël", "nol"),
+    "Poe": ("poe", "po"),
+    "Loew": ("loew", "low löw"),
+    "Bauer": ("bauer", "baur"),
+    "Breuer": ("breuer", "breur"),
+    "Kaas": ("kaas", "kas"),
+    "Vasquez": ("vasquez vásquez", "vasquz"),
+    "Щербаков": ("щербаков shcherbakov", "sherbakov"),
+    "Юрьев": ("юрьев iurev yurev", ""),
+    "Андрей": ("андрей andrei andrey", ""),
+    "Παπαδόπουλος": ("παπαδοπουλος papadopoulos", "papadopoylos"),
+}
+
+
+@pytest.mark.parametrize("name", UMLAUTS)
+def test_letters_that_others_write_otherwise(name: str) -> None:
+    needles = of(PatientName=f"{name}^Zyq")
+    found, not_found = UMLAUTS[name]
+    assert [word for word in found.split() if not told(f"t1 {word} x", needles)] == []
+    assert [word for word in not_found.split() if told(f"t1 {word} x", needles)] == []
+
+
 def test_a_family_name_with_an_initial() -> None:
     assert told("quuxj_T1", of(PatientName="Quux^John")) == {"PatientName"}
     assert told("T1 jquux", of(PatientName="Quux^John")) == {"PatientName"}
@@ -249,6 +307,32 @@ def test_the_vocabulary_of_bids_is_no_name() -> None:
     entities = {schema.objects.entities[one].name for one in schema.rules.entities}
     known = {one.lower() for one in (*suffixes, *entities, *schema.objects.datatypes)}
     assert sorted(known - WORDS - {""}) == []
+
+
+def test_the_values_of_our_own_fields_are_no_names() -> None:
+    """What BIDS lets a field of ours say, whoever the patient is."""
+    metadata = bidsschematools.schema.load_schema().objects.metadata.to_dict().values()
+    ours = {row.bids for row in FIELDS} | {"M0Type", "Units", "SliceEncodingDirection", "DatasetType"}
+    values = [word for one in metadata if one["name"] in ours for word in allowed_by(one)]
+    words = {word.lower() for value in values for word in re.findall("[A-Z]?[a-z]{2,}|[A-Z]{3,}", value)}
+    assert len(words) > 20
+    assert sorted(word for word in words if len(word) > 2 and word not in WORDS) == []
+
+
+def allowed_by(definition: object) -> list[str]:
+    """The words of all ``enum`` in a definition of the schema."""
+    if isinstance(definition, list):
+        return [word for one in definition for word in allowed_by(one)]
+    if not isinstance(definition, dict):
+        return []
+    here = [word for word in definition.get("enum", ()) if isinstance(word, str)]
+    return here + [word for key, one in definition.items() if key != "enum" for word in allowed_by(one)]
+
+
+def test_a_short_name_is_not_put_together_of_words() -> None:
+    assert told("Axial (Interleaved I to S)", of(PatientName="Ito^Zed")) == set()
+    assert told("Axial Ito, ito_", of(PatientName="Ito^Zed")) == {"PatientName"}
+    assert told("Zyz-Quux", of(PatientName="ZyzQuux^Abc")) == {"PatientName"}
 
 
 def test_what_may_leave() -> None:
@@ -350,8 +434,8 @@ PLANTED: dict[str, tuple[str, bytes, str]] = {
     ),
     "events, a heading": ("a_events.tsv", b"onset\tZzyzxQuux\n1\t2\n", "its heading"),
     "a bval file": ("a.bval", b"0 1000 ACC4711X\n", "line 1"),
-    "gz contents": ("a_physio.tsv.gz", gzip.compress(b"1\t2\n3\tQuux\n"), "2 in line 2"),
-    "two gzip members": ("a.tsv.gz", gzip.compress(b"1\n") + gzip.compress(b"Quux\n"), "1 in line 2"),
+    "gz contents": ("a_physio.tsv.gz", gzip.compress(b"1\t2\n3\tQuux\n"), "column 2 in line 2"),
+    "two gzip members": ("a.tsv.gz", gzip.compress(b"1\n") + gzip.compress(b"Quux\n"), "column 1 in line 2"),
     "Latin-1": ("a.txt", "Quüx".encode("latin-1"), "line 1"),
     "UTF-16": ("a.txt", "of Quux".encode("utf-16"), "line 1"),
     "a file name": ("sub-Quux_T1w.bval", b"0", "its name"),
@@ -373,6 +457,19 @@ def test_a_planted_identifier_is_found(place: str, tmp_path: Path) -> None:
         found = search_file(name, given, NEEDLES)
         assert {hit.field for hit in found} == {field}
         assert not any(value in str(found).lower() for value in ("quux", "zzyzx", "90210", "1970", "4711"))
+
+
+def test_samples_and_times_are_no_numbers_of_patients() -> None:
+    """A run of a minute has most numbers of four digits, and a few of five."""
+    needles = of(PatientID="70302", PatientName="Quux^Zed")
+    events = b"onset\tresponse_time\tcode\n70302\t70302\t1\n1\tn/a\t70302\nn/a\tquux\t1\n"
+    found = search_file("sub-01_task-look_events.tsv", events, needles)
+    assert [hit.field for hit in found] == ["code in line 3", "response_time in line 4"]
+    samples = b"70302\t-0.5\nn/a\t70302.0\n"
+    assert search_file("sub-01_physio.tsv.gz", gzip.compress(samples), needles) == []
+    found = search_file("sub-01_physio.tsv.gz", gzip.compress(samples + b"1\tID 70302\n"), needles)
+    assert [hit.field for hit in found] == ["column 2 in line 3"]
+    assert search_file("sub-01_scans.tsv", b"filename\tnote\na.nii.gz\t70302\n", needles)
 
 
 def test_bytes_that_are_no_text_hold_names_and_no_letters_by_chance() -> None:
@@ -518,7 +615,9 @@ def place(
     folder = root / "work/studies" / STUDY / "volumes"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "002-1.json").write_text(json.dumps({"SeriesDescription": "t1"}))
-    (folder / "002-1.nii.gz").write_bytes(gzip.compress(volume or a_volume()))
+    image = folder / "002-1.nii.gz"
+    image.unlink(missing_ok=True)  # that of before is a link to the dataset's, and read-only
+    image.write_bytes(gzip.compress(volume or a_volume()))
     made = VolumeFile(stack_id="002-1", input_digest="", files={"002-1.json": "1", "002-1.nii.gz": "2"})
     manifest = Manifest(engine_version="0", study_instance_uid=STUDY, volumes=(made,))
     session_dir = root / "work/sessions/sub-01"
@@ -554,6 +653,27 @@ def test_nothing_of_the_session_is_placed(
     assert "docs/privacy.md" in message
     assert not any(value in message.lower() for value in ("quux", "zzyzx", "90210"))
     assert not (tmp_path / "bids").exists()
+
+
+def test_one_error_tells_the_remedies_of_all_places(tmp_path: Path) -> None:
+    """Who mends the name alone must not meet the next refusal in the next run."""
+    typed = "EPI Quux RL"
+    metadata = {"SeriesDescription": typed, "ProtocolName": typed, "Description": typed}
+    with pytest.raises(DatasetError) as error:
+        place(tmp_path, metadata, name=f"{NAME[:-3]}acq-Quux_T1w")
+    message = str(error.value)
+    for remedy in (
+        "give another name",
+        "`privacy: {descriptions: dropped}` in config.yaml",
+        "`sidecar: {SeriesDescription: null, ProtocolName: null}`",
+        "leave the field out",
+        "`words: [...]`",
+    ):
+        assert message.count(remedy) == 1, remedy
+    assert message.count(" holds ") == 3
+    assert re.search(r"; \d more\); nothing of sub-01 is placed", message)
+    assert len(message) < 800
+    assert "quux" not in message.lower()
 
 
 def test_a_clean_session_is_placed(tmp_path: Path) -> None:

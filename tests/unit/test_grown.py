@@ -115,4 +115,6 @@ def test_source_that_is_away_fails_nothing(tmp_path: Path, caplog: pytest.LogCap
         raise QueryError("cannot be reached", where="pacs")
 
     assert grown([ROW], tmp_path, ask) == []
-    assert "whether studies have grown" in caplog.text
+    (told,) = caplog.records
+    assert told.levelname == "ERROR"  # by which `status` tells it
+    assert "whether studies have grown" in told.message

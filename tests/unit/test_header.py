@@ -9,8 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from pacs2bids.header import Header, Private, frame_headers, parse
+from pacs2bids.header import Header, Private
 from pacs2bids.model import HeaderError
+from pacs2bids.reading import frame_headers, parse
 from synthetic import Series
 
 

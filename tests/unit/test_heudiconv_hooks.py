@@ -14,6 +14,7 @@ from pydicom import Dataset
 
 from pacs2bids.dialects import default_fields
 from pacs2bids.dialects.heudiconv import ask
+from pacs2bids.dialects.isolated import isolated
 from pacs2bids.dialects.seqinfos import series_to_show
 from pacs2bids.model import HeuristicError, Json, StudyIndex
 from pacs2bids.plan import plan_session
@@ -431,7 +432,16 @@ def infotodict(seqinfo):
 """
     start = time.monotonic()
     assert "a call that nothing interrupts" in asks.error(text, limit_s=0.3)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20, "what the file would sleep"
+
+
+def test_a_mistake_of_ours_is_told_without_values() -> None:
+    def work(_: object) -> int:
+        raise KeyError("Phantom^One")
+
+    with pytest.raises(HeuristicError, match="defect of pacs2bids") as caught:
+        isolated(work, int, where="mine.py")
+    assert caught.value.what.startswith("could not be asked: KeyError (test_heudiconv_hooks.py, line ")
 
 
 LEFT_BEHIND = """

@@ -21,9 +21,8 @@ import pytest
 from heudiconv.bids import populate_intended_for
 
 from pacs2bids.metadata import Choices, FieldMaps, complete
-from pacs2bids.model import Placement, Stack, StackFacts
 from pacs2bids.session import IntendedForOptions, Named
-from planning import named_stack
+from planning import named_stack, stack
 
 SHAPES = ((8, 8, 4), (8, 8, 6))
 SHIMS = ([100, -200, 300, 4], [100, -260, 300, 4], [102, -200, 300, 4])  # the last: within 5 % of the first
@@ -57,21 +56,15 @@ def volume(name: str, minute: int, chance: random.Random) -> Named:
     path = f"sub-01/ses-a/{folder}/sub-01_ses-a_{words}"
     spacing, shims, shape = chance.choice(SPACINGS), chance.choice(SHIMS), chance.choice(SHAPES)
     affine = ((-spacing, 0, 0, 10.0), (0, spacing, 0, -20.0), (0, 0, spacing, -30.0), (0, 0, 0, 1.0))
-    stack = Stack(
-        stack_id="001-1",
-        series_instance_uid="1.2",
-        sop_instance_uids=(),
-        shape=(*shape, 1),
-        affine_ras=affine,
-        repetition_time_s=None,
-        images=(),
-        placement=Placement(image=(), tile_row=(), tile_column=(), slice=(), volume=()),
-        rescale=(),
-        gradients=None,
-        facts=StackFacts(acquired=f"2026-01-02T10:{minute:02d}:00", phase_encoding_direction="j"),
+    one = stack(
+        1,
+        grid=shape,
+        affine=affine,
         sidecar={"ShimSetting": list(shims)},
+        acquired=f"2026-01-02T10:{minute:02d}:00",
+        phase_encoding_direction="j",
     )
-    return named_stack(stack, name, path)
+    return named_stack(one, name, path)
 
 
 def a_session(chance: random.Random, labels: Sequence[str]) -> Iterator[Named]:

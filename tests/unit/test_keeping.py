@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from msgspec.structs import replace
+from pydicom import dcmread
 
 from pacs2bids.__main__ import main
 from pacs2bids.archive import series_archive
@@ -157,7 +158,7 @@ class Work:
 
     def going(self) -> list[str]:
         """Studies that can go."""
-        return [path.name for path in let_go(load_config(self.config))]
+        return [one.study.name for one in let_go(load_config(self.config)) if one.dicom]
 
     def conclude(self) -> None:
         assert main(["conclude", "--config", str(self.config)]) == 0
@@ -298,6 +299,16 @@ def test_a_run_in_which_not_all_succeeded_lets_go_what_did(work: Work) -> None:
     assert work.going() == ["1.1", "1.31", "1.32"]
 
 
+def test_nothing_goes_by_a_check_without_a_result(work: Work) -> None:
+    """The validator crashed, or is missing: it found no error of any session, for it looked at none."""
+    work.check("")
+    assert work.going() == []
+    work.check("participants.tsv")
+    assert work.going() != []
+    (work.root / "check.json").write_text("{")
+    assert work.going() == []
+
+
 def test_a_study_of_two_sessions_needs_both(work: Work) -> None:
     columns = StudyRow.__struct_fields__
     rows = [("1.1", "01", "", "pacs"), ("1.1", "04", "", "pacs"), ("1.2", "02", "", "pacs")]
@@ -404,6 +415,38 @@ def test_a_pull_brings_the_files_again_and_only_then_they_count(tmp_path: Path) 
     grown = pull_from_folder(FolderSource(name="disk", path=tmp_path / "later"), STUDY, out)
     assert len(grown.received) == len(first.received) + 2
     assert sum(path.is_file() for path in (out / "dicom").rglob("*")) == len(grown.received)
+
+
+def test_images_outlive_a_source_that_lost_what_they_were_made_of(tmp_path: Path) -> None:
+    """A study that has grown comes again by itself, whatever its source has lost meanwhile."""
+    out = tmp_path / "work" / "studies" / STUDY
+    archive = FolderSource(name="disk", path=tmp_path / "archive")
+    write_study(archive.path)
+    first = pull_from_folder(archive, STUDY, out)
+    *others, lost = sorted(one.sop_instance_uid for one in first.received)
+    volumes = [
+        VolumeFile(stack_id=stack, input_digest="", files={}, sources=dict.fromkeys(sources))
+        for stack, sources in (("001-1", others), ("002-1", [lost]))
+    ]
+    manifest = Manifest(engine_version="", study_instance_uid=STUDY, volumes=tuple(volumes))
+    write_record(out / "volumes" / "manifest.json", manifest)
+    release(out, "none")
+    (out / "receipt.json").unlink()
+    for path in archive.path.rglob("*.dcm"):
+        if dcmread(path).SOPInstanceUID == lost:
+            path.rename(tmp_path / "lost.dcm")
+    write_study(tmp_path / "later", instances=6)
+    for number, path in enumerate(sorted((tmp_path / "later").rglob("*.dcm"))):
+        if dcmread(path).SOPInstanceUID not in {lost, *others}:
+            path.rename(archive.path / f"late{number}.dcm")
+    for _ in range(2):
+        with pytest.raises(PullError, match="no longer all that images were made of: stacks 002-1"):
+            pull_from_folder(archive, STUDY, out)
+        assert is_put_back(out, "volumes/manifest.json")
+        assert not (out / "receipt.json").exists()
+    (tmp_path / "lost.dcm").rename(archive.path / "found.dcm")
+    assert len(pull_from_folder(archive, STUDY, out).received) == len(first.received) + 2
+    assert not is_put_back(out, "volumes/manifest.json")
 
 
 def test_an_archive_for_sourcedata_outlives_the_files(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from msgspec.structs import replace
 
 from pacs2bids.bids import BidsName
 from pacs2bids.metadata import Added, Choices, Events, FieldMaps, Shims, complete
-from pacs2bids.model import Placement, Stack, StackFacts
 from pacs2bids.session import IntendedForOptions, Named
-from planning import named_stack
+from planning import named_stack, stack
 
 GRID = ((-3.0, 0, 0, 96.0), (0, 3.0, 0, -96.0), (0, 0, 3.0, -45.0), (0, 0, 0, 1.0))
 WHOLE_HEAD = ((-4.0, 0, 0, 128.0), (0, 4.0, 0, -128.0), (0, 0, 4.0, -64.0), (0, 0, 0, 1.0))
@@ -27,7 +26,8 @@ def volume(
     along: str | None = "j",
     affine: Any = GRID,
     shims: list[Any] | None = SHIMS,
-    shape: tuple[int, int, int, int] = (64, 64, 30, 1),
+    grid: tuple[int, int, int] = (64, 64, 30),
+    volumes: int = 1,
     session: str = "a",
     **sidecar: Any,
 ) -> Named:
@@ -35,24 +35,16 @@ def volume(
     datatype, words = name.split("/")
     prefix = f"sub-01_ses-{session}" if session else "sub-01"
     path = f"{prefix.replace('_', '/')}/{datatype}/{prefix}_{words}"
-    stack = Stack(
-        stack_id="001-1",
-        series_instance_uid="1.2",
-        sop_instance_uids=(),
-        shape=shape,
-        affine_ras=affine,
-        repetition_time_s=None,
-        images=(),
-        placement=Placement(image=(), tile_row=(), tile_column=(), slice=(), volume=()),
-        rescale=(),
-        gradients=None,
-        facts=StackFacts(
-            acquired=None if minute is None else f"2026-01-02T10:{minute:02d}:00",
-            phase_encoding_direction=along,
-        ),
+    one = stack(
+        1,
+        volumes=volumes,
+        grid=grid,
+        affine=affine,
         sidecar=sidecar | ({"ShimSetting": list(shims)} if shims else {}),
+        acquired=None if minute is None else f"2026-01-02T10:{minute:02d}:00",
+        phase_encoding_direction=along,
     )
-    return named_stack(stack, name, path)
+    return named_stack(one, name, path)
 
 
 def completed(
@@ -470,7 +462,7 @@ def test_forced_is_for_everything_but_references() -> None:
             "ImagingVolume",
             volume("dwi/dwi"),
             volume("fmap/phasediff"),
-            volume("fmap/phasediff", shape=(64, 64, 20, 1)),
+            volume("fmap/phasediff", grid=(64, 64, 20)),
         ),
         (
             "ModalityAcquisitionLabel",
@@ -608,7 +600,7 @@ def test_a_source_that_is_taken_away_is_not_missed() -> None:
 
 def asl(*types: str, volumes: int = 4, said: tuple[str, ...] = (), **sidecar: Any) -> Named:
     """Of so many volumes; ``types``: what the header says of them, ``said``: the heuristic."""
-    one = volume("perf/asl", 5, shape=(64, 64, 30, volumes), RepetitionTime=4.0, **sidecar)
+    one = volume("perf/asl", 5, volumes=volumes, RepetitionTime=4.0, **sidecar)
     facts = replace(one.stack.facts, volume_types=types)
     return replace(one, stack=replace(one.stack, facts=facts), answer=replace(one.answer, volume_types=said))
 

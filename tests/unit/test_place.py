@@ -599,6 +599,18 @@ def test_a_repeat_touches_nothing(session: Session) -> None:
     }
 
 
+def test_the_record_tells_of_what_changes_no_file(session: Session) -> None:
+    """The report shows it, and is made again for no more than the record."""
+    *named, unnamed = ROWS
+    before = session.place(*ROWS)
+    assert session.place(*ROWS) == before
+    other_reason = session.place(*named, replace(unnamed, reason="the heuristic failed"))
+    session.failed = (FailedStack(stack_id="001-1", error="slices are missing"),)
+    failed = session.place(*ROWS)
+    assert len({before.basis, other_reason.basis, failed.basis}) == 3
+    assert replace(other_reason, basis="") == replace(failed, basis="") == replace(before, basis="")
+
+
 def test_a_volume_made_anew_is_placed_anew(session: Session) -> None:
     session.place(*ROWS)
     (session.folder / "002-1.nii.gz").unlink()
@@ -991,6 +1003,12 @@ def test_the_first_series_that_says_it_tells_age_and_sex() -> None:
     assert participant_facts([a_series(patient_age="old", patient_sex="")]) == {}
 
 
+def test_an_age_of_zero_is_none() -> None:
+    zeros = [a_series(patient_age=f"000{unit}") for unit in "YMWD"]
+    assert participant_facts(zeros) == {}
+    assert participant_facts([*zeros, a_series(patient_age="001D")]) == {"age": 0}  # 1/365, to two digits
+
+
 def test_the_command(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     session.session_dir.mkdir(parents=True)
     write_plan(session.session_dir / "plan.tsv", ROWS)
@@ -1083,6 +1101,79 @@ def test_prune_lists_and_removes_what_left_the_table(
     assert not session.session_dir.exists()
     assert not list((session.root / "work").glob("*.json"))
     assert session.folder.exists()
+
+
+def test_prune_of_a_session_folder_that_is_a_link_removes_nothing(
+    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.place(*ROWS)
+    table_of(session)
+    elsewhere = session.session_dir.rename(tmp_path / "elsewhere")
+    session.session_dir.symlink_to(elsewhere)
+    before, records = session.tree(), sorted(elsewhere.iterdir())
+    for options in ((), ("--yes",)):
+        assert prune(session, *options) == 1
+        told = capsys.readouterr().err
+        assert told.startswith(
+            f"ERROR: {session.session_dir}: is a link to {elsewhere}; nothing is removed. "
+        )
+        assert (session.tree(), sorted(elsewhere.iterdir())) == (before, records)
+
+
+def test_prune_refuses_a_folder_that_is_not_the_dataset(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.place(*ROWS)
+    table_of(session)
+    before, records = session.tree(), sorted(session.session_dir.iterdir())
+    other = session.root / "other"
+
+    def refused() -> str:
+        for more in ((), ("--yes",)):
+            assert prune(session, "--bids", str(other), *more) == 2
+            assert (session.tree(), sorted(session.session_dir.iterdir())) == (before, records)
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert f"{other}: is no folder; nothing is removed. Give the dataset" in refused()
+    (other / T1W).parent.mkdir(parents=True)
+    (other / f"{T1W}.json").write_text("{}")  # of the same name
+    assert "is no dataset: it has no dataset_description.json; nothing" in refused()
+    (other / "dataset_description.json").touch()
+    staying, rows = moved(session)
+    staying.place(*rows)
+    table_of(session, "b")
+    before, records = session.tree(), sorted(session.session_dir.iterdir())
+    assert "holds no file of the sessions in the studies table" in refused()
+    # in their dataset, a session of which people removed all files still goes
+    shutil.rmtree(session.bids / "sub-01/ses-a")
+    assert prune(session, "--yes") == 0
+    assert not session.session_dir.exists()
+
+
+def test_prune_takes_its_folders_from_the_configuration(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.place(*ROWS)
+    table_of(session)
+    page = session.root / "pages/index_files/sub-01_ses-a.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    monkeypatch.chdir(session.root)
+    assert main(["prune"]) == 2
+    assert "Run in the folder that holds config.yaml" in capsys.readouterr().err
+    config = session.root / "mine.yaml"
+    config.write_text(
+        "sources: {pacs: {kind: folder, path: dicom}}\nstudies: {table: studies.tsv}\nheuristic: h.py\n"
+        f"dataset: {{name: Phantoms}}\nbids: {session.bids}\nreport: pages/index.html\n"
+    )
+    assert main(["prune", "--config", "mine.yaml", "--bids", "none", "--yes"]) == 2  # what is told here wins
+    assert main(["prune", "--config", "mine.yaml"]) == 0
+    assert session.session_dir.exists()
+    config.rename("config.yaml")
+    assert main(["prune", "--yes"]) == 0
+    assert session.tree() == {}
+    assert not session.session_dir.exists()
+    assert not page.exists()
 
 
 def test_prune_keeps_what_others_made(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
@@ -1249,6 +1340,7 @@ def test_prune_keeps_a_table_with_what_no_session_took_over(
     assert {path: content for path, content in tree.items() if "ses-a" in path} == left
     for path in (table, about):  # as it was told
         path.unlink()
+    (session.bids / "dataset_description.json").touch()
     assert prune(session, "--yes") == 0
     assert not session.session_dir.exists()
 

@@ -131,15 +131,25 @@ def test_what_identifies_the_patient_is_not_told(
     said = tuple(replace(one, series_description=f"{one.series_description} zyzzyx") for one in index.series)
     write_record(study / "index.json", replace(index, series=said))
     (work / "mine.py").write_text(HEURISTIC.replace("prefix}_T1w", "prefix}_acq-t1zyzzyxrepeat_T1w"))
-    for words in ([], ["--diff"], ["--explain", "5"]):
-        lines, _ = told(capsys, "--only", "sub-01", *words)
-        assert "***" in "".join(lines), words
-        assert "zyzzyx" not in "".join(lines).lower(), words
+    told(capsys, "--keep", "expected.tsv")
+    kept = (work / "expected.tsv").read_text()
+    (work / "expected.tsv").write_text(kept.replace("repeat_T1w", "again_T1w"))
+    for words in ([], ["--diff"], ["--explain", "5"], ["--check", "expected.tsv"]):
+        lines, error = told(capsys, "--only", "sub-01", *words, code=int("--check" in words))
+        assert "***" in "".join(lines) + error, words
+        assert "zyzzyx" not in ("".join(lines) + error).lower(), words
+        is_told = "WARNING: what identifies the patient is in 1 name (***)" in "".join(lines)
+        assert is_told == (words in ([], ["--diff"])), words
     by_hand = [str(study), "--subject", "01", "--heuristic", "mine.py", "--out", str(tmp_path / "out")]
     assert main(["plan", *by_hand, "--log", str(tmp_path / "plan.log")]) == 0
     assert "acq-t1***repeat" in (tmp_path / "plan.log").read_text()
     assert "zyzzyx" not in (tmp_path / "plan.log").read_text().lower()
     assert "zyzzyx" in (tmp_path / "out/plan.tsv").read_text()
+    (work / "zyzzyx.py").write_text("def infotodict(seqinfo):\n    return {'zyzzyx': 1}\n")
+    assert main(["plan", *by_hand[:-4], "--heuristic", "zyzzyx.py", "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "***" in error
+    assert "zyzzyx" not in error.lower()
 
 
 def test_nothing_changes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -357,3 +367,11 @@ def test_after_a_loop_without_an_end_the_others_are_not_asked(
     assert error.count("does not come to an end: after 1 s") == 1
     assert "1 session cannot be planned:\n  - sub-01: " in error
     assert "1 session behind it not asked: sub-02" in error
+
+
+def test_a_mistake_of_all_sessions_is_told_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "broken.yaml").write_text("rules:\n- matsch: {}\n")
+    lines, error = told(capsys, "--diff", "--heuristic", "broken.yaml", code=1)
+    assert lines == ["", "1 session not indexed yet: sub-03"]
+    assert "2 sessions cannot be planned:\n  - sub-01, sub-02: " in error
+    assert error.count("matsch") == 1

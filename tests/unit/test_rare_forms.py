@@ -14,9 +14,11 @@ from pydicom.uid import RLELossless
 
 from forms import Marked, enhanced_siemens
 from pacs2bids.__main__ import main
-from pacs2bids.header import Header, ParsedFile, Reader, recall
+from pacs2bids.header import Header
 from pacs2bids.indexing import Indexer
 from pacs2bids.model import ImageRef, Reason
+from pacs2bids.reading import ParsedFile, Reader
+from pacs2bids.recalled import recall
 from pacs2bids.store import index_folder
 from pacs2bids.vendors import standard
 from synthetic import Series, indexed, save, uid

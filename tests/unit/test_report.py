@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from pacs2bids.__main__ import main
-from pacs2bids.files import write_record, write_tsv
+from pacs2bids.files import read_record, write_record, write_tsv
 from pacs2bids.model import (
     CheckResult,
     ConversionError,
@@ -42,11 +42,12 @@ from pacs2bids.model import (
     VolumeOpinion,
 )
 from pacs2bids.plan_table import read_plan, write_plan
+from pacs2bids.released import LetGo, release, release_images
 from pacs2bids.report.evidence import outline, session_evidence
 from pacs2bids.report.facts import REASONS, session_view
 from pacs2bids.report.findings import by_session
 from pacs2bids.report.pictures import PANEL_PIXELS, Picture, drawing_of, pictures_of
-from pacs2bids.report.series import b_value_summary, phase_encoding
+from pacs2bids.report.series import b_value_summary, phase_encoding, scanner_of
 from pacs2bids.report.view import SessionSummary, SessionView, VolumeRef
 from pacs2bids.report.viewer import SCRIPT, installed, small_nifti
 from pacs2bids.report.whole import Page, page_of
@@ -238,7 +239,7 @@ class Work:
 
     def html(self) -> str:
         words = ["--workdir", str(self.root), "--bids", str(self.bids), "--out", str(self.page)]
-        assert main(["report", *words]) == 0
+        assert main(["report", *words, "-j", "1"]) == 0
         return self.page.read_text()
 
     def session_html(self) -> str:
@@ -291,6 +292,23 @@ def test_flip_angles_that_change_from_volume_to_volume(work: Work) -> None:
     every.index(stacks=(stack(sidecar={"FlipAngle": [5.0, 20.0, 5.0]}),))
     (shown,) = every.only_session().series[0].stacks
     assert {fact.label: fact.value for fact in shown.facts}["Flip angle"] == "5°, 20°"
+
+
+@pytest.mark.parametrize(
+    ("model", "field_t", "called"),
+    [
+        ("Prisma_fit", 2.89362, "Prisma_fit 3 T"),
+        ("Galan 3T", 3, "Galan 3T"),
+        ("Free.Max", 0.55, "Free.Max 0.55 T"),
+        ("Ingenuity CT", None, "Ingenuity CT"),
+        (None, 3, ""),
+    ],
+)
+def test_scanners_are_called_by_model_and_field(
+    model: str | None, field_t: float | None, called: str
+) -> None:
+    sidecar = {"ManufacturersModelName": model, "MagneticFieldStrength": field_t}
+    assert scanner_of(stack(sidecar={key: said for key, said in sidecar.items() if said})) == called
 
 
 def test_result_line(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
@@ -528,6 +546,19 @@ def test_findings_are_grouped_errors_first(work: Work) -> None:
     assert page.findings[1].lines == ("A: x.json: m", "B: z.json: m")
 
 
+def test_the_page_says_whether_the_gate_found_something(work: Work) -> None:
+    def found(*origins: str) -> bool:
+        findings = [
+            Finding(severity="error", code="X", location="", message="m", origin=one) for one in origins
+        ]
+        work.everything().check(*findings)
+        return "The privacy gate found nothing" not in work.view().findings_note
+
+    assert not found()
+    assert not found("pacs2bids", "bids-validator")
+    assert found("bids-validator", "privacy gate")
+
+
 def test_findings_stand_with_their_session(work: Work) -> None:
     work.everything()
     its_own = ("/sub-01/ses-a/anat/sub-01_ses-a_T1w.json", KEY, "sub-01/ses-a")
@@ -711,6 +742,51 @@ def test_damaged_volume_has_no_picture_and_says_so(work: Work) -> None:
     assert "img" not in read(page).seen
 
 
+def test_an_image_that_was_let_go_is_told(work: Work) -> None:
+    work.everything()
+    gone = LetGo(digest="0" * 64, size_bytes=1, mtime_ns=1, sessions=())
+    (work.study / "dicom").mkdir(exist_ok=True)
+    release(work.study, "none")
+    release_images(work.study, {"002-1.nii.gz": gone})
+    page = work.session_html()
+    assert "Not drawn: its image was removed (keep: none)." in page
+    assert "img" not in read(page).seen
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"facts": replace(stack().facts, is_burned_in=True)}, {"placed": False}],
+    ids=["burned in", "capture"],
+)
+def test_text_in_pixels_is_not_shown_unless_it_was_let_into_the_dataset(
+    work: Work, told: dict[str, Any]
+) -> None:
+    work.everything().index(stacks=(stack(**told),))
+    page = work.session_html()
+    assert "Not drawn: its pixels may hold text that tells who the patient is" in page
+    assert "img" not in read(page).seen
+    assert not list((work.files / f"{KEY}_volumes").iterdir())
+    placed = work.bids / f"{NAME}.nii.gz"
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes((work.study / "volumes/002-1.nii.gz").read_bytes())
+    work.placed()
+    assert "img" in read(work.session_html()).seen
+
+
+def test_pages_lead_to_the_next_session_and_know_when_it_is_another(work: Work) -> None:
+    work.everything()
+
+    def neighbours() -> list[str]:
+        return re.findall(r'<a rel="(\w+)" href="(\S+)"', work.session_html())
+
+    assert neighbours() == []
+    for key in ("sub-03", "sub-02_ses-b"):
+        (work.root / "sessions" / key).mkdir()
+        assert neighbours() == [("next", f"{key}.html")] * 2  # above and below
+    (work.root / "sessions/sub-01").mkdir()
+    assert neighbours() == [("prev", "sub-01.html"), ("next", "sub-02_ses-b.html")] * 2
+
+
 def test_the_volume_that_is_placed_is_drawn(work: Work) -> None:
     """It may be without its face: the reconstructed one is drawn only until it is there."""
     work.everything()
@@ -833,6 +909,22 @@ def test_time_series_has_mean_deviation_and_signal(tmp_path: Path) -> None:
     assert np.allclose(drawing.solid.voxels, voxels.mean(axis=3), atol=1e-2)
 
 
+def test_what_varies_in_a_series_that_measures_is_light_and_has_no_scale(tmp_path: Path) -> None:
+    """Phase in time: of it, neither the intercept nor the sign is the deviation's; percents mean nothing."""
+    voxels = np.full((*SHAPE, 6), 2048, np.int16)
+    voxels[15:, ..., ::2] = 2148
+    for slope, unit, scaled in ((2.0, "rad", True), (-1.0, "", False)):
+        image = nib.nifti1.Nifti1Image(voxels, None)
+        image.header.set_sform(np.eye(4), 1)
+        image.header.set_slope_inter(slope, -4096)
+        image.to_filename(tmp_path / "v.nii.gz")
+        drawing = drawing_of(VolumeRef(path=tmp_path / "v.nii.gz", unit=unit))
+        mean, spread = drawing.pictures
+        assert (mean.scale is not None, spread.scale) == (scaled, None)
+        assert centre_of_light(panels(spread)[0])[0] > 0.2  # the patient's right
+        assert bool(drawing.signal) is not scaled
+
+
 def test_what_the_viewer_gets_lies_where_the_volume_does(tmp_path: Path) -> None:
     """A value tells its place: world x + 10 y + 100 z, in a volume that is stored turned and flipped."""
     affine = np.array([[0, 0, 1.0, -60], [-2.0, 0, 0, 90], [0, 0.5, 0, -40], [0, 0, 0, 1]])
@@ -865,14 +957,58 @@ def test_values_that_measure_have_a_scale_around_zero(tmp_path: Path) -> None:
     assert plain.scale is None
 
 
+ECHOES = {"EchoTime1": 0.005, "EchoTime2": 0.0075}  # one turn between them is 400 Hz
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "displayed", "told"),
+    [
+        (ECHOES | {"Units": "rad"}, "precise", ("Hz", 400 / (2 * np.pi))),
+        (ECHOES | {"Units": "rad"}, "display", ("arbitrary units", 1)),
+        ({"Units": "rad"}, "precise", ("rad", 1)),
+        (ECHOES, "precise", ("arbitrary units", 1)),
+        ({"Units": "Hz"}, "precise", ("Hz", 1)),
+    ],
+)
+def test_phase_is_told_in_hertz_where_a_turn_and_the_echoes_are_known(
+    work: Work, sidecar: dict[str, Any], displayed: str, told: tuple[str, float]
+) -> None:
+    work.everything().plan(name=NAME.replace("/anat/", "/fmap/").replace("T1w", "phasediff"))
+    facts = replace(stack().facts, component="phase")
+    work.index(stacks=(stack(facts=facts, sidecar=sidecar, display_rescale=((0.001, 0.0),)),))
+    path = work.study / "volumes/manifest.json"
+    write_record(path, replace(read_record(path, Manifest), philips_values=displayed))
+    (volume,) = work.only_session().volumes()
+    assert (volume.unit, volume.factor) == (told[0], pytest.approx(told[1]))
+
+
 def test_diffusion_shows_the_weakest_and_the_strongest_weighting(tmp_path: Path) -> None:
     voxels = np.zeros((*SHAPE, 4), np.int16)
     for volume, half in enumerate((slice(0, 0), slice(0, 15), slice(0, 0), slice(15, 30))):
         voxels[half, ..., volume] = 1000
     weak, strong = pictures_of(save(tmp_path / "dwi.nii.gz", voxels), (1000, 0, 700, 2000))
     assert (weak.caption, strong.caption) == ("b = 0 s/mm²", "b = 2000 s/mm²")
+    drawing = drawing_of(VolumeRef(path=tmp_path / "dwi.nii.gz", b_values_s_per_mm2=(1000, 0, 700, 2000)))
+    assert drawing.signal == (0, 500, 0, 500)
     assert centre_of_light(panels(weak)[0])[0] < -0.2
     assert centre_of_light(panels(strong)[0])[0] > 0.2
+
+
+def test_what_has_no_place_in_the_patient_is_shown_as_it_is_stored(tmp_path: Path) -> None:
+    """Rows bottom-up, as files of captures have them; no side of it is the patient's left."""
+    voxels = np.zeros((200, 200, 1), np.int16)
+    voxels[:60, 140:] = 1000  # the first columns, the upper rows
+    image = nib.nifti1.Nifti1Image(voxels, None)
+    image.header.set_sform(None, 0)
+    image.header.set_qform(None, 0)
+    image.to_filename(tmp_path / "v.nii.gz")
+    drawing = drawing_of(VolumeRef(path=tmp_path / "v.nii.gz"))
+    (picture,) = drawing.pictures
+    pixels = np.asarray(Image.open(BytesIO(picture.jpeg)))
+    assert picture.planes == "picture"
+    assert pixels[5:55, 5:55].min() > 240
+    assert pixels[65:].max() < 15  # no letter, either
+    assert drawing.solid is None
 
 
 def test_colour_stays_colour(tmp_path: Path) -> None:

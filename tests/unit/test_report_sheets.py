@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from pacs2bids.report.diagrams import directions_svg, shells_of, signal_svg
-from pacs2bids.report.drift import PARAMETERS, Parameter, consensus_of, drift_of, is_alike, table_of
+from pacs2bids.report.diagrams import directions_svg, shells_of, signal_svg, weighted_signal_svg
+from pacs2bids.report.drift import (
+    PARAMETERS,
+    Parameter,
+    consensus_of,
+    drift_of,
+    is_alike,
+    models_of,
+    table_of,
+)
+from pacs2bids.report.evidence import Outline
 from pacs2bids.report.matrix import matrix_of
+from pacs2bids.report.page import render_dataset
 from pacs2bids.report.series import key_of
 from pacs2bids.report.view import Acquired, Badge, SessionSummary, Value
+from pacs2bids.report.whole import page_of
 from summaries import summary as session
 
 BOLD = "func/task-rest_bold"
@@ -18,11 +30,17 @@ TR = next(one for one in PARAMETERS if one.label == "TR")
 
 
 def bold(
-    subject: str = "01", run: int = 1, *, state: str = "placed", short: str = "", **values: Value
+    subject: str = "01",
+    run: int = 1,
+    *,
+    state: str = "placed",
+    short: str = "",
+    scanner: str = "",
+    **values: Value,
 ) -> Acquired:
     said: dict[str, Value] = {"TR": 2000.0, "Volumes": 300, "Coil": "HeadNeck_64"} | values
     name = f"sub-{subject}/ses-a/func/sub-{subject}_ses-a_task-rest_run-{run}_bold"
-    return Acquired(name=name, key=key_of(name), state=state, short=short, values=said)
+    return Acquired(name=name, key=key_of(name), state=state, scanner=scanner, short=short, values=said)
 
 
 def t1w(subject: str = "01") -> Acquired:
@@ -80,6 +98,54 @@ def test_missing_value_deviates() -> None:
         ("sub-03_ses-a", "TR", ""),
         ("sub-03_ses-a", "Coil", ""),
     ]
+
+
+def test_scanners_are_compared_with_their_like() -> None:
+    """Three of one model, of which one is upgraded, which changes its name; two of another; one unknown."""
+    sheet = drift_of(
+        [
+            session("01", [bold("01", scanner="Prisma_fit 3 T", Software="E11")]),
+            session("02", [bold("02", scanner="Prisma_fit 3 T", Software="E11")]),
+            session("03", [bold("03", scanner="MAGNETOM Prisma Fit 3 T", Software="XA30")]),
+            session("04", [bold("04", scanner="SIGNA Premier 3 T", TR=2500.0)]),
+            session("05", [bold("05", scanner="SIGNA Premier 3 T", TR=2500.0)]),
+            session("06", [bold("06", TR=1000.0)]),
+        ]
+    )
+    assert [(one.scanner, one.volumes) for one in sheet] == [
+        ("", 1),
+        ("Prisma_fit 3 T", 3),
+        ("SIGNA Premier 3 T", 2),
+    ]
+    assert {one.key for one in sheet} == {BOLD}
+    assert [(one.session, one.label, one.value) for drift in sheet for one in drift.deviations] == [
+        ("sub-03_ses-a", "Software", "XA30")
+    ]
+    assert {row["scanner"] for row in table_of(sheet)} == {None, "Prisma_fit 3 T", "SIGNA Premier 3 T"}
+
+
+@pytest.mark.parametrize(
+    ("scanners", "told"),
+    [
+        (("Prisma 3 T", "Prisma 3 T"), ("with, all on Prisma 3 T;",)),
+        (
+            ("Prisma 3 T", "Skyra 3 T"),
+            ("volumes of different models are not compared;", ">Prisma 3 T<", ">Skyra 3 T<"),
+        ),
+        (("Prisma 3 T", ""), ("volumes of different models are not compared;", ">scanner not told<")),
+        (("", ""), ("were measured with;",)),
+    ],
+)
+def test_the_page_says_which_scanners_it_compares(scanners: tuple[str, str], told: tuple[str, ...]) -> None:
+    known = Outline(description={}, workdir=Path("work"), bids=Path("bids"), sessions=(), check=None, logs={})
+    acquired = [session(f"0{number}", [bold(scanner=one)]) for number, one in enumerate(scanners)]
+    page = render_dataset(page_of(known, acquired), files="report_files", drift_table="drift.tsv")
+    assert [words for words in told if words not in page] == []
+
+
+def test_models_that_are_called_alike_are_others() -> None:
+    different = ["Ingenia 3 T", "Ingenia Elition X 3 T", "Ingenia 1.5 T", "Prisma 3 T", "Prisma_fit 3 T", ""]
+    assert models_of(different) == {one: one for one in different}
 
 
 def test_near_numbers_count_together() -> None:
@@ -146,9 +212,35 @@ def test_what_each_session_has() -> None:
     rows = {row.session: row for row in matrix_of(sessions).rows}
     assert rows["sub-02_ses-a"].cells[1].title == "short: 120 of 300 volumes"
     assert rows["sub-04_ses-a"].cells[1].title == "repeated: 2 of it; most have 1"
-    assert rows["sub-07_ses-a"].cells[1].title == "failed: failed: not received"
+    assert rows["sub-07_ses-a"].cells[1].title == "failed: not received"
+    assert rows["sub-08_ses-a"].cells[1].title == "short: 290 of 300 volumes"
     assert [row.session for row in rows.values() if row.is_whole] == ["sub-01_ses-a", "sub-06_ses-a"]
     assert matrix_of(sessions).count("failed") == 3
+
+
+def test_another_scanner_may_have_fewer_volumes() -> None:
+    first = [session(f"0{number}", [bold(scanner="Prisma 3 T")]) for number in range(1, 4)]
+    upgraded = session("04", [bold(scanner="MAGNETOM Prisma 3 T", Volumes=120)])
+    other = [session(f"0{number}", [bold(scanner="Skyra 3 T", Volumes=200)]) for number in range(5, 8)]
+    cut = session("08", [bold(scanner="Skyra 3 T", Volumes=150)])
+    rows = matrix_of([*first, upgraded, *other, cut]).rows
+    assert {row.session: row.cells[0].title for row in rows if row.cells[0].title} == {
+        "sub-04_ses-a": "short: 120 of 300 volumes",
+        "sub-08_ses-a": "short: 150 of 200 volumes",
+    }
+
+
+def test_runs_that_all_have_of_several_lengths_are_not_cut() -> None:
+    """Two long runs and a short one in each session; in the last the short one was cut."""
+    lengths = [(300, 300, 200)] * 3 + [(300, 300, 120)]
+    sessions = [
+        session(f"0{number}", [bold(run=run, Volumes=length) for run, length in enumerate(of_runs, start=1)])
+        for number, of_runs in enumerate(lengths, start=1)
+    ]
+    assert [row.cells[0].title for row in matrix_of(sessions).rows] == [
+        *[""] * 3,
+        "short: 120 of 200 volumes",
+    ]
 
 
 def test_second_visits_are_compared_among_themselves() -> None:
@@ -206,6 +298,34 @@ def test_directions_lie_as_the_patient_does_in_the_pictures() -> None:
     assert front.startswith('cx="0.0" cy="-46.8"')  # to the front: up
     assert "below" in front
     assert directions_svg(shells_of([0, 0]), [(0, 0, 0)] * 2) == ""
+
+
+def test_a_weighted_volume_that_lost_signal_stands_out_of_its_shell() -> None:
+    # b = 0 is four times as bright as b = 1000; volume 3 of the latter lost a fifth of its signal
+    shells = shells_of([0, 1000, 1000, 1000, 0, 1000, 1000])
+    drawn = weighted_signal_svg([400, 100, 80, 100, 400, 100, 100], shells, 3.5)
+    points = [part for part in drawn.split("<circle ") if part.startswith("cx=")]
+    heights = [float(point.split('cy="')[1].partition('"')[0]) for point in points]
+    assert heights[0] == heights[4]
+    assert heights[2] == max(heights)  # down is less
+    assert heights[1] == heights[3] == heights[5] == heights[6] == min(heights)
+    assert ["unweighted" in point for point in points] == [True, False, False, False, True, False, False]
+    assert "-16.67 %" in drawn  # 80 of the mean of 96
+    assert "+4.17 %" in drawn
+    assert "volume 7, 0:24 min" in drawn
+    assert weighted_signal_svg([0, 0, 0], shells_of([0, 1000, 1000]), None) == ""
+
+
+def test_a_volume_alone_in_its_shell_is_not_said_to_be_as_it_should() -> None:
+    """As of b-values that all differ: each would be its own mean."""
+    shells = shells_of([0, 0, 500, 1000, 2000])
+    drawn = weighted_signal_svg([398, 402, 200, 5, 50], shells, None)
+    assert [part.partition(" r=")[0] for part in drawn.split("<circle ")[1:]] == [
+        'cx="58.0" cy="76.0"',
+        'cx="196.0" cy="10.0"',
+    ]
+    assert "-0.50 %" in drawn
+    assert weighted_signal_svg([400, 200, 5, 50], shells_of([0, 500, 1000, 2000]), None) == ""
 
 
 def test_signal_is_told_in_percent_of_its_mean() -> None:

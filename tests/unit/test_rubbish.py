@@ -42,6 +42,14 @@ RUBBISH = (
     PROVISIONAL,
 )
 
+CONFIG = """\
+sources: {pacs: {kind: folder, path: dicom}}
+studies: {table: studies.tsv}
+heuristic: heuristic.py
+dataset: {name: Phantoms}
+workdir: elsewhere
+"""
+
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
@@ -88,6 +96,21 @@ def test_it_shows_before_it_removes(work: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main([*options, "--delete"]) == 0
     assert "nothing to remove" in capsys.readouterr().out
+
+
+def test_workdir_is_that_of_the_configuration(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work.parent)
+    work.rename("elsewhere")
+    assert main(["gc"]) == 2
+    assert "work: is no folder" in capsys.readouterr().err
+    Path("config.yaml").write_text(CONFIG)
+    assert main(["gc"]) == 0
+    assert "7.0 MB in all" in capsys.readouterr().out
+    Path("config.yaml").rename("mine.yaml")
+    assert main(["gc", "--config", "mine.yaml"]) == 0
+    assert "7.0 MB in all" in capsys.readouterr().out
 
 
 def test_a_provisional_check_that_counts_stays(work: Path) -> None:

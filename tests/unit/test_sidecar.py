@@ -23,19 +23,9 @@ from pydicom.tag import Tag
 from pacs2bids import __version__, vendors
 from pacs2bids.header import Header
 from pacs2bids.model import Facts, Mosaic
-from pacs2bids.sidecar import (
-    FIELDS,
-    HELD_BACK,
-    VOLUME_FIELDS,
-    Field,
-    Source,
-    clock_time,
-    fact,
-    first_of,
-    of_volumes,
-    per_volume,
-    sidecar,
-)
+from pacs2bids.sidecar import of_volumes, per_volume, sidecar
+from pacs2bids.sidecar_fields import FIELDS, HELD_BACK, VOLUME_FIELDS, Field
+from pacs2bids.sidecar_readers import Source, clock_time, fact, first_of
 
 # Names that BIDS does not define. All are dcm2niix's, which most tools that read sidecars know.
 NOT_BIDS = {

@@ -14,7 +14,7 @@ from pacs2bids.__main__ import main
 from pacs2bids.files import write_record, write_tsv
 from pacs2bids.model import CheckResult, ConfigError, Finding, PlacedSession
 from pacs2bids.status import PROVISIONAL, Standing, status_of
-from pacs2bids.turn import alone, take_turn, who_is_at_work
+from pacs2bids.turn import RUN, alone, beside_no_run, take_turn, who_is_at_work
 
 ERROR = "2026-03-01 03:00:00,123 ERROR   pacs2bids: {}\n"
 COLUMNS = ("study_instance_uid", "subject", "session", "source")
@@ -185,6 +185,23 @@ def test_lock_names_its_holder(tmp_path: Path) -> None:
     take_turn(tmp_path).close()
 
 
+def test_by_hand_several_share_a_workdir_and_none_is_beside_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with beside_no_run(tmp_path), beside_no_run(tmp_path), pytest.raises(ConfigError, match="pid "):
+        take_turn(tmp_path)
+    with alone(tmp_path):
+        for pid in ("", str(os.getppid())):  # of another run, or of one that has ended
+            monkeypatch.setenv(RUN, pid)
+            with pytest.raises(ConfigError, match="another run is at work"), beside_no_run(tmp_path):
+                pass
+        monkeypatch.setenv(RUN, str(os.getpid()))
+        with beside_no_run(tmp_path):  # a job of this run
+            pass
+    with beside_no_run(tmp_path / "none yet"):
+        assert not (tmp_path / "none yet").exists()
+
+
 def test_who_only_asks_keeps_nobody_from_beginning(tmp_path: Path) -> None:
     take_turn(tmp_path).close()
     with (tmp_path / ".lock").open() as asking:
@@ -228,3 +245,63 @@ def test_what_is_of_the_dataset_is_told_once_and_on_one_line(work: Work) -> None
     work.log("check.log", "bids-validator cannot be run")
     _, broken = status_of(work.root).problems
     assert str(broken).startswith("dataset  failed: check: bids-validator cannot be run (see ")
+
+
+def test_workdir_is_that_of_the_configuration(
+    work: Work, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.session("sub-01")
+    monkeypatch.chdir(work.root.parent)
+    moved = work.root.rename("elsewhere")
+    assert main(["status"]) == 2
+    assert "work: is no folder" in capsys.readouterr().err
+    config = Path("config.yaml")
+    config.write_text(f"{CONFIG}workdir: elsewhere\n")
+    assert main(["status"]) == 0
+    config = config.rename("mine.yaml")
+    assert main(["status", "--config", "mine.yaml"]) == 0
+    assert capsys.readouterr().out.count("1 session: 1 placed") == 2
+    assert main(["status", "--config", "none.yaml"]) == 2
+    config.write_text("workdir: [")  # of which nobody knows where the workdir is, unless it is told
+    assert main(["status", "--config", "mine.yaml"]) == 2
+    assert main(["status", "--config", "mine.yaml", "--workdir", str(moved)]) == 0
+
+
+CONFIG = """\
+sources: {pacs: {kind: folder, path: dicom}}
+studies: {table: studies.tsv}
+heuristic: heuristic.py
+dataset: {name: Phantoms}
+"""
+
+
+def test_an_edited_table_is_told_until_it_is_queried(
+    work: Work, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = work.root.parent
+    monkeypatch.chdir(folder)
+    uids = [work.session(f"sub-0{number}") for number in (1, 2, 3)]
+
+    def edited(*rows: str) -> str:
+        table = folder / "studies.tsv"
+        table.write_text("\n".join(["StudyInstanceUID\tAccessionNumber\tsubject", *rows, ""]))
+        later_ns = (work.root / "studies.tsv").stat().st_mtime_ns + 1_000_000
+        os.utime(table, ns=(later_ns, later_ns))
+        assert main(["status", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["edited"] or ""
+        assert main(["status"]) == 0
+        assert told in capsys.readouterr().out.splitlines() or not told
+        return str(told.removeprefix("studies.tsv was edited since the last query. Sessions: "))
+
+    same = [f"{uid}\t\t0{number}" for number, uid in enumerate(uids, start=1)]
+    assert edited("1.2.9\t\t09") == ""  # without a configuration nobody knows of the table
+    (folder / "config.yaml").write_text(CONFIG)
+    assert edited(*same) == ""  # saved again, as it was
+    assert (
+        edited(*same[:2], "\tA1\t03") == ""
+    )  # the number of an order; which study it is, the query finds out
+    assert edited(*same[:2], "1.2.9\t\t09") == "1 new (sub-09), 1 gone (sub-03)"
+    assert edited(same[0], "1.2.9\t\t02", same[2], "\tA1\t03") == "2 changed (sub-02, sub-03)"
+    assert edited(*same, "no tabs") == ""  # the run says what is wrong with it
+    os.utime(work.root / "studies.tsv")
+    assert edited(*same) == ""

@@ -5,25 +5,47 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import asdict, replace
 
-from pacs2bids.files import write_record, write_tsv
-from pacs2bids.model import ConfigError, HeuristicError, Pacs2BidsError, PlacedSession, StudyRow
-from pacs2bids.studio import records
-from pacs2bids.studio.bench import Shelf, Text
+from pacs2bids.files import read_record, write_record, write_tsv
+from pacs2bids.gate import needles_of
+from pacs2bids.model import (
+    ConfigError,
+    ConversionError,
+    HeuristicError,
+    Identity,
+    Pacs2BidsError,
+    PlacedSession,
+    StudyIndex,
+    StudyRow,
+)
+from pacs2bids.studio import caller, records
+from pacs2bids.studio import server as serving
+from pacs2bids.studio.applying import Workflow
+from pacs2bids.studio.bench import Text
 from pacs2bids.studio.board import Board
+from pacs2bids.studio.caller import user_of
 from pacs2bids.studio.desk import ConflictError, Desk
 from pacs2bids.studio.document import MOST_BYTES, differences, read_document, save
 from pacs2bids.studio.process import GivenUpError, Process
 from pacs2bids.studio.server import HOST, MOST_BODY_BYTES, StudioServer
+from pacs2bids.turn import alone
+from pacs2bids.verbs.studio import heed_signals
 from synthetic import Series, indexed
+from tasks import end_at_once, fail, sleep_for
 
 HEURISTIC = """\
 from words import SUFFIX
@@ -41,16 +63,21 @@ dataset: {name: A study}
 PATIENCE_S = 30.0
 
 
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> StudyIndex:
+    folder = tmp_path_factory.mktemp("dicom")
+    Series(name="mprage", number=5).write(folder)
+    Series(name="scout", number=1).write(folder)
+    return indexed(folder)
+
+
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(tmp_path: Path, index: StudyIndex, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A work directory of three sessions: one placed under another name, one new, one not indexed yet."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(HEURISTIC)
     (tmp_path / "words.py").write_text('SUFFIX = "T1w"\n')
     (tmp_path / "config.yaml").write_text(CONFIG)
-    Series(name="mprage", number=5).write(tmp_path / "dicom")
-    Series(name="scout", number=1).write(tmp_path / "dicom")
-    index = indexed(tmp_path / "dicom")
     for uid in ("1.2.1", "1.2.2"):
         series = tuple(replace(one, study_instance_uid=uid) for one in index.series)
         new = replace(index, study_instance_uid=uid, series=series)
@@ -177,11 +204,12 @@ def test_a_mistake_that_no_plan_meets_is_marked_beside_it(desk: Desk) -> None:
     assert "T1ww" in plan["marks"][0]["what"]
 
 
-def test_names_that_collide_are_told_of_their_session(desk: Desk, work: Path) -> None:
+def test_names_that_collide_in_all_sessions_are_told_once(desk: Desk, work: Path) -> None:
     until(desk, "plan", names)
     (work / "mine.py").write_text(HEURISTIC.replace('if "mprage" in s.series_description', ""))
-    plan = until(desk, "plan", lambda plan: any(one["error"] for one in plan["sessions"]))
-    assert all("nothing is placed" in one["error"] for one in plan["sessions"])
+    plan = until(desk, "plan", lambda plan: plan["error"])
+    assert "nothing is placed" in plan["error"]
+    assert plan["error"].endswith("(and in 1 other session)")
     assert not plan["marks"]
 
 
@@ -191,6 +219,23 @@ def test_sessions_are_chosen(still: Desk) -> None:
     assert chosen == ["sub-02"]
     with pytest.raises(ConfigError, match="has no session sub-77"):
         Desk(Path("config.yaml"), folder=Path("nowhere"), only=["sub-77"])
+
+
+def test_what_is_indexed_first_is_shown_once_it_is(
+    work: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    studies = work / "work/studies"
+    studies.rename(work / "elsewhere")
+    desk = Desk(work / "config.yaml", folder=tmp_path_factory.mktemp("drafts"))
+    try:
+        desk.start()
+        assert until(desk, "plan", bool)["sessions"] == []
+        (work / "elsewhere").rename(studies)
+        until(desk, "plan", lambda plan: len(names(plan)) == 2)
+        desk.choose([])
+        until(desk, "plan", lambda plan: plan["sessions"] == [])
+    finally:
+        desk.close()
 
 
 def test_a_broken_configuration_is_told_and_mended(desk: Desk, work: Path) -> None:
@@ -220,6 +265,31 @@ def test_a_series_is_explained(desk: Desk) -> None:
         desk.series("sub-01", "1.2.1", "9.9")
 
 
+def test_text_in_pixels_is_not_shown_unless_it_is_in_the_dataset(still: Desk, work: Path) -> None:
+    image = work / "work/studies/1.2.2/volumes/005-1.nii.gz"
+    image.parent.mkdir()
+    image.write_bytes(b"not read for this")
+    series = read_record(work / "work/studies/1.2.2/index.json", StudyIndex).series
+    key = ("1.2.2", next(one.series_instance_uid for one in series if one.series_number == 5))
+
+    def look() -> tuple[bool, str]:
+        (volume,) = still.series("sub-02", *key).volumes
+        return volume.is_drawable, volume.notes
+
+    assert look() == (True, "")
+    index = work / "work/studies/1.2.2/index.json"
+    stacks = [
+        replace(one, facts=replace(one.facts, is_burned_in=True))
+        for one in read_record(index, StudyIndex).stacks
+    ]
+    write_record(index, replace(read_record(index, StudyIndex), stacks=tuple(stacks)))
+    assert look() == (False, "not drawn: its pixels may hold text that tells who the patient is")
+    volumes = {"sub-02/anat/sub-02_T1w": "1.2.2/005-1"}
+    placed = PlacedSession(session_key="sub-02", subject="02", session="", files={}, volumes=volumes)
+    write_record(work / "work/sessions/sub-02/placed.json", placed)
+    assert look() == (True, "")
+
+
 def test_what_would_change_is_of_all_sessions(still: Desk, work: Path) -> None:
     still.choose([])
     changes = still.changes()
@@ -234,7 +304,116 @@ def test_what_would_change_is_of_all_sessions(still: Desk, work: Path) -> None:
         still.apply(changes.digest)
 
 
+def test_a_plan_of_all_sessions_tells_how_far_it_is_and_is_cancelled(still: Desk, work: Path) -> None:
+    (work / "mine.py").write_text(
+        HEURISTIC.replace("    t1w =", "    import time; time.sleep(1.2)\n    t1w =")
+    )
+    ended: list[Pacs2BidsError] = []
+
+    def ask() -> None:
+        try:
+            still.changes()
+        except Pacs2BidsError as error:
+            ended.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert until(still, "proposal", lambda busy: busy["done"] == 1)["sessions"] == 2
+    still.cancel()
+    asking.join(PATIENCE_S)
+    assert isinstance(ended[0], ConversionError)
+    assert told(still, "proposal") == {"done": 0, "sessions": 0}
+    (work / "mine.py").write_text(HEURISTIC)
+    assert len(still.changes().sessions) == 2
+
+
+def test_one_odd_session_stops_itself_alone_and_a_mistake_in_the_file_all(still: Desk, work: Path) -> None:
+    odd = "    if seqinfo[0].study_id == 'odd': return {}\n"
+    fails = odd.replace("return {}", "raise ValueError")
+    where = work / "work/studies/1.2.2/index.json"
+    where.write_bytes(b"{}")  # as of another version
+    first, second = still.changes().sessions
+    assert (first.key, len(first.changes), first.error) == ("sub-01", 1, "")
+    assert (second.key, second.changes) == ("sub-02", ())
+    assert second.error
+    (work / "mine.py").write_text(HEURISTIC.replace("    t1w =", f"{fails}    t1w ((=", 1))
+    with pytest.raises(HeuristicError, match=r"mine\.py, line"):
+        still.changes()
+
+
+def test_what_is_imported_and_configured_belongs_to_what_was_shown(still: Desk, work: Path) -> None:
+    for name, text in {"words.py": 'SUFFIX = "FLAIR"\n', "config.yaml": CONFIG + "\n"}.items():
+        changes = still.changes()
+        (work / name).write_text(text)
+        with pytest.raises(ConflictError, match="nothing was started"):
+            still.apply(changes.digest)
+
+
+def test_nothing_is_started_while_a_run_is_at_work(still: Desk, work: Path) -> None:
+    changes = still.changes()
+    with alone(work / "work"), pytest.raises(Pacs2BidsError, match=f"at work on it.*pid {os.getpid()} on"):
+        still.apply(changes.digest)
+    assert told(still, "run")["state"] == "idle"
+
+
+def test_the_patient_is_blotted_out(work: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    known = Identity(study_instance_uid="1.2.1", values={"PatientName": ("Zyzzyx^Quux",)})
+    index = work / "work/studies/1.2.1/index.json"
+    index.write_text(index.read_text().replace('"scout"', '"scout of Quux"'))
+    folder = tmp_path_factory.mktemp("drafts")
+    desk = Desk(work / "config.yaml", folder=folder, needles_of=lambda *_: needles_of([known]))
+    try:
+        desk.start()
+        plan = until(desk, "plan", names)
+        row = next(row for row in plan["sessions"][0]["rows"] if not row["names"])
+        assert row["description"] == "scout of ***"
+        detail = json.loads(msgspec.json.encode(desk.series("sub-01", row["study"], row["series"])))
+        assert ["", "series_description", "scout of ***"] in detail["seen"]
+        assert "quux" not in json.dumps([plan, detail, asdict_of(desk.changes())]).lower()
+        fails = "    raise ValueError([s.series_description for s in seqinfo])\n"
+        desk.draft(HEURISTIC.replace("    t1w =", f"{fails}    t1w ="))
+        plan = until(desk, "plan", lambda plan: plan["is_draft"])
+        assert "scout of ***" in json.dumps(plan)
+        assert "quux" not in json.dumps(plan).lower()
+    finally:
+        desk.close()
+
+
+def asdict_of(record: msgspec.Struct) -> Any:
+    return json.loads(msgspec.json.encode(record))
+
+
 # ----------------------------------------------------------------------------------------------- the file
+
+
+def test_what_an_editor_does_to_write_is_not_taken_for_the_file(desk: Desk, work: Path) -> None:
+    """Truncated then written, as nano; moved away then written anew, as vim; replaced, as others."""
+    until(desk, "plan", names)
+    path, seen = work / "mine.py", list[dict[str, Any]]()
+    post = desk.board.post
+
+    def noted(topic: str, record: msgspec.Struct) -> None:
+        seen.append({"topic": topic, **asdict_of(record)})
+        post(topic, record)
+
+    desk.board.post = noted  # type: ignore[method-assign]
+    half = HEURISTIC[: len(HEURISTIC) // 2]
+    for suffix in ("FLAIR", "T2w", "PDw"):
+        whole = HEURISTIC.replace("+ SUFFIX", f'+ "{suffix}"')
+        if suffix == "FLAIR":
+            for part in ("", half, whole):
+                path.write_text(part)
+                time.sleep(0.02)
+        elif suffix == "T2w":
+            path.rename(work / "mine.py~")
+            time.sleep(0.02)
+            path.write_text(whole)
+        else:
+            (work / ".mine.swp").write_text(whole)
+            (work / ".mine.swp").replace(path)
+        until(desk, "plan", lambda plan, suffix=suffix: names(plan)[0].endswith(suffix))
+    assert not [one for one in seen if one.get("error") or one.get("trouble")]
+    assert "" not in {one["text"] for one in seen if one["topic"] == "document"}
 
 
 def test_saving_never_overwrites_what_another_has_written(tmp_path: Path) -> None:
@@ -282,19 +461,6 @@ def test_news_are_told_once() -> None:
     assert board.news(since, PATIENCE_S)[1] == [("run", b'{"state":"done","lines":[]}')]
 
 
-def sleep_for(_: Shelf, seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def fail(_: Shelf) -> None:
-    raise HeuristicError("is wrong", where="mine.py", hint="Mend it")
-
-
-def end_at_once(_: Shelf) -> None:
-    os._exit(3)
-
-
 def test_a_process_answers_fails_dies_and_is_given_up() -> None:
     process = Process()
     try:
@@ -310,6 +476,58 @@ def test_a_process_answers_fails_dies_and_is_given_up() -> None:
             process.ask(end_at_once)
     finally:
         process.close()
+
+
+def test_a_run_is_followed_to_its_last_word(tmp_path: Path) -> None:
+    told = list[records.Run]()
+    workflow = Workflow(told.append)
+    for code, state in ((0, "done"), (1, "failed")):
+        workflow.start([sys.executable, "-c", f"print('a\\n\\nb', end=''); exit({code})"], tmp_path)
+        with pytest.raises(Pacs2BidsError, match="started from this page"):
+            workflow.start(["no matter"], tmp_path)
+        wait_for(lambda: told[-1].state != "running")
+        assert told[-1] == records.Run(state=state, lines=("a", "b"))
+
+
+def test_a_run_is_stopped_though_a_script_started_us_in_the_background(tmp_path: Path) -> None:
+    """POSIX shells let what they start with & ignore SIGINT, and it hands that on."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    told = list[records.Run]()
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        heed_signals()
+        workflow = Workflow(told.append)
+        workflow.start(["sh", "-c", "echo begun; exec sleep 20"], tmp_path)
+        wait_for(lambda: told[-1].lines)
+        workflow.stop()
+        wait_for(lambda: told[-1].state != "running")
+        assert told[-1].state == "stopped"
+    finally:
+        for number, heed in before.items():
+            signal.signal(number, heed)
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_run_goes_on_when_the_page_is_killed(tmp_path: Path) -> None:
+    run = "import time; [(print(n, flush=True), time.sleep(.1)) for n in range(9)]; open('end', 'w')"
+    page = (
+        "import sys, time; from pathlib import Path; from pacs2bids.studio.applying import Workflow\n"
+        "workflow = Workflow(lambda run: print(*run.lines, flush=True))\n"
+        f"workflow.start([sys.executable, '-c', {run!r}], Path()); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", page]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "0\n":
+            assert process.poll() is None
+        process.kill()
+    wait_for((tmp_path / "end").exists)
 
 
 # ------------------------------------------------------------------------------------------- who may ask
@@ -380,6 +598,34 @@ def test_what_is_sent_is_bounded_and_checked(server: StudioServer) -> None:
     assert asked(server, f"{page}draft", words={"text": 5})[0] == 400
     assert asked(server, f"{page}draft", words={"other": "x"})[0] == 400
     assert asked(server, f"{page}nothing", words={})[0] == 404
+    assert asked(server, f"{page}draft", words={"text": "x"}, Content_Length="-1")[0] == 411
+    assert asked(server, f"{page}draft", words={"text": "x"}, Content_Length="1_0")[0] == 411
+    assert asked(server, f"/{'x' * 70_000}")[0] == 414
+
+
+def test_who_says_nothing_is_left(server: StudioServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving._Handler, "timeout", 0.3)
+    head = f"POST /{server.token}/draft HTTP/1.1\r\nHost: {HOST}:{server.server_port}\r\n"
+    body = "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
+    for said in ("", head, head + body):
+        with socket.create_connection((HOST, server.server_port), timeout=PATIENCE_S) as silent:
+            silent.sendall(said.encode())
+            assert silent.recv(100) == b""
+
+
+def test_more_at_a_time_than_a_page_needs_are_refused(server: StudioServer) -> None:
+    with ExitStack() as stack:
+        many = [stack.enter_context(socket.create_connection((HOST, server.server_port))) for _ in range(60)]
+        for one in many:
+            one.settimeout(PATIENCE_S)
+        refused = [one for one in many[serving.MOST_CONNECTIONS :] if one.recv(100) == b""]
+        assert len(refused) == 60 - serving.MOST_CONNECTIONS
+    for _ in range(50):  # those that went are told at the next look
+        try:
+            assert asked(server, f"/{server.token}/")[0] == 200
+            break
+        except (ConnectionError, http.client.HTTPException):
+            time.sleep(0.1)
 
 
 def test_a_ticket_leads_to_the_page_once(server: StudioServer) -> None:
@@ -387,6 +633,47 @@ def test_a_ticket_leads_to_the_page_once(server: StudioServer) -> None:
     assert server.token not in server.ticket_url
     assert asked(server, f"/{ticket}") == (303, f"/{server.token}/")
     assert asked(server, f"/{ticket}")[0] == 403
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="this system does not say who calls")
+def test_a_ticket_is_of_no_use_to_another_user(server: StudioServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket = server.ticket_url.rpartition("/")[2]
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # the server is another's, the caller is not
+    assert asked(server, f"/{ticket}")[0] == 403
+    assert asked(server, f"/{server.token}/")[0] == 200  # who knows it: the far end of a tunnel is sshd's
+    monkeypatch.undo()
+    if os.getuid() == 0:  # for real
+        question = f"GET /{ticket} HTTP/1.0\\r\\nHost: {HOST}:{server.server_port}\\r\\n\\r\\n"
+        script = f"exec 3<>/dev/tcp/{HOST}/{server.server_port}; printf '{question}' >&3; cat <&3"
+        command = ["bash", "-c", script]
+        said = subprocess.run(command, check=True, user=65534, capture_output=True, text=True)
+        assert " 403 " in said.stdout.splitlines()[0]
+    assert asked(server, f"/{ticket}")[0] == 303
+    assert user_of((HOST, 1), (HOST, server.server_port)) == -1
+
+
+def test_who_calls_is_read_from_the_tables_of_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines as the kernel writes them on a little-endian machine (proc_net_tcp.rst), for port 8765 = 223D."""
+    monkeypatch.setattr(caller, "_written", lambda address: f"0100007F:{address[1]:04X}")
+    head = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    )
+    ends = "00000000:00000000 00:00000000 00000000"
+    line = f"   0: {{0}}0100007F:{{1:04X}} {{0}}0100007F:{{2:04X}} {{3}} {ends}  {{4}} 0 1\n"
+    mapped = "0000000000000000FFFF0000"
+    four = [line.format("", *words) for words in ((8765, 40001, "01", 1000), (40001, 8765, "01", 1001))]
+    six = [line.format(mapped, *words) for words in ((40002, 8765, "01", 1002), (40003, 8765, "06", 0))]
+    tables = (tmp_path / "tcp", tmp_path / "tcp6")
+    for table, lines in zip(tables, (four, six), strict=True):
+        table.write_text(head + "".join(lines))
+    (tmp_path / "folder").mkdir()  # cannot be read
+    monkeypatch.setattr(caller, "TABLES", (*tables, tmp_path / "folder"))
+    found = [user_of((HOST, port), (HOST, 8765)) for port in (40001, 40002, 40003, 40004)]
+    assert found == [1001, 1002, -1, -1]
+    monkeypatch.setattr(caller, "TABLES", (tmp_path / "folder", tmp_path / "none"))
+    assert user_of((HOST, 40001), (HOST, 8765)) is None
 
 
 def test_a_save_is_refused_where_another_program_wrote(server: StudioServer, work: Path) -> None:

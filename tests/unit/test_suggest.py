@@ -15,7 +15,7 @@ from pacs2bids.dialects.rules import ask
 from pacs2bids.dialects.rules.guessing import guess
 from pacs2bids.dialects.rules.starter import starter
 from pacs2bids.files import write_record
-from pacs2bids.model import SeriesInfo, Stack, StudyIndex
+from pacs2bids.model import Identity, SeriesInfo, Stack, StudyIndex
 from pacs2bids.plan import plan_session
 from pacs2bids.session import series_of
 from rules_sessions import series, session, volume
@@ -321,6 +321,36 @@ def test_odd_names_do_no_harm(tmp_path: Path) -> None:
 
 def test_nothing_to_suggest(tmp_path: Path) -> None:
     assert names(written(tmp_path, session()), session()) == {}
+
+
+def test_what_identifies_the_patient_is_in_no_rule(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in comments, conditions nor labels; the rules take the series with the name all the same."""
+    epi = made(EPI_GE, 200, echo_time_s=0.03, image_type=("ORIGINAL", "M", "Wobblethorpe"))
+    index = session(
+        series(5, "EPI Wobblethorpe RL", epi),
+        series(6, "EPI faces RL", epi),
+        series(7, "Wobblethorpe", epi),
+        series(8, "Épi Wobblethorpe", epi, series_description="task-Wobblethorpe_bold"),
+        series(9, "x", made(EPI_GE, 200), series_description="ep2d_Wobblethorpe*"),
+    )
+    study = tmp_path / "study"
+    write_record(study / "index.json", index)
+    known = {"PatientName": ("Wobblethorpe^Phantom",)}
+    write_record(study / "identity.json", Identity(study_instance_uid="1.2", values=known))
+    assert main(["suggest", str(study), "--out", str(tmp_path / "mine.yaml")]) == 0
+    told = capsys.readouterr()
+    assert "of series 005, 007, 008, 009 hold what identifies the patient" in told.err + caplog.text
+    text = (tmp_path / "mine.yaml").read_text()
+    assert "wobble" not in (text + told.out + told.err).lower()
+    assert "# series 005: EPI *** RL\n" in text
+    first = yaml.safe_load(text)["rules"][0]
+    # the glob takes series 006, too
+    assert first["match"] == {"series_description": "EPI * RL", "series_number": [5]}
+    assert first["entities"] == {"task": "RL"}
+    assert lint(tmp_path / "mine.yaml") == []
+    assert names(tmp_path / "mine.yaml", index)["005-1"].endswith("_bold")
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pacs2bids.header import Header, Private, RawLayer, Reader, frame_headers, parse_slowly, recall
+from pacs2bids.header import Header, Private, RawLayer
+from pacs2bids.reading import Reader, frame_headers, parse_slowly
+from pacs2bids.recalled import recall
 from pacs2bids.template import Span, Templates, walk
 from synthetic import Series, uid
 

@@ -18,7 +18,7 @@ from pacs2bids.peers import Courtesy, Secret, Tls, WebPeer
 from peers.certificates import Authority
 from peers.web_server import Answer, Asked, json_answer, web_server
 
-STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
+STUDY_UID, SERIES_UID = "0020000D", "0020000E"
 
 
 def element(vr: str, *values: object) -> dict[str, object]:

@@ -12,7 +12,10 @@ from pydicom import dcmread
 from pacs2bids.files import read_record, read_tsv
 from pacs2bids.model import CheckResult, Manifest, PlacedSession, Receipt
 from pacs2bids.phantom.protocol import PhantomSeries, PhantomStudy
+from peers.available import thorough
 from peers.line import KNOWN, Line, Run, digests, hospital, pacs_of, session_key
+
+pytestmark = thorough
 
 CUT, GAPPED, GOOD = KNOWN
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pacs2bids.files import read_record, write_record
+from pacs2bids.model import CheckResult, Finding
+from pacs2bids.status import PROVISIONAL, Standing, status_of
+from peers.available import thorough
 from peers.line import KNOWN, NEW, Line, Pacs, digests, hospital, pacs_of, session_key
 
 NAMING = {"plan", "place", "dataset", "check", "report", "verdict"}
@@ -55,11 +59,45 @@ def test_edit_renames_and_converts_nothing(line: Line) -> None:
         assert "_acq-mprage_run-1_T1w.nii.gz" in table.read_text()
 
 
+@thorough
+def test_session_that_cannot_be_placed_anew_stays_as_it_was(line: Line) -> None:
+    """A file of a person is in the way of the new name; all else of the dataset is delivered, and valid."""
+    rows, of_subjects = (line.bids / "participants.tsv").read_text(), [study.subject for study in KNOWN]
+    # of whom no other session keeps the row
+    key = next(session_key(study) for study in KNOWN if of_subjects.count(study.subject) == 1)
+    (old,) = line.bids.glob(f"{key.replace('_', '/')}/anat/*_T1w.json")
+    theirs = old.with_name(old.name.replace("_run-1_", "_acq-mprage_run-1_"))
+    theirs.write_text("{}")
+    (line.bids / ".bidsignore").write_text(f"{theirs.name}\n")
+    edited(line)
+    run = line.run()
+    assert run.code != 0
+    assert "exists, and this session did not place it" in run.terminal
+    assert "dataset valid" in run.terminal
+    assert (line.bids / "participants.tsv").read_text() == rows
+    assert old.is_file()
+    found = read_record(line.work / PROVISIONAL, CheckResult).findings
+    assert ("SESSION_AS_BEFORE", key) in {(one.code, one.location) for one in found}
+    (standing,) = [one for one in status_of(line.work).lines if one.session == key]
+    assert standing.state is Standing.FAILED
+    assert "did not place it" in standing.why
+    theirs.unlink()
+    assert line.run().succeeded().of("place") == [f"work/sessions/{key}/placed.json"]
+
+
+@thorough
 def test_reverted_edit_reruns_nothing(line: Line) -> None:
     line.heuristic.write_text(edited(line))  # newer than the plans, and the same
     assert line.run().succeeded().rules == set()
+    # that of a check whose validator crashed, or that was killed: it is not missed by what was made of it
+    crash = Finding(severity="error", code="VALIDATOR_CRASHED", location="", message="", origin="x")
+    write_record(line.work / "check.json", CheckResult(ok=False, validator_version="", findings=(crash,)))
+    assert line.run().code == 1
+    assert not (line.work / "check.json").exists()
+    assert line.run().succeeded().rules == {"check", "report", "verdict"}
 
 
+@thorough
 def test_new_study_runs_its_own_jobs_only(phantom_files: Path, tmp_path: Path) -> None:
     folder = hospital(phantom_files, tmp_path / "pacs", KNOWN)
     with pacs_of(folder) as pacs:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from peers.available import thorough
 from peers.line import KNOWN, Line, Pacs, digests, opened, session_key
+
+pytestmark = thorough
 
 STUDY = KNOWN[-1]
 VOLUMES = f"work/studies/{STUDY.uid}/volumes"
@@ -37,10 +40,11 @@ MIDWAY = {
     "reconstruct": f"{VOLUMES}/*.nii.gz",
     "place": f"{IN_BIDS}/*/*",
     "dataset": TOP_LEVEL,
+    "report": "report_files/*.html",
 }
 
 
-TRIES = 8  # the end of a short job may be faster than the blow
+TRIES = 20  # the end of a short job may be faster than the blow
 
 
 def undone_from(line: Line, stage: str) -> None:
@@ -50,6 +54,8 @@ def undone_from(line: Line, stage: str) -> None:
     doomed.append("work/valid")
     if stage not in ("check", "report"):
         doomed.append(TOP_LEVEL)
+    if stage == "report":
+        doomed.append("report_files")  # else it only has to join the pages of sessions, faster than the blow
     if stage in ("place", *stages[: stages.index("place")]):
         doomed += [f"{SESSION}/placed.json", f"{SESSION}/owned.json"]
     for path in (line.folder / product for product in doomed):
@@ -61,8 +67,7 @@ def undone_from(line: Line, stage: str) -> None:
 
 def begun(line: Line, stage: str) -> Callable[[float], bool]:
     """A job of the stage has opened its log."""
-    logs = line.work / "logs"
-    return lambda started: any(name.partition("/")[0] == stage for name in opened(logs, started))
+    return lambda started: bool(opened(line.work / "logs", started, stage))
 
 
 def appeared(line: Line, pattern: str) -> Callable[[float], bool]:

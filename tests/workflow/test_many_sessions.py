@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from pacs2bids.files import write_tsv
 from pacs2bids.model import StudyRow
+from peers.available import thorough
+
+pytestmark = thorough
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = 30
@@ -71,16 +75,33 @@ def fabricated(folder: Path) -> None:
         os.utime(path, (begun - 100, begun - 100))
 
 
+def planned(folder: Path) -> dict[str, int]:
+    """Rule -> jobs, of a dry run."""
+    told = snakemake(folder, "-n", "--workflow-profile", str(ROOT / "profiles/default"))
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +([0-9]+)$", told, re.MULTILINE)}
+
+
 def test_one_study_more_starts_its_own_jobs_only(tmp_path: Path) -> None:
     fabricated(tmp_path)
     # as if all had been made: so that Snakemake knows the parameters, too, and would notice another
     snakemake(tmp_path, "--touch", "--forceall")
     listed(tmp_path, SESSIONS + 1)
     snakemake(tmp_path, "--until", "query")
-    planned = snakemake(tmp_path, "-n", "--workflow-profile", str(ROOT / "profiles/default"))
-    jobs = dict(re.findall(r"^(\w+) +([0-9]+)$", planned, re.MULTILINE))
-    assert (SESSIONS % 3, jobs.pop("total")) == (0, "13")
+    jobs = planned(tmp_path)
+    assert (SESSIONS % 3, jobs.pop("total")) == (0, 13)
     # the new session has two studies; at the end, what is of the whole
-    assert {rule for rule, count in jobs.items() if count == "2"} == {"pull", "index", "reconstruct"}
+    assert {rule for rule, count in jobs.items() if count == 2} == {"pull", "index", "reconstruct"}
     once = {"all", "plan", "place", "dataset", "check", "report", "verdict"}
-    assert {rule for rule, count in jobs.items() if count == "1"} == once
+    assert {rule for rule, count in jobs.items() if count == 1} == once
+
+
+def test_a_night_with_nothing_new_runs_the_query_alone_and_what_is_gone_is_missed(tmp_path: Path) -> None:
+    fabricated(tmp_path)
+    snakemake(tmp_path, "--touch", "--forceall")
+    shutil.rmtree(tmp_path / "work/logs")
+    snakemake(tmp_path, "--forcerun", "query")
+    ran = {path.stem for path in (tmp_path / "work/logs").rglob("*.log")}
+    assert ran == {"query"}
+    (tmp_path / "work/studies/1.2.4/volumes/manifest.json").unlink()
+    once = ("reconstruct", "place", "dataset", "check", "report", "verdict", "all")
+    assert planned(tmp_path) == {**dict.fromkeys(once, 1), "total": len(once)}

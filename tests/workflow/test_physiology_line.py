@@ -13,8 +13,7 @@ from pacs2bids.__main__ import main
 from pacs2bids.check import validate
 from pacs2bids.files import read_record, read_tsv
 from pacs2bids.model import Manifest, PlacedSession
-from pacs2bids.vendors.siemens import CSA_SERIES
-from physiologs import MEASUREMENT, instance, stored, two_sensors
+from physiologs import MEASUREMENT, instance, says_measurement, stored, two_sensors
 from synthetic import Series, save, uid
 
 RULES = """\
@@ -31,14 +30,11 @@ RUN = "sub-01/func/sub-01_task-rest_run-%d_recording-cardiac_physio.tsv.gz"
 def write_run(folder: Path, number: int, measurement: str) -> None:
     """A run of four volumes whose images say their measurement as Siemens' do."""
     made = Series(name=f"run {number}", number=number, volumes=4)
-    line = f'sWipMemBlock.tFree = ""{measurement}||Sequence: R017""'
     for volume in range(made.volumes):
         for slice_ in range(made.slices):
             data = made.dataset(slice_, volume)
-            data.Manufacturer, data.SeriesDescription = "SIEMENS", "rest"
-            block = data.private_block(CSA_SERIES.group, CSA_SERIES.creator, create=True)
-            protocol = f"### ASCCONV BEGIN ###\n{line}\n### ASCCONV END ###\n".encode()
-            block.add_new(CSA_SERIES.element, "OB", protocol + b" " * (len(protocol) % 2))
+            data.SeriesDescription = "rest"
+            says_measurement(data, measurement)
             data.AcquisitionTime = f"{1000 + number}{2 * volume:02d}"
             save(data, folder / f"{number}-{volume}-{slice_}.dcm")
 

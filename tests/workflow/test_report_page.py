@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from pacs2bids.__main__ import main
 from pacs2bids.files import write_tsv
-from pacs2bids.report.evidence import Outline
+from pacs2bids.phantom.head import field_hz, head_of
+from pacs2bids.plan_table import read_plan
+from pacs2bids.report.evidence import Outline, outline, session_evidence
+from pacs2bids.report.facts import session_view
 from pacs2bids.report.page import render_dataset
-from pacs2bids.report.pictures import Solid
+from pacs2bids.report.pictures import Solid, drawing_of
 from pacs2bids.report.view import Acquired, Value
 from pacs2bids.report.viewer import installed, volume_script
 from pacs2bids.report.whole import Page as DatasetPage
@@ -111,6 +114,20 @@ def test_a_telephone_is_wide_enough(tab: Tab, pages: list[Path]) -> None:
     for path in pages:
         tab.page.goto(path.as_uri())
         assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+        pressed = tab.page.evaluate(PRESSED)
+        assert len(pressed) > 8
+        assert [words for words, is_hit in pressed if not is_hit] == []
+
+
+# what can be pressed, brought to the middle as a finger would: whether it is what a press meets there
+PRESSED = """[...document.querySelectorAll("a, button, summary, input")]
+  .filter(one => one.checkVisibility())
+  .map(one => {
+    one.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+    const { x, y, width, height } = one.getClientRects()[0];
+    const met = document.elementFromPoint(x + width / 2, y + height / 2);
+    return [one.textContent.trim().slice(0, 40), one.contains(met)];
+  })"""
 
 
 @pytest.mark.parametrize(("scheme", "lowest", "highest"), [("light", 200, 255), ("dark", 0, 60)])
@@ -171,6 +188,26 @@ def test_left_is_where_the_page_says(tab: Tab, pages: list[Path]) -> None:
     assert ((left > 150) & (right < 30)).sum() == 0
 
 
+def test_a_phase_difference_is_told_as_a_field_in_hertz(tab: Tab, report: Path, pages: list[Path]) -> None:
+    """The phantom's field is known everywhere; from voxel to voxel a picture of 12 bits rounds it."""
+    (known,) = outline(report.parent / "work", report.parent / "bids", read_plan=read_plan).sessions
+    session = session_evidence(report.parent / "work", known, read_plan=read_plan)
+    (phase,) = (
+        one
+        for one in session_view(session, report.parent / "bids").volumes()
+        if one.path.name.endswith("_phasediff.nii.gz")
+    )
+    solid = drawing_of(phase).solid
+    assert solid is not None
+    places = np.moveaxis(np.indices(solid.voxels.shape), 0, -1) @ solid.affine_ras[:3, :3].T
+    places_lps = (places + solid.affine_ras[:3, 3]) * [-1, -1, 1]
+    true_hz = field_hz(places_lps, head=head_of(1, 1))
+    assert np.ptp(true_hz) > 50
+    assert np.abs(solid.voxels - true_hz).max() < 1
+    tab.page.goto(pages[1].as_uri())
+    assert tab.page.locator(".scale").inner_text().endswith(" Hz")
+
+
 def test_viewer_opens_on_a_click_and_left_is_on_the_left(tab: Tab, report: Path, tmp_path: Path) -> None:
     """In a copy of the report whose first volume is a dim cube, bright at its right, in front."""
     if not installed():
@@ -226,6 +263,20 @@ def test_tables_are_paged_searched_and_filtered(tab: Tab, tmp_path: Path) -> Non
     assert tab.complaints == []
     tab.page.set_viewport_size({"width": 360, "height": 740})
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+    matrix.get_by_label("Search sessions").fill("")
+    assert_a_shadow_tells_that_a_table_goes_on(matrix.locator(".scroll"))
+
+
+def assert_a_shadow_tells_that_a_table_goes_on(scroll: Locator) -> None:
+    """Sixty columns on a telephone: the right edge is dark until the last of them is there."""
+
+    def brightness(share: float) -> float:
+        """Of the right edge when so much of the table is scrolled away; most of it are cells."""
+        scroll.evaluate("(one, share) => one.scrollLeft = share * (one.scrollWidth - one.clientWidth)", share)
+        shot = np.asarray(Image.open(BytesIO(scroll.screenshot())).convert("L")).astype(float)
+        return float(np.median(shot[shot.shape[0] // 2 : -20, -4]))
+
+    assert brightness(0) < brightness(1) - 20
 
 
 def large_page() -> DatasetPage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pacs2bids.files import write_text
 from peers.line import ENVIRONMENT, KNOWN, Line, digests, session_key
 from peers.slurm import Slurm, snakemake_on
 
@@ -19,6 +21,8 @@ PATIENCE_S = 300
 SESSIONS = [session_key(study) for study in KNOWN]
 PLACED = [f"work/sessions/{key}/placed.json" for key in SESSIONS]
 STAGES = ("index", "reconstruct", "opinion", "plan", "place")
+# else what happens to the node of one may happen to another, which Slurm lets wait for two minutes
+A_NODE_EACH = ("--default-resources", "slurm_extra='--exclusive'")
 TOP_LEVEL = ("dataset.json", "check.json", "valid")
 
 
@@ -82,16 +86,72 @@ def numbers(screen: Path) -> dict[str, list[str]]:
     return found
 
 
+# a job of which the number stands in "held" waits; all wait for that file
+DEFACE = """\
+while [ ! -e {held} ] || grep --quiet --line-regexp "$SLURM_JOB_ID" {held}; do sleep 0.2; done
+cp "$1" "$2"
+"""
+
+
+def hold_jobs(line: Line) -> Path:
+    """The file that is to name the jobs, a line each, that must not come to their end by themselves.
+
+    They wait in the one program of a stage that may take as long as it likes. To stop them by a signal would
+    be a race: Slurm calls a job running before it has a process, and a busy machine is late with the signal.
+    """
+    held = line.folder / "held"
+    script = line.folder / "deface.sh"
+    script.write_text(DEFACE.format(held=held))
+    line.configure(deface={"command": f"sh {script} {{input}} {{output}}"})
+    return held
+
+
+def number_in(text: str) -> int:
+    """ "1021M"."""
+    return int(text.rstrip("M"))
+
+
+def test_what_is_asked_for_grows_with_a_study_and_not_with_the_number_of_studies(
+    slurm: Slurm, finished: Line, tmp_path: Path
+) -> None:
+    line = only_pulled(finished, tmp_path / "line", SESSIONS)
+    rows = [f"{study.uid}\t01\t{'large' if study is KNOWN[0] else 'several'}" for study in KNOWN]
+    (line.folder / "table.tsv").write_text("\n".join(["StudyInstanceUID\tsubject\tsession", *rows, ""]))
+    line.configure(studies={"table": "table.tsv"})
+    receipt = line.work / "studies" / KNOWN[0].uid / "receipt.json"
+    told = json.loads(receipt.read_text())
+    told["announced"]["1.2.3"] = [f"1.2.3.{number}" for number in range(20_000)]
+    receipt.write_text(json.dumps(told))
+    keys = ["sub-01_ses-large", "sub-01_ses-several"]
+    held = ["--default-resources", "slurm_extra='--hold'"]
+    wanted = [f"work/sessions/{key}/placed.json" for key in keys]
+    with on_slurm(slurm, line, *held, "--", *wanted) as (process, screen):
+        wait_until(lambda: len(numbers(screen)) == 2, screen)
+        jobs = [numbers(screen)[key][0] for key in keys]
+        asked = [slurm.told("squeue", "-h", f"-j{number}", "-o%C %m %L").split() for number in jobs]
+        slurm.told("scancel", *jobs)
+        process.wait(PATIENCE_S)
+    (_, large_mb, large_time), (_, several_mb, _) = asked
+    # the profile's, though two studies could be reconstructed at the same time
+    assert [cores for cores, _, _ in asked] == ["4", "4"]
+    assert number_in(large_mb) > number_in(several_mb)
+    assert number_in(several_mb) < 2500
+    assert large_time.startswith("1:")  # hours
+
+
 def test_out_of_memory_then_one_is_cancelled_and_one_loses_its_node(
     slurm: Slurm, finished: Line, tmp_path: Path
 ) -> None:
     line = only_pulled(finished, tmp_path / "line", SESSIONS)
     cancelled, unlucky, undisturbed = SESSIONS
     too_little = [f"{stage}:mem_mb=60 if attempt == 1 else 1500" for stage in STAGES]
-    with on_slurm(slurm, line, "--set-resources", *too_little, "--", *PLACED) as (process, screen):
+    held = hold_jobs(line)
+    options = [*A_NODE_EACH, "--set-resources", *too_little]
+    with on_slurm(slurm, line, *options, "--", *PLACED) as (process, screen):
         # each asks for too little at first, is killed, and asks for more
         wait_until(lambda: all(len(numbers(screen).get(key, ())) == 2 for key in SESSIONS), screen)
         second = {key: its[1] for key, its in numbers(screen).items()}
+        write_text(held, "\n".join(second.values()))
         wait_until(lambda: set(second.values()) <= set(slurm.jobs("RUNNING")), screen)
         slurm.told("scancel", second[cancelled])
         node = slurm.told("squeue", "--noheader", f"--jobs={second[unlucky]}", "--format=%N")
@@ -100,6 +160,7 @@ def test_out_of_memory_then_one_is_cancelled_and_one_loses_its_node(
             # Slurm waits two minutes before it starts such a job again: an administrator need not
             wait_until(lambda: second[unlucky] in slurm.jobs("PENDING"), screen)
             slurm.told("scontrol", "update", f"jobid={second[unlucky]}", "starttime=now")
+            write_text(held, "")
             process.wait(PATIENCE_S)
         finally:
             slurm.set_state(node, "resume")
@@ -113,6 +174,7 @@ def test_out_of_memory_then_one_is_cancelled_and_one_loses_its_node(
         assert f"{key}: done (Slurm job {second[key]})" in told
     assert told.count("ERROR") == 1
     assert [(line.folder / path).exists() for path in PLACED] == [False, True, True]
+    line.configure()
     delivers_the_same(line, finished)
 
 
@@ -141,26 +203,52 @@ def test_a_full_scratch_disk_is_told_and_nothing_is_lost(
     assert not list(full_scratch.iterdir())
 
 
-def test_with_accounts_jobs_are_followed_by_sacct(
+def test_with_accounts_no_end_of_a_job_is_waited_for_in_vain(
     slurm_with_accounts: Slurm, finished: Line, tmp_path: Path
 ) -> None:
     slurm = slurm_with_accounts
-    cancelled, undisturbed = SESSIONS[:2]
-    line = only_pulled(finished, tmp_path / "line", [cancelled, undisturbed])
-    with on_slurm(slurm, line, "--", *PLACED[:2]) as (process, screen):
-        wait_until(lambda: len(numbers(screen)) == 2, screen)
-        job = {key: its[0] for key, its in numbers(screen).items()}
-        wait_until(lambda: job[cancelled] in slurm.jobs("RUNNING"), screen)
-        slurm.told("scancel", job[cancelled])
-        process.wait(PATIENCE_S)
+    cancelled, unlucky, displaced = SESSIONS
+    line = only_pulled(finished, tmp_path / "line", SESSIONS)
+    held = hold_jobs(line)
+    with on_slurm(slurm, line, *A_NODE_EACH, "--", *PLACED) as (process, screen):
+        wait_until(lambda: len(numbers(screen)) == 3, screen)
+        first = {key: its[0] for key, its in numbers(screen).items()}
+        write_text(held, "\n".join(first.values()))
+        wait_until(lambda: set(first.values()) <= set(slurm.jobs("RUNNING")), screen)
+        slurm.told("scancel", first[cancelled])
+        node = {key: slurm.told("squeue", "-h", f"-j{first[key]}", "-o%N") for key in (unlucky, displaced)}
+        whole = ["--cpus-per-task=8", "--mem=15000", f"--nodelist={node[displaced]}"]
+        slurm.told("sbatch", "--partition=urgent", *whole, "--output=/dev/null", "--wrap=:")
+        # not to be put into the queue again, as where that is forbidden
+        slurm.told("scontrol", "update", f"jobid={first[unlucky]}", "requeue=0")
+        slurm.set_state(node[unlucky], "down")
+        try:
+            process.wait(PATIENCE_S)
+        finally:
+            slurm.set_state(node[unlucky], "resume")
     told = screen.read_text()
     assert process.returncode == 1, told
     # slurmdbd was asked for jobs, which squeue does not do
     assert "DBD_GET_JOBS_COND" in (slurm.folder / "slurmdbd.log").read_text()
-    # not the bare word that squeue and Snakemake's plugin have for it
-    states = slurm.told("sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State").splitlines()
-    assert sorted(states) == sorted([f"{job[cancelled]}|CANCELLED by 0", f"{job[undisturbed]}|COMPLETED"])
+    asked = slurm.told(
+        "sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State,ReqMem,TimelimitRaw"
+    )
+    jobs = {number: rest for number, *rest in (line.split("|") for line in asked.splitlines())}
+    # no words that Snakemake's plugin knows for an end
+    assert jobs[first[cancelled]][0] == "CANCELLED by 0"
+    assert (
+        told.count(f"ERROR: {cancelled}: it was cancelled; Slurm job {first[cancelled]}. Run again to go on")
+        == 1
+    )
+    for key, state, reason in (
+        (unlucky, "NODE_FAIL", "its node failed"),
+        (displaced, "PREEMPTED", "another job took its place"),
+    ):
+        assert jobs[first[key]][0] == state
+        assert told.count(f"WARNING: {key}: {reason}; Slurm job {first[key]}. Trying again, with more") == 1
+        _, second = numbers(screen)[key]
+        assert f"{key}: done (Slurm job {second})" in told
+        for before, after in zip(jobs[first[key]][1:], jobs[second][1:], strict=True):
+            assert 1.9 < number_in(after) / number_in(before) < 2.1
     assert told.count("ERROR") == 1
-    assert told.count(f"ERROR: {cancelled}: it was cancelled; Slurm job {job[cancelled]}.") == 1
-    assert f"{undisturbed}: done (Slurm job {job[undisturbed]})" in told
-    assert [(line.folder / path).exists() for path in PLACED[:2]] == [False, True]
+    assert [(line.folder / path).exists() for path in PLACED] == [False, True, True]

@@ -100,6 +100,32 @@ def test_two_who_edit_are_asked(page: Page, line: Line) -> None:
     assert line.heuristic.read_text() == mine
 
 
+def test_nothing_of_two_tabs_is_lost(page: Page, url: str, line: Line) -> None:
+    before = line.heuristic.read_text()
+    mine, theirs = f"{before}# mine\n", f"{before}# theirs\n"
+    other = page.context.new_page()
+    other.goto(url)
+    expect(other.locator("#plan:not(.old) tr").first).to_be_visible(timeout=SLOW_MS)
+    type_whole(page, mine)
+    expect(other.locator("#work")).to_contain_text("draft of another tab", timeout=SLOW_MS)
+    assert editor(other) == before
+    type_whole(other, theirs)
+    other.keyboard.press("Control+s")
+    expect(page.locator("#conflict")).to_be_visible(timeout=SLOW_MS)
+    assert editor(page) == mine
+    page.get_by_role("button", name="Take theirs").click()
+    assert editor(page) == theirs
+    expect(page.locator("#dirty")).to_be_hidden()
+    page.locator("#editor textarea").focus()
+    page.keyboard.press("Control+z")
+    assert editor(page) == mine
+    other.close()
+    expect(page.locator("#work")).to_contain_text("draft planned", timeout=SLOW_MS)
+    page.keyboard.press("Control+s")
+    expect(page.locator("#dirty")).to_be_hidden()
+    assert line.heuristic.read_text() == mine
+
+
 def test_a_mistake_is_told_on_its_line_until_it_is_mended(page: Page, line: Line) -> None:
     before = line.heuristic.read_text()
     wrong = before.replace('if name == "localizer":', 'if name == "localizer"')
@@ -125,6 +151,13 @@ def test_a_series_is_looked_at(page: Page) -> None:
     picture = detail.locator("img")
     expect(picture).to_be_visible()
     width = "image => image.decode().then(() => image.naturalWidth)"
+    page.keyboard.press("Escape")
+    page.locator("tr", has_text="dwi_dir-AP").first.click()
+    captions = detail.locator("figcaption")
+    expect(captions).to_have_text(["b = 0 s/mm²", "b = 2000 s/mm²"], timeout=SLOW_MS)
+    assert all(one.evaluate(width) > 100 for one in detail.locator("img").all())
+    row.click()
+    expect(detail.locator("h2")).to_contain_text("T1w_MPRAGE", timeout=SLOW_MS)
     assert picture.evaluate(width) > 100
     detail.get_by_role("button", name=re.compile("line")).click()
     caret = "area => area.value.slice(0, area.selectionStart).split('\\n').length"

@@ -39,7 +39,7 @@ from pacs2bids.studio.bench import Text
 from pacs2bids.studio.board import Board
 from pacs2bids.studio.caller import user_of
 from pacs2bids.studio.desk import ConflictError, Desk
-from pacs2bids.studio.document import MOST_BYTES, differences, read_document, save
+from pacs2bids.studio.document import MOST_BYTES, differences, digest_of, read_document, save
 from pacs2bids.studio.process import GivenUpError, Process
 from pacs2bids.studio.server import HOST, MOST_BODY_BYTES, StudioServer
 from pacs2bids.turn import alone
@@ -164,6 +164,22 @@ def test_a_draft_is_planned_with_what_lies_beside_the_file_and_saved_nowhere(des
     assert (work / "mine.py").read_text() == HEURISTIC
     desk.draft(HEURISTIC)
     assert names(until(desk, "plan", lambda plan: not plan["is_draft"]))[0] == "anat/sub-01_T1w"
+
+
+def test_no_plan_stands_beside_another_text_than_its_own(desk: Desk, work: Path) -> None:
+    edited = HEURISTIC.replace("anat/", "perf/")
+    plans, since = list[dict[str, Any]](), 0
+    for number in range(5):
+        theirs = f"{HEURISTIC}# {number}\n"
+        desk.save(edited, desk.document().digest)
+        (work / "mine.py").write_text(theirs)  # by another program, before the page can know
+        deadline = time.monotonic() + PATIENCE_S
+        while not plans or plans[-1]["digest"] != digest_of(theirs):
+            assert time.monotonic() < deadline
+            since, news = desk.board.news(since, 0.1)
+            plans += [json.loads(word) for topic, word in news if topic == "plan"]
+    for plan in plans:
+        assert ("perf/" in str(names(plan))) == (plan["digest"] == digest_of(edited))
 
 
 def test_a_mistake_is_told_once_and_the_last_good_plan_stays(desk: Desk, work: Path) -> None:

@@ -80,7 +80,7 @@ def test_edits_of_the_page_and_of_another_program(page: Page, line: Line) -> Non
     assert line.heuristic.read_text() == edited
     line.heuristic.write_text(before)  # as another editor does
     expect(page.locator("tr.renamed")).to_have_count(0, timeout=SLOW_MS)
-    assert editor(page) == before
+    assert editor(page) == before  # the plan of a text comes after the text
 
 
 def test_two_who_edit_are_asked(page: Page, line: Line) -> None:

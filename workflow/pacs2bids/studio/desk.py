@@ -27,7 +27,7 @@ from pacs2bids.studio.applying import Workflow, command_of
 from pacs2bids.studio.bench import Text
 from pacs2bids.studio.blotting import blotted_of
 from pacs2bids.studio.board import Board
-from pacs2bids.studio.document import digest_of, read_document, save
+from pacs2bids.studio.document import digest_of, is_still, read_document, save
 from pacs2bids.studio.process import GivenUpError, Process
 from pacs2bids.studio.proposing import Ground, Proposer, of_all
 
@@ -306,12 +306,14 @@ class Desk:
                 self.board.post("busy", records.Busy())
 
     def _planned(self, wish: Wish) -> records.Plan:
-        """Raises GivenUpError if another wish came meanwhile."""
+        """Raises GivenUpError if another wish came meanwhile, or will: for a text that the page lacks."""
         began = time.monotonic()
         plans, error = self._plans(wish)
         marks = () if error and error == self._endless else self._marks(wish)
         if not any(mark.is_error for mark in marks) and (line := wish.text.line(error)):
             marks = (*marks, records.Mark(line=line, what=error, is_error=True))
+        if wish.text.draft is None and not is_still(wish.text.path, wish.digest):
+            raise GivenUpError  # another program wrote it: it may have been planned before `_watch` showed it
         return records.Plan(
             digest=wish.digest,
             is_draft=wish.text.draft is not None,

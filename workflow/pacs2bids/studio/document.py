@@ -52,6 +52,14 @@ def save(heuristic: Path, text: str, *, base: str) -> bool:
     return True
 
 
+def is_still(heuristic: Path, digest: str) -> bool:
+    """Whether the file is not known to be another than the one with this digest."""
+    try:
+        return _digest(_content(heuristic_file(heuristic))) == digest
+    except HeuristicError:
+        return True
+
+
 def differences(theirs: str, mine: str) -> list[str]:
     """Lines of a unified diff, without its head."""
     return [*difflib.unified_diff(theirs.splitlines(), mine.splitlines(), lineterm="", n=2)][2:]

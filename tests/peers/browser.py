@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from peers.available import unavailable
 
+PATIENCE_MS = 60_000  # the machine may be busy; what is quick is measured elsewhere
 # as root there is no sandbox of its own; without a graphics card WebGL is drawn by the processor
 OPTIONS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
@@ -44,6 +45,7 @@ class Tab:
 def browser(chromium: str) -> Iterator[Browser]:
     """The system's Chromium, started once."""
     _driver_must_run()
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=list(OPTIONS))
         yield started
@@ -54,6 +56,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 def tab(browser: Browser) -> Iterator[Tab]:
     """A fresh page of 1280 x 900 pixels; ``tab.page.set_viewport_size`` for another, as of a telephone."""
     with browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True) as context:
+        context.set_default_timeout(PATIENCE_MS)
         opened = Tab(page=context.new_page())
         opened.listen()
         yield opened

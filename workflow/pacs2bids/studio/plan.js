@@ -48,6 +48,7 @@ export class PlanView {
     $("error").replaceChildren(make("span", {}, this.#withLines(error)));
     show($("error"), Boolean(error));
     place.classList.toggle("old", Boolean(error));
+    place.dataset.digest = this.plan.digest; // of the text that it is the plan of
     const drawn = sessions.map((one) => this.#session(one)).filter(Boolean);
     place.replaceChildren(...(drawn.length ? drawn : [make("p", {class: "empty"}, this.#emptiness())]));
     place.scrollTop = scrollTop;

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from peers.available import unavailable
 
@@ -27,8 +27,13 @@ pytest_plugins = [
     "peers.slurm",
 ]
 
-# machines differ and are shared: how long an example takes is no property of what is tested
-settings.register_profile("steady", deadline=None, derandomize=bool(os.environ.get("CI")))
+# machines differ and are shared: how long an example takes, or is drawn, is no property of what is tested
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent

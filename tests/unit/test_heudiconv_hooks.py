@@ -62,12 +62,12 @@ class Asks:
     def __init__(self, folder: Path, dicom: Path, index: StudyIndex) -> None:
         self.path, self.dicom, self.index = folder / "mine.py", dicom, index
 
-    def __call__(self, text: str, *, limit_s: float = 10.0, session: str = "") -> Answers:
+    def __call__(self, text: str, *, limit_s: float = 60.0, session: str = "") -> Answers:
         self.path.write_text(text)
         folders = [self.dicom]
         return ask(self.path, [self.index], subject="01", session=session, folders=folders, limit_s=limit_s)
 
-    def error(self, text: str, *, limit_s: float = 10.0) -> str:
+    def error(self, text: str, *, limit_s: float = 60.0) -> str:
         with pytest.raises(HeuristicError) as caught:
             self(text, limit_s=limit_s)
         assert "mine.py" in caught.value.where
@@ -395,19 +395,32 @@ def test_another_ending_of_sidecars_is_told(asks: Asks) -> None:
 # ---------------------------------------------------------------------------------------------- no end
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is: where the code was is told before the watchdog ends it."""
+    monkeypatch.setattr("pacs2bids.dialects.isolated.GRACE_S", 60)
+
+
+# the signal of the limit, in the loop itself: of a real limit nobody knows how far a busy machine is then
+OVER = "__import__('signal').raise_signal(14)"
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         (
-            "def infotodict(seqinfo):\n    for s in seqinfo:\n        while s.dim1: pass\n",
-            "after 0.3 s it is still running (mine.py, line 3; s.dim1 is 4)",
+            f"def infotodict(seqinfo):\n    for s in seqinfo:\n        while s.dim1: {OVER}\n",
+            "after 60 s it is still running (mine.py, line 3; s.dim1 is 4)",
         ),
         (
-            "def infotodict(seqinfo):\n    while True:\n        try:\n            1 / 0\n"
+            f"def infotodict(seqinfo):\n    while True:\n        try:\n            {OVER}\n"
             "        except:\n            pass\n",
-            "after 0.3 s it is still running (mine.py, line ",
+            "after 60 s it is still running (mine.py, line 4)",
         ),
-        ("while True:\n    pass\n", "after 0.3 s it is still running (mine.py, line "),
+        (f"while True:\n    {OVER}\n", "after 60 s it is still running (mine.py, line 2)"),
+        ("def infotodict(seqinfo):\n    while True: pass\n", "after 0.3 s it is still running ("),
+        ("while True:\n    pass\n", "after 0.3 s it is still running ("),
         ("import os\nos._exit(0)\n", "its process ended without an answer (exit code 0)"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "its process was ended by SIGKILL"),
         (
@@ -418,21 +431,21 @@ def test_another_ending_of_sidecars_is_told(asks: Asks) -> None:
     ],
 )
 def test_code_that_would_end_or_outlast_us(asks: Asks, text: str, words: str) -> None:
-    assert words in asks.error(text, limit_s=0.3 if "0.3 s" in words else 20)
+    assert words in asks.error(text, limit_s=0.3 if "0.3 s" in words else 60)
 
 
 def test_a_call_that_lets_no_signal_in_ends_too(asks: Asks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pacs2bids.dialects.isolated.GRACE_S", 0.1)
+    # the watchdog comes 0.4 s after the start; the signal, which is too late by itself, while it is kept out
+    monkeypatch.setattr("pacs2bids.dialects.isolated.GRACE_S", 0.4 - 60)
     text = """
 import signal, time
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 def infotodict(seqinfo):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-    time.sleep(20)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    time.sleep(60)
 """
-    start = time.monotonic()
-    assert "a call that nothing interrupts" in asks.error(text, limit_s=0.3)
-    assert time.monotonic() - start < 20, "what the file would sleep"
+    assert "a call that nothing interrupts" in asks.error(text, limit_s=60)
 
 
 def test_a_mistake_of_ours_is_told_without_values() -> None:
@@ -449,21 +462,18 @@ import os, time
 def infotodict(seqinfo):
     if %s:
         open(__file__ + ".pid", "w").write(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(300)
     return {("x", "nii"): [seqinfo[0].series_id]}
 """
 
 
 def test_a_process_that_is_left_behind_is_not_waited_for(asks: Asks) -> None:
     """A fork that goes on, and one that returns as if it were asked."""
-    start = time.monotonic()
     assert paths(asks("import os\nos.fork()\n" + LEFT_BEHIND % "False")) == [("x", ())]
     answers = asks(LEFT_BEHIND % "os.fork() == 0")
-    took = time.monotonic() - start
-    told = asks.path.with_name("mine.py.pid")
+    told, start = asks.path.with_name("mine.py.pid"), time.monotonic()
     while not (told.exists() and told.read_text()):
-        assert time.monotonic() < start + 20
+        assert time.monotonic() < start + 60
         time.sleep(0.01)
-    os.kill(int(told.read_text()), signal.SIGKILL)
+    os.kill(int(told.read_text()), signal.SIGKILL)  # it is still there
     assert paths(answers) == [("x", ())]
-    assert took < 20

@@ -21,6 +21,7 @@ from physiologs import instance, says_measurement, two_sensors
 
 DAYS = {"sub-01_ses-a": "20260304", "sub-01_ses-b": "20260527", "sub-02_ses-a": "20260304"}
 BIRTH = "19910817"
+KEY = "5a" * 32  # one of chance moves two subjects alike once in 3,653 times
 HEURISTIC = """\
 def infotodict(seqinfo):
     info = {}
@@ -84,6 +85,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work, bids, config = root / "work", root / "bids", root / "config.yaml"
     config.write_text(CONFIG)
     (root / "heuristic.py").write_text(HEURISTIC)
+    work.mkdir()
+    (work / "dates.key").write_text(f"{KEY}\n")
+    (work / "dates.key").chmod(0o600)
     rows = ["study_instance_uid\tsubject\tsession\tsource"]
     for key in DAYS:
         subject, session = (part.partition("-")[2] for part in key.split("_"))

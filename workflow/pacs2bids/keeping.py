@@ -20,7 +20,15 @@ from pacs2bids.config import Config
 from pacs2bids.dialects.imports import files_that_say
 from pacs2bids.engine import engine_version
 from pacs2bids.files import flush_to_disk, read_record, sha256
-from pacs2bids.model import CheckResult, HeaderError, Manifest, Pacs2BidsError, PlacedSession, Receipt
+from pacs2bids.model import (
+    CheckResult,
+    HeaderError,
+    Manifest,
+    Pacs2BidsError,
+    PlacedSession,
+    Receipt,
+    is_set_aside,
+)
 from pacs2bids.plan_table import read_plan
 from pacs2bids.released import (
     DICOM,
@@ -179,22 +187,28 @@ def _alone(study: Path) -> frozenset[str]:
 
 def _spares(study: Path, keys: Collection[str], config: Config, at_once: bool) -> Iterator[Spare]:
     """The images of a study that sessions which are in the dataset whole have there, or have no name for."""
-    folders = {key: config.workdir / "sessions" / key / "placed.json" for key in sorted(keys)}
+    folders = {key: config.workdir / "sessions" / key for key in sorted(keys)}
     try:
         volumes = read_record(study / MANIFEST, Manifest).volumes
-        sessions = {key: read_record(path, PlacedSession) for key, path in folders.items()}
+        sessions = {key: read_record(path / "placed.json", PlacedSession) for key, path in folders.items()}
     except HeaderError:
         return
-    placed_s = max(path.stat().st_mtime for path in folders.values())
     placed = {volume.partition("/")[0] for one in sessions.values() for volume in one.volumes.values()}
     # of a study of which nothing has a name the heuristic is not written yet
-    is_settled = at_once or (study.name in placed and time.time() - placed_s > _REGRET_S)
+    is_settled = at_once or (study.name in placed and all(map(_is_settled, folders.values())))
     for volume in volumes:
         named = _placed_as(f"{study.name}/{volume.stack_id}", sessions)
         for name, digest in volume.files.items():
             copies = tuple((key, config.bids / path) for key, path, its in named if its == digest)
             if name.endswith(IMAGE) and (copies or (is_settled and not named)):
                 yield Spare(name=name, digest=digest, copies=copies)
+
+
+def _is_settled(session: Path) -> bool:
+    """Whether the heuristic seems to name what it shall: it did not trip, and time has passed."""
+    placed_s = (session / "placed.json").stat().st_mtime
+    tripped = any(map(is_set_aside, read_plan(session / "plan.tsv")))
+    return time.time() - placed_s > _REGRET_S and not tripped
 
 
 def _placed_as(volume: str, sessions: Mapping[str, PlacedSession]) -> list[tuple[str, str, str]]:

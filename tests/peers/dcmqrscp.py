@@ -65,7 +65,7 @@ def running_dcmqrscp(files: Sequence[Path], folder: Path, *options: str) -> Iter
         unavailable("network namespaces need root (unshare --net)")
     archive = folder / "archive"
     archive.mkdir(parents=True)
-    subprocess.run(["dcmqridx", archive, *files], check=True, capture_output=True, timeout=60)
+    subprocess.run(["dcmqridx", archive, *files], check=True, capture_output=True, timeout=300)
     config = folder / "dcmqrscp.cfg"
     config.write_text(
         _CONFIGURATION.format(
@@ -91,7 +91,7 @@ def running_dcmqrscp(files: Sequence[Path], folder: Path, *options: str) -> Iter
 
 
 def _wait_for(one: Dcmqrscp, log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if one.run(["echoscu", "-to", "2", "-aec", AE_TITLE, "127.0.0.1", str(DICOM_PORT)]).returncode == 0:
             return

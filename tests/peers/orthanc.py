@@ -208,7 +208,7 @@ def _configuration(folder: Path) -> dict[str, object]:
 def _wait_for(one: Orthanc) -> None:
     poll = (
         "import socket, sys, time\n"
-        "for _ in range(300):\n"
+        "for _ in range(2400):\n"
         "    try:\n"
         f"        socket.create_connection(('127.0.0.1', {HTTP_PORT}), 1).close()\n"
         f"        socket.create_connection(('127.0.0.1', {DICOM_PORT}), 1).close()\n"
@@ -223,7 +223,7 @@ def _wait_for(one: Orthanc) -> None:
 
 def _wait_for_namespace(pid: int) -> None:
     """Until ``unshare`` has gone there and ``sleep`` says that loopback is up."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with suppress(OSError):
             if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":

@@ -29,9 +29,8 @@ from peers.orthanc import AE_TITLE, DICOM_PORT, HTTP_PORT, OUR_PORT, Orthanc, ru
 from peers.receipts import read_fitting
 
 ROOT = "1.2.826.0.1.3680043.10.200"
-# the command line with less patience after a source's last word, or each test would wait for minutes. How long
-# a source may be silent in the midst is another matter: no test may take a machine that is busy for one that
-# hangs
+# the command line with less patience after a source's last word, or each test would wait for minutes; for how
+# long a source may say nothing in the midst is another matter: a busy machine is not one that hangs
 IMPATIENT = """
 import functools, sys
 from pacs2bids.pacs import find, pull

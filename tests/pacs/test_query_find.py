@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from pacs2bids.pacs.find import find
 from pacs2bids.pacs.server import serving
 from pacs2bids.peers import PacsPeer
 from peers.instances import STUDY, instance
+from peers.refusing import dead_port
 
 PEOPLE = (("P01", "Visit 1", "20260103"), ("P01", "Visit 2", "20260201"), ("P02", "Visit 1", "20260102"))
 
@@ -40,6 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset.SeriesInstanceUID = f"{STUDY}.{number}.1"
         pydicom.dcmwrite(root / f"{number}.dcm", dataset, enforce_file_format=True)
     return root
+
+
+@pytest.fixture
+def dead() -> Iterator[int]:
+    """A port that refuses connections."""
+    with dead_port() as port:
+        yield port
 
 
 def peer_at(port: int, **changes: Any) -> PacsPeer:
@@ -79,11 +86,9 @@ def test_answers_as_text(folder: Path) -> None:
     assert [one["SOPClassUID"] for one in images] == ["1.2.840.10008.5.1.4.1.1.4"]
 
 
-def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+def test_nobody_listens(dead: int) -> None:
     with pytest.raises(QueryError, match=r"PACS 'main' .*Connection refused.*Check host and port"):
-        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""})
+        find(peer_at(dead), "STUDY", {"StudyInstanceUID": ""})
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
@@ -117,15 +122,16 @@ def test_a_failure_status_is_named() -> None:
 
 
 def test_silence_ends() -> None:
+    over = threading.Event()
+
     def sleep(_event: Any) -> Iterator[Any]:
-        time.sleep(3)
+        over.wait(300)
         yield 0x0000, None
 
-    with (
-        scripted(sleep) as port,
-        pytest.raises(QueryError, match="no answer to the query within 1 s"),
-    ):
-        find(peer_at(port), "STUDY", {"StudyInstanceUID": ""}, response_timeout_s=1)
+    with scripted(sleep) as port:
+        with pytest.raises(QueryError, match="no answer to the query within 1 s"):
+            find(peer_at(port), "STUDY", {"StudyInstanceUID": ""}, response_timeout_s=1)
+        over.set()
 
 
 def test_an_abort_in_the_midst() -> None:
@@ -166,7 +172,7 @@ def query(
 ) -> subprocess.CompletedProcess[str]:
     (tmp_path / "config.yaml").write_text(config)
     command = [sys.executable, "-m", "pacs2bids", "query", *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("source", ["pacs", "disk"])
@@ -207,12 +213,9 @@ def test_nothing_found_leaves_the_old_table(folder: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid", "a..b"])
 def test_query_and_pull_say_the_same_of_a_pacs_out_of_reach(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dead: int, host: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        port, receive_port = one.getsockname()[1], other.getsockname()[1]
-    pacs = f"{{kind: pacs, host: {host}, port: {port}, ae_title: X, receive_port: {receive_port}"
-    pacs += ", courtesy: {retries: 0}}"
+    pacs = f"{{kind: pacs, host: {host}, port: {dead}, ae_title: X, courtesy: {{retries: 0}}}}"
     config, studies = tmp_path / "config.yaml", tmp_path / "studies.tsv"
     config.write_text(
         f"heuristic: h.py\ndataset: {{name: Test}}\nsources: {{pacs: {pacs}}}\n"
@@ -238,14 +241,12 @@ def test_query_and_pull_say_the_same_of_a_pacs_out_of_reach(
         said.append(capsys.readouterr().err)
     assert said[0] == said[1]
     assert said[0].count("\n") == 1
-    assert said[0].startswith(f"ERROR: PACS 'pacs' (X at {host}:{port}): ")
+    assert said[0].startswith(f"ERROR: PACS 'pacs' (X at {host}:{dead}): ")
 
 
-def test_a_pacs_that_is_down_is_one_line(folder: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+def test_a_pacs_that_is_down_is_one_line(folder: Path, tmp_path: Path, dead: int) -> None:
     studies = QUERY.format(source="pacs", match="{StudyDate: 20260101-}")
-    done = query(tmp_path, CONFIG.format(port=port, folder=folder, studies=studies))
+    done = query(tmp_path, CONFIG.format(port=dead, folder=folder, studies=studies))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "Connection refused" in done.stderr
@@ -290,10 +291,8 @@ def test_listing_without_any_studies_in_the_configuration(folder: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]  # nothing is written
 
 
-def test_listing_of_several_sources_names_them(folder: Path, tmp_path: Path) -> None:
+def test_listing_of_several_sources_names_them(folder: Path, tmp_path: Path, dead: int) -> None:
     """One that cannot be asked hides no other."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     words = [
         "--list",
         "--match",
@@ -303,7 +302,7 @@ def test_listing_of_several_sources_names_them(folder: Path, tmp_path: Path) -> 
         "--match",
         "StudyDate=20260102",
     ]
-    done = query(tmp_path, CONFIG.format(port=port, folder=folder, studies=""), words)
+    done = query(tmp_path, CONFIG.format(port=dead, folder=folder, studies=""), words)
     assert rows(done) == [["disk", *row(2)]]
     assert done.stdout.startswith("source  StudyDate")
     assert "Connection refused" in done.stderr
@@ -350,11 +349,8 @@ def test_a_question_without_answer_is_told_beside_one_with(folder: Path, tmp_pat
 def test_pull_of_an_unknown_study_says_how_to_see_the_others(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
 ) -> None:
-    with serving(folder) as pacs, socket.create_server(("127.0.0.1", 0)) as other:
+    with serving(folder) as pacs:
         config = CONFIG.format(port=pacs.port, folder=folder, studies="{table: none.tsv}")
-        receive_port = other.getsockname()[1]
-        other.close()
-        config = config.replace("ae_title:", f"receive_port: {receive_port}, ae_title:")
         (tmp_path / "config.yaml").write_text(config)
         (tmp_path / "t.tsv").write_text(
             f"study_instance_uid\tsubject\tsession\tsource\n1.2\t01\t\t{source}\n"

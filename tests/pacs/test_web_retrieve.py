@@ -88,7 +88,7 @@ def test_as_many_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int, left: 
         for series in out.glob("dicom/*"):
             for one in sorted(series.iterdir())[left:]:
                 one.unlink()
-    at_once, most, lock = 0, 0, threading.Lock()
+    at_once, most, lock, reached = 0, 0, threading.Lock(), threading.Event()
 
     def noting(_: Asked, contents: list[bytes]) -> Answer:
         def body() -> Iterator[bytes]:
@@ -96,7 +96,10 @@ def test_as_many_at_a_time_as_courtesy_allows(tmp_path: Path, moves: int, left: 
             with lock:
                 at_once += 1
                 most = max(most, at_once)
-            time.sleep(0.1)
+                if most == moves:
+                    reached.set()
+            assert reached.wait(60), "so many are never asked for at once"
+            time.sleep(0.1)  # for one too many
             yield from multipart(contents)
             with lock:
                 at_once -= 1
@@ -440,7 +443,7 @@ def test_a_silent_answer_can_be_abandoned(pacs: WebPacs, tmp_path: Path) -> None
     def slow(_: Asked, contents: list[bytes]) -> Answer:
         def body() -> Iterator[bytes]:
             yield from multipart(contents[:2], closed=False)
-            over.wait(20)
+            over.wait(300)
 
         return Answer(headers=instances([]).headers, body=body())
 
@@ -452,7 +455,8 @@ def test_a_silent_answer_can_be_abandoned(pacs: WebPacs, tmp_path: Path) -> None
                 inbox.wait(1)
             assert not transfer.finished
             begun = time.monotonic()
-        assert time.monotonic() - begun < 20, "so long the rest would be waited for"
+        transfer.join(100)
+        assert time.monotonic() - begun < 100, "for 300 s the rest would be waited for"
         assert transfer.finished
         over.set()
     assert transfer.status.status == ""

@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from datetime import time as time_of_day
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -57,19 +58,6 @@ def test_hours(courtesy: Courtesy, now: str, opens: str | None) -> None:
     assert is_open(courtesy, opens_at(courtesy, at(now)))
 
 
-def test_waits_for_the_hours_and_says_until_when(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    start = datetime.now() + timedelta(seconds=0.7)
-    courtesy = Courtesy(hours=(start.time(), (start + timedelta(hours=2)).time()))
-    wait_until_open(courtesy, "PACS 'x'")
-    assert 0 <= (datetime.now() - start).total_seconds() < 10
-    told, _ = (record.getMessage() for record in caplog.records)
-    hours = f"from {start:%H:%M} to {start + timedelta(hours=2):%H:%M}"
-    assert told == f"PACS 'x': pulls are allowed {hours}; waiting until {start:%a %H:%M}"
-    wait_until_open(courtesy, "PACS 'x'")
-    assert len(caplog.records) == 2
-
-
 # ------------------------------------------------------------------------------------------ pauses
 
 
@@ -101,6 +89,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(courtesy_module, "time", clock)
     return clock
+
+
+def test_waits_for_the_hours_and_says_until_when(
+    caplog: pytest.LogCaptureFixture, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Evening(datetime):
+        """Forty minutes before the hours begin, and what was slept since."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            assert tz is None
+            return cls.fromisoformat("2026-03-04T18:20") + timedelta(seconds=clock.slept_s)
+
+    monkeypatch.setattr(courtesy_module, "datetime", Evening)
+    caplog.set_level(logging.INFO)
+    assert clock.waited_s(lambda: wait_until_open(NIGHT, "PACS 'x'")) == 40 * 60
+    assert [record.getMessage() for record in caplog.records] == [
+        "PACS 'x': pulls are allowed from 19:00 to 06:30; waiting until Wed 19:00",
+        "PACS 'x': it is 19:00, going on",
+    ]
+    wait_until_open(NIGHT, "PACS 'x'")
+    assert len(caplog.records) == 2
 
 
 def study(source: PacsPeer | WebPeer) -> Callable[[], None]:

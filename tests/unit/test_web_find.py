@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import urllib3
+from urllib3.util import connection
 
 from pacs2bids.model import ConfigError, Pacs2BidsError, QueryError
-from pacs2bids.pacs import web as web_module
 from pacs2bids.pacs.web import Client
 from pacs2bids.pacs.web_find import find, searched
 from pacs2bids.peers import Courtesy, Secret, Tls, WebPeer
 from peers.certificates import Authority
+from peers.refusing import dead_port
 from peers.web_server import Answer, Asked, json_answer, web_server
 
 STUDY_UID, SERIES_UID = "0020000D", "0020000E"
@@ -281,10 +285,11 @@ def test_answers_that_are_none(answer: Answer, what: str) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    with web_server(lambda _: json_answer([])) as server:
-        pass
-    with pytest.raises(QueryError, match="no connection: Connection refused"):
-        find(peer(server.url), "STUDY", {"StudyInstanceUID": ""})
+    with (
+        dead_port() as port,
+        pytest.raises(QueryError, match="no connection: Connection refused"),
+    ):
+        find(peer(f"http://127.0.0.1:{port}/dicom-web"), "STUDY", {"StudyInstanceUID": ""})
 
 
 @pytest.mark.parametrize("url", ["https://pacs.example:port/rs", "http:///rs", "https://[1.2.3.4/rs"])
@@ -382,11 +387,25 @@ def test_a_server_that_asks_for_too_much_time() -> None:
 
 
 def test_a_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says first may come as late as it likes; then nothing comes."""
+    told, connections, connect = threading.Event(), list[socket.socket](), connection.create_connection
+
+    def connected(*words: Any, **settings: Any) -> socket.socket:
+        connections.append(connect(*words, **settings))
+        return connections[-1]
+
+    def answered(client: Client, target: str, accept: str) -> urllib3.BaseHTTPResponse:
+        response = answer(client, target, accept)
+        connections[-1].settimeout(0.2)
+        return response
+
     def late() -> Iterator[bytes]:
-        time.sleep(0.5)
+        assert told.wait(300)
         yield b"[]"
 
-    monkeypatch.setattr(web_module, "_SILENCE_S", 0.2)
-    assert (
-        r"the answer was broken off (ReadTimeoutError)" in fails(lambda _: Answer(body=late(), length=2))[0]
-    )
+    answer = Client._answered
+    monkeypatch.setattr(connection, "create_connection", connected)
+    monkeypatch.setattr(Client, "_answered", answered)
+    said, _ = fails(lambda _: Answer(body=late(), length=2))
+    told.set()
+    assert "the answer was broken off (ReadTimeoutError)" in said

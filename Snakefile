@@ -45,6 +45,7 @@ try:
     from pacs2bids.cluster import (
         CANCELLED,
         GONE,
+        ended_by_slurm,
         for_plugin,
         is_busy,
         is_clear,

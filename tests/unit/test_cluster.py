@@ -12,6 +12,7 @@ import pytest
 
 from pacs2bids.cluster import (
     GONE,
+    ended_by_slurm,
     for_plugin,
     is_busy,
     is_clear,
@@ -105,7 +106,16 @@ def test_a_log_tells_its_warnings_and_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "printed", "reason"),
+    # of a stage that heeds SIGTERM, and of one that is told first of a program which got it too
+    "printed",
+    [
+        "",
+        "ERROR: interrupted; run again to go on\n",
+        "ERROR: x: cannot be defaced: sh ended with exit code -15\n",
+    ],
+)
+@pytest.mark.parametrize(
+    ("state", "slurm_says", "reason"),
     [
         ("OUT_OF_MEMORY", "", "more memory"),
         (
@@ -113,19 +123,39 @@ def test_a_log_tells_its_warnings_and_errors(tmp_path: Path) -> None:
             "slurmstepd-n1: error: StepId=5.0 exceeded memory limit (9 > 8), being killed\n",
             "more memory",
         ),
-        ("TIMEOUT", "", "longer"),
+        ("FAILED", "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=5.0.\n", "more memory"),
+        ("TIMEOUT", "slurmstepd-n1: error: *** JOB 5 ON n1 CANCELLED AT x DUE TO TIME LIMIT ***\n", "longer"),
         ("CANCELLED", "", "cancelled"),
         ("NODE_FAIL", "", "node failed"),
         ("PREEMPTED", "", "another job took its place"),
+    ],
+)
+def test_what_slurm_ended_is_told_by_slurms_word_whatever_the_job_said(
+    tmp_path: Path, state: str, slurm_says: str, reason: str, printed: str
+) -> None:
+    output = tmp_path / "5.log"
+    output.write_text(printed + slurm_says)
+    told = ended_by_slurm(state, output) or ""
+    assert reason in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("state", "printed", "reason"),
+    [
         (GONE, "", "Slurm knows nothing of it"),
+        (GONE, "ERROR: no room\n", "no room"),
         ("FAILED", "x\nERROR: no room\ny\n", "no room"),
+        ("FAILED", "ERROR: no memory for 3 volumes\n", "no memory for 3 volumes"),
+        ("FAILED", "srun: error: n3: task 0: Exited with exit code 1\n", "FAILED: n3: task 0"),
         ("SOMETHING_NEW", "", "SOMETHING_NEW"),
         ("", "", "failed"),
     ],
 )
-def test_why_a_job_ended_is_one_sentence(tmp_path: Path, state: str, printed: str, reason: str) -> None:
+def test_why_another_job_ended_is_one_sentence(tmp_path: Path, state: str, printed: str, reason: str) -> None:
     output = tmp_path / "5.log"
     output.write_text(printed)
+    assert ended_by_slurm(state, output) is None
     told = why_ended(state, output)
     assert reason in told
     assert "\n" not in told

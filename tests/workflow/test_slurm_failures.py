@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ from pacs2bids.files import write_text
 from peers.line import ENVIRONMENT, KNOWN, Line, digests, session_key
 from peers.slurm import Slurm, snakemake_on
 
-PATIENCE_S = 300
+PATIENCE_S = 600
 SESSIONS = [session_key(study) for study in KNOWN]
 PLACED = [f"work/sessions/{key}/placed.json" for key in SESSIONS]
 STAGES = ("index", "reconstruct", "opinion", "plan", "place")
@@ -86,8 +87,10 @@ def numbers(screen: Path) -> dict[str, list[str]]:
     return found
 
 
-# a job of which the number stands in "held" waits; all wait for that file
+# a job of which the number stands in "held" waits; all wait for that file. One that waits holds a lock
 DEFACE = """\
+exec 9>{held}.$SLURM_JOB_ID
+flock 9
 while [ ! -e {held} ] || grep --quiet --line-regexp "$SLURM_JOB_ID" {held}; do sleep 0.2; done
 cp "$1" "$2"
 """
@@ -104,6 +107,18 @@ def hold_jobs(line: Line) -> Path:
     script.write_text(DEFACE.format(held=held))
     line.configure(deface={"command": f"sh {script} {{input}} {{output}}"})
     return held
+
+
+def is_held(held: Path, number: str) -> bool:
+    """Whether a job waits in the midst of its stage: no longer as soon as it is killed, by whatever."""
+    try:
+        with held.with_name(f"{held.name}.{number}").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def number_in(text: str) -> int:
@@ -152,7 +167,7 @@ def test_out_of_memory_then_one_is_cancelled_and_one_loses_its_node(
         wait_until(lambda: all(len(numbers(screen).get(key, ())) == 2 for key in SESSIONS), screen)
         second = {key: its[1] for key, its in numbers(screen).items()}
         write_text(held, "\n".join(second.values()))
-        wait_until(lambda: set(second.values()) <= set(slurm.jobs("RUNNING")), screen)
+        wait_until(lambda: all(is_held(held, number) for number in second.values()), screen)
         slurm.told("scancel", second[cancelled])
         node = slurm.told("squeue", "--noheader", f"--jobs={second[unlucky]}", "--format=%N")
         slurm.set_state(node, "down")
@@ -160,7 +175,9 @@ def test_out_of_memory_then_one_is_cancelled_and_one_loses_its_node(
             # Slurm waits two minutes before it starts such a job again: an administrator need not
             wait_until(lambda: second[unlucky] in slurm.jobs("PENDING"), screen)
             slurm.told("scontrol", "update", f"jobid={second[unlucky]}", "starttime=now")
-            write_text(held, "")
+            # its node is no dead one: what ran there must not go on beside what runs elsewhere
+            wait_until(lambda: not is_held(held, second[unlucky]), screen)
+            write_text(held, second[cancelled])  # which may not be dead yet
             process.wait(PATIENCE_S)
         finally:
             slurm.set_state(node, "resume")
@@ -214,7 +231,7 @@ def test_with_accounts_no_end_of_a_job_is_waited_for_in_vain(
         wait_until(lambda: len(numbers(screen)) == 3, screen)
         first = {key: its[0] for key, its in numbers(screen).items()}
         write_text(held, "\n".join(first.values()))
-        wait_until(lambda: set(first.values()) <= set(slurm.jobs("RUNNING")), screen)
+        wait_until(lambda: all(is_held(held, number) for number in first.values()), screen)
         slurm.told("scancel", first[cancelled])
         node = {key: slurm.told("squeue", "-h", f"-j{first[key]}", "-o%N") for key in (unlucky, displaced)}
         whole = ["--cpus-per-task=8", "--mem=15000", f"--nodelist={node[displaced]}"]

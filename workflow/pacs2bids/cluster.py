@@ -35,6 +35,16 @@ _CLEAR = {
     *("COMPLETED", "BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"),
     *("COMPLETING", "CONFIGURING", "PENDING", "RUNNING", "SUSPENDED"),
 }
+# words of Slurm for a job that it ended itself, and what a person is told
+_ENDED_BY_SLURM = {
+    "OUT_OF_MEMORY": "it needed more memory than it asked for",
+    "TIMEOUT": "it took longer than it asked for",
+    "CANCELLED": CANCELLED,
+    "NODE_FAIL": "its node failed",
+    "DEADLINE": "it could not end before its deadline",
+    "PREEMPTED": "another job took its place",
+    "BOOT_FAIL": "its node did not start",
+}
 # after these Slurm starts a job again, or does not: if it will, the queue has another word for it
 _ENDS = {"NODE_FAIL", "PREEMPTED"}
 GONE = "GONE"
@@ -43,6 +53,7 @@ _LOOKS = 3  # one answer may lack a job that runs: accounts lag behind, and the 
 _BUSY = re.compile(r"contact|timed out|temporarily|transmitted", re.IGNORECASE)
 _REFUSED = re.compile(r"error message was '(.*?)'", re.DOTALL)
 _SLURM_SAYS = re.compile(r"^(?:slurmstepd|slurmd|srun)(?:-\S+)?: error: (.*)$", re.MULTILINE)
+_OUT_OF_MEMORY = re.compile(r"exceeded .*memory|oom.?kill|out.of.memory", re.IGNORECASE)
 _SAID = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
 _LINE = re.compile(r"^\S+ \S+ (WARNING|ERROR) +[\w.]+: (.*)$", re.MULTILINE)
 
@@ -185,30 +196,34 @@ def for_plugin(word: str, *, is_done: bool, missed: int) -> str:
     return "ERROR" if word in _ENDS else word
 
 
+def ended_by_slurm(state: str, output: Path | None) -> str | None:
+    """Why Slurm itself ended a job, in one sentence; None: it did not. Arguments: as of ``why_ended``.
+
+    What the job says of itself then is no reason: it gets SIGTERM before SIGKILL, a stage after the programs
+    that it runs, and so speaks of an interruption, or of a program that failed.
+    """
+    if any(_OUT_OF_MEMORY.search(line) for line in _SLURM_SAYS.findall(_printed(output))):
+        return _ENDED_BY_SLURM["OUT_OF_MEMORY"]
+    return _ENDED_BY_SLURM.get(state)
+
+
 def why_ended(state: str, output: Path | None) -> str:
-    """Why a job of a cluster failed that said nothing itself, in one sentence.
+    """Why a job of a cluster failed that Slurm did not end and no stage said anything of, in one sentence.
 
     ``state``: Slurm's word, empty if there is none. ``output``: what the job printed, where Slurm kept it.
     """
-    printed = output.read_text("utf-8", errors="replace") if output and output.exists() else ""
+    printed = _printed(output)
     said_before = _SAID.findall(printed)
     if said_before:
         return str(said_before[-1])
+    if state == GONE:
+        return "Slurm knows nothing of it any more"
     says = _SLURM_SAYS.findall(printed)
-    if state == "OUT_OF_MEMORY" or any("memory" in line.lower() for line in says):
-        return "it needed more memory than it asked for"
-    known = {
-        "TIMEOUT": "it took longer than it asked for",
-        "CANCELLED": CANCELLED,
-        "NODE_FAIL": "its node failed",
-        "DEADLINE": "it could not end before its deadline",
-        "PREEMPTED": "another job took its place",
-        "BOOT_FAIL": "its node did not start",
-        GONE: "Slurm knows nothing of it any more",
-    }
-    if state in known:
-        return known[state]
     return f"it ended as {state or 'failed'}" + (f": {says[-1]}" if says else "")
+
+
+def _printed(output: Path | None) -> str:
+    return output.read_text("utf-8", errors="replace") if output and output.exists() else ""
 
 
 def why_refused(message: str) -> str | None:

@@ -94,7 +94,9 @@ def messages(job, level):
 
 
 def tell(line):
-    print(line, file=sys.stderr, flush=True)
+    # written at once: jobs are submitted and end in several threads, and without a buffer (PYTHONUNBUFFERED)
+    # print writes the end of the line by itself
+    print(f"{line}\n", end="", file=sys.stderr, flush=True)
 
 
 def is_slurm():
@@ -121,14 +123,16 @@ def not_again(job):
 
 def tell_failure(job, number, message, output):
     """One line why a submission failed, that says what to do."""
-    errors = messages(job, "ERROR")
+    word = last_words.get(number, "")
+    ended = ended_by_slurm(word, output)
+    errors = [] if ended else messages(job, "ERROR")
     for text, log in errors:
         tell(f"ERROR: {text} ({log})")
     if errors:
         not_again(job)
         return
     refusal = why_refused(message)
-    reason = refusal or why_ended(last_words.get(number, ""), output)
+    reason = refusal or ended or why_ended(word, output)
     then = "Run again to go on"
     if refusal and not is_busy(refusal):
         not_again(job)
@@ -145,16 +149,32 @@ def tell_of_cluster(job, reason, then, where):
     """One line of what the cluster did, not a stage, and what a person is to do about it."""
     if job.attempt <= job.restart_times:
         tell(f"WARNING: {whose(job)}: {reason}. Trying again, with more{where}")
+        forget_errors(job)
     else:
         note_end(job, reason)
         tell(f"ERROR: {whose(job)}: {reason}. {then}{where}")
 
 
+def forget_errors(job):
+    """Of a stage that was cut short: the next attempt need not come so far, and they are none of its own."""
+    for log in logs_with_errors(job):
+        log.unlink(missing_ok=True)
+
+
 def note_end(job, reason):
-    """In the log of the stage that has no result, where report, status and the last lines of a run look."""
-    undone = [one for one in jobs_of(job) if not Path(one.output[0]).exists()]
-    for one in undone[:1]:
-        note(Path(one.log[0]), reason)
+    """In the log of the stage that was cut short, or has no result: where report, status and the last lines of a
+    run look. If each has one, of the last stage: Snakemake takes all of them away.
+    """
+    stages = jobs_of(job)
+    undone = [one for one in stages if not Path(one.output[0]).exists()]
+    first_undone = Path((undone or stages[-1:])[0].log[0])
+    for log in logs_with_errors(job) or [first_undone]:
+        note(log, reason)
+
+
+def logs_with_errors(job):
+    """Each once."""
+    return list(dict.fromkeys(log for _, log in messages(job, "ERROR")))
 
 
 # the jobs that the batch system has of this run, by their numbers there, and its last words for them

@@ -34,8 +34,10 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 # the two may be up at the same time, in one network
 _PORT = 26817
 _PORT_WITH_ACCOUNTS = 26827
+_PATIENCE_S = 300
 
-# memory is watched by polling (OverMemoryKill), as there may be no cgroup to limit it in a container
+# memory is watched by polling (OverMemoryKill), as there may be no cgroup to limit it in a container; a
+# controller that is slow on a busy machine (ten seconds are the default of MessageTimeout) is not gone
 _CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -46,6 +48,7 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+MessageTimeout=60
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -113,7 +116,8 @@ slurmctld -c
 for node in {nodes}; do slurmd -N $node; done
 sleep infinity & wait
 """
-# MariaDB's library takes the socket from MYSQL_UNIX_PORT; root needs no password there
+# MariaDB's library takes the socket from MYSQL_UNIX_PORT; root needs no password there. A cluster cannot be
+# added again where only the answer came too late: whether it is there is asked
 _START_ACCOUNTS = """\
 mkdir {folder}/database
 mount -t tmpfs tmpfs {folder}/database
@@ -124,7 +128,9 @@ export MYSQL_UNIX_PORT={folder}/database.socket
 mariadbd $own $small --skip-networking --socket=$MYSQL_UNIX_PORT --log-error={folder}/mariadb.log &
 until [ -S $MYSQL_UNIX_PORT ]; do sleep 0.05; done
 slurmdbd
-until sacctmgr --immediate add cluster test; do sleep 0.1; done"""
+until sacctmgr --noheader list cluster test format=cluster | grep --word-regexp test; do
+    sacctmgr --immediate add cluster test || sleep 0.1
+done"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +171,7 @@ class Slurm:
 
     def wait_until_idle(self, nodes: Sequence[str] = NODES) -> None:
         """Until these nodes can take jobs."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + _PATIENCE_S
         asked = ["sinfo", "--noheader", "--Node", "--format=%N %T"]
         while time.monotonic() < deadline and self.keeper.poll() is None:
             lines = self.run(asked, timeout_s=60).stdout.split("\n")
@@ -232,8 +238,7 @@ def running_slurm(orthanc: Orthanc, *, accounts: bool = False) -> Iterator[Slurm
             cluster.wait_until_idle()
             yield cluster
         finally:
-            keeper.kill()
-            keeper.wait()
+            _end(keeper)
 
 
 def _write_configuration(folder: Path, *, accounts: bool) -> None:
@@ -267,8 +272,22 @@ def _environment(changes: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in ENVIRONMENT.items() if not key.startswith("SLURM_")} | dict(changes)
 
 
+def _end(keeper: subprocess.Popen[bytes]) -> None:
+    """All of it, and wait until none of it runs: nothing must write into a folder that is being removed.
+
+    The first process of a namespace is gone only when all others are, and the keeper waits for it. Were the
+    keeper killed itself, that would go on while nobody waits.
+    """
+    for first in psutil.Process(keeper.pid).children() if keeper.poll() is None else ():
+        first.kill()
+    try:
+        keeper.wait(_PATIENCE_S)
+    finally:
+        keeper.kill()
+
+
 def _wait_for_children(keeper: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline and keeper.poll() is None:
         if psutil.Process(keeper.pid).children():
             return

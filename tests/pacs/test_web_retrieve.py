@@ -23,8 +23,15 @@ from pacs2bids.peers import Courtesy, Secret, WebPeer
 from peers.instances import STUDY, instance, write_study
 from peers.web_server import Answer, Asked, WebPacs, instances, multipart, web_pacs, web_server
 
+# short only where nothing more is to come
 PATIENCE = Patience(
-    retry_s=0.01, quiet_s=0.2, quiet_after_failure_s=0.1, silence_s=5, settle_s=0.01, rounds=4
+    retry_s=0.01,
+    quiet_s=0.2,
+    quiet_after_failure_s=0.1,
+    last_word_s=60,
+    silence_s=60,
+    settle_s=0.01,
+    rounds=4,
 )
 
 Retrieve: TypeAlias = Callable[[Asked, list[bytes]], Answer]

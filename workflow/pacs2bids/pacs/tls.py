@@ -22,7 +22,9 @@ _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)  # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _WRONG_PURPOSE = 9, 10, 26
 _WRONG_NAME = (62, 63, 64)
 _NAMES = ("DNS", "IP Address", "commonName")  # as the ssl module calls them
-_ALERT_S = 1.0  # in TLS 1.3 a server refuses our certificate only after the handshake (RFC 8446 section 2)
+# in TLS 1.3 a server refuses our certificate only after the handshake (RFC 8446 section 2), a busy one a while
+# after it; so long one that has nothing against us is listened to
+_ALERT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +113,11 @@ def speaks_tls(host: str, port: int, *, timeout_s: float) -> bool:
     looking = ssl.create_default_context()  # nothing is sent on such a connection
     looking.check_hostname, looking.verify_mode = False, ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as plain:
-            _shake_hands(plain, looking, host)
+        with (
+            socket.create_connection((host, port), timeout=timeout_s) as plain,
+            looking.wrap_socket(plain, server_hostname=host),
+        ):
+            pass
     except ssl.SSLError as error:
         return "ALERT" in (error.reason or "")  # it wants a certificate of ours
     except OSError:

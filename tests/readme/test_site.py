@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ import yaml
 from pages import MARKDOWN, PAGES, ROOT, name_of
 
 from peers.available import unavailable
-from peers.browser import Tab
+from peers.browser import PATIENCE_MS, Tab
 
 STRUCTURE = re.compile(r"</?(?:ul|ol|li|table|tr|td|th|pre|h[1-6]|strong|em|blockquote)\b")
 PHONE = 390  # pixels
@@ -38,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         unavailable("MkDocs is not installed: the extra 'docs'")
     folder = tmp_path_factory.mktemp("site") / "built"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -95,10 +96,10 @@ def test_search_finds_a_key(site: Path, address: str, tab: Tab, *, is_served: bo
     query = tab.page.locator("#mkdocs-search-query")
     query.press_sequentially("fieldmap_shims")
     results = tab.page.locator("#mkdocs-search-results article")
-    for _ in range(100):
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not results.count():
+        assert time.monotonic() < deadline, "nothing is found"
         query.press("End")  # it listens to keys, and only when it has read its index
-        if results.count():
-            break
         tab.page.wait_for_timeout(50)
     found = results.locator("a[href$='config.html']")
     assert found.count() == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import shutil
+import time
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from pacs2bids.__main__ import main
 from pacs2bids.files import write_tsv
@@ -25,7 +26,7 @@ from pacs2bids.report.viewer import installed, volume_script
 from pacs2bids.report.whole import Page as DatasetPage
 from pacs2bids.report.whole import page_of
 from peers.available import unavailable
-from peers.browser import Tab
+from peers.browser import PATIENCE_MS, Tab
 from summaries import summary
 
 HEURISTIC = Path(__file__).parents[2] / "heuristics/demo.py"
@@ -222,9 +223,8 @@ def test_viewer_opens_on_a_click_and_left_is_on_the_left(tab: Tab, report: Path,
     tab.page.goto(page.as_uri())
     assert len(tab.requests) == 1
     tab.page.locator("button[data-volume]").first.click()
-    tab.page.wait_for_selector('dialog[data-shown="000"]', timeout=30_000)
-    tab.page.wait_for_timeout(500)
-    shot = np.asarray(Image.open(BytesIO(tab.page.locator(".stage").screenshot())).convert("RGB")).astype(int)
+    tab.page.wait_for_selector('dialog[data-shown="000"]')
+    shot = drawn(tab.page.locator(".stage"))
     is_grey = np.ptp(shot, axis=2) < 8  # not the cross
     seen = is_grey & (shot.mean(axis=2) > 40)
     assert seen.mean() > 0.1
@@ -239,7 +239,19 @@ def test_viewer_opens_on_a_click_and_left_is_on_the_left(tab: Tab, report: Path,
     assert all(address.startswith(inside) for address in tab.requests)
     assert tab.complaints == []
     tab.page.keyboard.press("Escape")
-    assert not tab.page.locator("dialog").is_visible()
+    expect(tab.page.locator("dialog")).to_be_hidden()
+
+
+def drawn(stage: Locator) -> np.ndarray:
+    """What is seen there once a volume is: the widget reads it after the page has handed it over."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    before = None
+    while True:
+        shot = np.asarray(Image.open(BytesIO(stage.screenshot())).convert("RGB")).astype(int)
+        if before is not None and (shot.mean(axis=2) > 40).mean() > 0.1 and np.array_equal(shot, before):
+            return shot
+        assert time.monotonic() < deadline, "nothing is drawn, or never the same"
+        before = shot
 
 
 def test_tables_are_paged_searched_and_filtered(tab: Tab, tmp_path: Path) -> None:

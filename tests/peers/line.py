@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ import psutil
 import pytest
 import yaml
 
+from pacs2bids.demo import own_port
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.phantom.protocol import PhantomStudy, studies
@@ -53,11 +53,8 @@ class Pacs:
 
 @contextmanager
 def pacs_of(folder: Path, *, at: int = 0) -> Iterator[Pacs]:
-    """Serve ``folder`` at ports that the operating system chooses, or at the one that a PACS had before."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    destinations = {RECEIVER: Destination(host="127.0.0.1", port=port)}
-    with serving(folder, port=at, destinations=destinations) as server:
+    """Serve ``folder`` at ports that the operating system chooses; ``at``: at one from ``own_port``."""
+    with own_port() as port, serving(folder, port=at, destinations=destinations_at(port)) as server:
         source = {
             "kind": "pacs",
             "host": server.host,
@@ -68,6 +65,10 @@ def pacs_of(folder: Path, *, at: int = 0) -> Iterator[Pacs]:
             "receive_port": port,
         }
         yield Pacs(folder=folder, source=source)
+
+
+def destinations_at(port: int) -> dict[str, Destination]:
+    return {RECEIVER: Destination(host="127.0.0.1", port=port)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class Run:
 
     ``jobs``: what Snakemake itself recorded as done. ``started``: names of the logs that stages opened
     ("plan/sub-01_ses-a"); a stage opens its log first of all, so failed and killed jobs are among them.
+    ``group``: of snakemake and all its jobs.
     """
 
     code: int
@@ -91,6 +93,7 @@ class Run:
     seconds: float
     jobs: tuple[Job, ...]
     started: frozenset[str]
+    group: int = 0
 
     @property
     def rules(self) -> set[str]:
@@ -105,6 +108,13 @@ class Run:
         """This run, which must have ended well."""
         assert self.code == 0, self.terminal
         return self
+
+    def outlived(self) -> None:
+        """Wait until the jobs that live on have ended, too."""
+        deadline = time.monotonic() + PATIENCE_S
+        while members(self.group):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +238,7 @@ class _Process:
             seconds=time.time() - self.started_at,
             jobs=recorded(self.line.folder, self.started_at),
             started=opened(self.line.work / "logs", self.started_at),
+            group=self.process.pid,
         )
 
 
@@ -244,10 +255,16 @@ def members(group: int) -> list[psutil.Process]:
 
 
 def recorded(folder: Path, since: float) -> tuple[Job, ...]:
-    """The jobs that Snakemake recorded as done: one record an output, named by its path in base 64."""
+    """The jobs that Snakemake recorded as done: one record an output, named by its path in base 64.
+
+    It writes them in place: one that a kill cut short says nothing, to Snakemake neither.
+    """
     jobs = []
     for path in (folder / ".snakemake" / "metadata").glob("*"):
-        record = json.loads(path.read_text())
+        try:
+            record = json.loads(path.read_text())
+        except json.JSONDecodeError:
+            continue
         if record["starttime"] >= since and not record["incomplete"]:
             jobs.append(Job(rule=record["rule"], output=base64.b64decode(path.name).decode()))
     return tuple(sorted(jobs, key=lambda job: (job.rule, job.output)))

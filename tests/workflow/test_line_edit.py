@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pacs2bids.demo import own_port
 from pacs2bids.files import read_record, write_record
 from pacs2bids.model import CheckResult, Finding
 from pacs2bids.status import PROVISIONAL, Standing, status_of
 from peers.available import thorough
-from peers.line import KNOWN, NEW, Line, Pacs, digests, hospital, pacs_of, session_key
+from peers.line import KNOWN, NEW, Line, digests, hospital, pacs_of, session_key
 
 NAMING = {"plan", "place", "dataset", "check", "report", "verdict"}
 TEMPLATE = "{PREFIX}_run-{{item}}_T1w"
-
-
-def server_port(pacs: Pacs) -> int:
-    return int(str(pacs.source["port"]))
 
 
 @pytest.fixture
@@ -100,14 +97,15 @@ def test_reverted_edit_reruns_nothing(line: Line) -> None:
 @thorough
 def test_new_study_runs_its_own_jobs_only(phantom_files: Path, tmp_path: Path) -> None:
     folder = hospital(phantom_files, tmp_path / "pacs", KNOWN)
-    with pacs_of(folder) as pacs:
-        line = Line(folder=tmp_path / "later", pacs=pacs).prepared()
-        line.run().succeeded()
-    known = {key: digests(line.bids / key.replace("_", "/")) for key in map(session_key, KNOWN)}
-    # the same PACS has got more: another port would be another source
-    with pacs_of(hospital(phantom_files, folder, [NEW]), at=server_port(pacs)) as pacs:
-        replace(line, pacs=pacs).configure()
-        run = line.run("--forcerun", "query").succeeded()
+    with own_port() as port:
+        with pacs_of(folder, at=port) as pacs:
+            line = Line(folder=tmp_path / "later", pacs=pacs).prepared()
+            line.run().succeeded()
+        known = {key: digests(line.bids / key.replace("_", "/")) for key in map(session_key, KNOWN)}
+        # the same PACS has got more: another port would be another source
+        with pacs_of(hospital(phantom_files, folder, [NEW]), at=port) as pacs:
+            replace(line, pacs=pacs).configure()
+            run = line.run("--forcerun", "query").succeeded()
     study, session = f"work/studies/{NEW.uid}", f"work/sessions/{session_key(NEW)}"
     assert [(job.rule, job.output) for job in run.jobs] == [
         ("check", "work/check.json"),

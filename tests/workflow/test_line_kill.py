@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from peers.available import thorough
-from peers.line import KNOWN, Line, Pacs, digests, opened, session_key
+from peers.line import KNOWN, Line, Pacs, Run, digests, opened, session_key
 
 pytestmark = thorough
 
@@ -74,8 +74,11 @@ def appeared(line: Line, pattern: str) -> Callable[[float], bool]:
     return lambda _started: any(line.folder.glob(pattern))
 
 
-def delivers_the_same(line: Line, finished: Line) -> None:
+def delivers_the_same(line: Line, finished: Line, killed: Run | None = None) -> None:
+    """``killed``: the run before, whose jobs may live on."""
     run = line.run().succeeded()
+    if killed is not None:
+        killed.outlived()
     assert "lock" not in run.terminal.lower()
     assert digests(line.bids) == digests(finished.bids)
     assert (line.folder / "report.html").stat().st_size > 0
@@ -83,32 +86,32 @@ def delivers_the_same(line: Line, finished: Line) -> None:
         assert not list(place.rglob("*.part"))
 
 
-def killed_within(finished: Line, folder: Path, stage: str, *, alone: bool = False) -> Line:
+def killed_within(finished: Line, folder: Path, stage: str, *, alone: bool = False) -> tuple[Line, Run]:
     """A copy of ``finished`` that was killed before its job of this stage was done."""
     for attempt in range(TRIES):
         line = finished.copied(folder / f"line{attempt}")
         undone_from(line, stage)
-        midway = stage in MIDWAY and not alone
-        run = line.killed(appeared(line, MIDWAY[stage]) if midway else begun(line, stage), alone=alone)
+        midway = appeared(line, MIDWAY[stage]) if stage in MIDWAY else begun(line, stage)
+        run = line.killed(midway, alone=alone)
         if run.code == 0:
             continue  # on a busy machine the whole run may be over before the blow falls
         assert run.code == -signal.SIGKILL
         assert stage in run.rules
         if not run.of(stage):  # else the job was done before the blow fell: that is another test
-            return line
+            return line, run
     pytest.fail(f"{stage} was always done before it could be killed")
 
 
 @pytest.mark.parametrize("stage", PRODUCTS)
 def test_killed_in_a_stage(finished: Line, tmp_path: Path, stage: str) -> None:
-    line = killed_within(finished, tmp_path, stage)
+    line, _ = killed_within(finished, tmp_path, stage)
     delivers_the_same(line, finished)
 
 
 def test_jobs_that_outlive_their_run_do_no_harm(finished: Line, tmp_path: Path) -> None:
     """Snakemake alone is killed: its job goes on while the next run does the same work."""
-    line = killed_within(finished, tmp_path, "reconstruct", alone=True)
-    delivers_the_same(line, finished)
+    line, killed = killed_within(finished, tmp_path, "reconstruct", alone=True)
+    delivers_the_same(line, finished, killed)
 
 
 def test_killed_again_and_again(finished: Line, pacs: Pacs, tmp_path: Path) -> None:

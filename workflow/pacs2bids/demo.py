@@ -11,7 +11,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pacs2bids.checkout import snakefile
@@ -53,9 +54,10 @@ def run_demo(folder: Path, *, cores: int, say: Callable[[str], None]) -> str:
     if not studies.exists():
         say(f"Making a synthetic study set in {studies} ...")
         _make_studies(studies)
-    receive_port = _free_port()
-    destination = Destination(host="127.0.0.1", port=receive_port)
-    with serving(studies, destinations={RECEIVER: destination}) as pacs:
+    with (
+        own_port() as receive_port,
+        serving(studies, destinations={RECEIVER: Destination(host="127.0.0.1", port=receive_port)}) as pacs,
+    ):
         say(f"A PACS: {pacs}.")
         config = CONFIG.format(
             port=pacs.port,
@@ -81,10 +83,20 @@ def _make_studies(target: Path) -> None:
     unfinished.replace(target)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def own_port() -> Iterator[int]:
+    """A port of loopback to listen at (with SO_REUSEADDR), which the system gives nobody else until the end.
+
+    It is held by a socket that does not listen. Elsewhere than on Linux that would keep away whoever is to
+    listen as well: there the port is only free now.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        if sys.platform != "linux":
+            held.close()
+        yield port
 
 
 def _run_workflow(snakefile: Path, folder: Path, cores: int) -> None:

@@ -272,7 +272,7 @@ def remove_stale(volumes: Path, index: StudyIndex) -> None:
         stem = path.name.lstrip(".").split(".")[0]
         is_known = stem in known or path.name == "manifest.json"
         if path.is_file() and (not is_known or path.suffix == ".part"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # a job that outlived its run may have given it its name just now
 
 
 class _Work(Struct, frozen=True, kw_only=True, eq=False):

@@ -147,10 +147,13 @@ class Difference:
     why: str
 
 
-def _instance(name: str, session: Session) -> object:
-    path = next(path for path in session.folder.rglob(name) if path.is_file())
-    head = pydicom.dcmread(path, specific_tags=["InstanceNumber", "SeriesInstanceUID"])
-    return (head.InstanceNumber, head.SeriesInstanceUID)
+def _numbers(name: str, case: Case) -> set[int]:
+    """InstanceNumber of the files of this name in the series; other series may have files of the same name."""
+    tags = ["InstanceNumber", "SeriesInstanceUID"]
+    files = (path for path in case.session.folder.rglob(name) if path.is_file())
+    heads = (pydicom.dcmread(path, specific_tags=tags) for path in files)
+    uids = _joined(case.one, case.session)
+    return {int(head.InstanceNumber) for head in heads if head.SeriesInstanceUID in uids}
 
 
 def _joined(one: Shown, session: Session) -> list[str]:
@@ -186,7 +189,7 @@ DIFFERENCES = (
     ),
     Difference(
         fields=("example_dcm_file",),
-        seen=lambda case: _instance(case.theirs, case.session) == _instance(case.ours, case.session),
+        seen=lambda case: bool(_numbers(case.theirs, case) & _numbers(case.ours, case)),
         why="echoes that share an InstanceNumber: which of them is first is arbitrary (dcm2niix issue 349)",
     ),
     Difference(

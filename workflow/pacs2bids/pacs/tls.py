@@ -22,8 +22,8 @@ _UNKNOWN_ISSUER = (2, 18, 19, 20, 21)  # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _WRONG_PURPOSE = 9, 10, 26
 _WRONG_NAME = (62, 63, 64)
 _NAMES = ("DNS", "IP Address", "commonName")  # as the ssl module calls them
-# in TLS 1.3 a server refuses our certificate only after the handshake (RFC 8446 section 2), a busy one a while
-# after it; so long one that has nothing against us is listened to
+# in TLS 1.3 a server refuses our certificate only after the handshake (RFC 8446 section 2), a busy one a
+# while after it; so long one that has nothing against us is listened to
 _ALERT_S = 10.0
 
 

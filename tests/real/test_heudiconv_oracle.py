@@ -148,7 +148,7 @@ class Difference:
 
 
 def _numbers(name: str, case: Case) -> set[int]:
-    """InstanceNumber of the files of this name in the series; other series may have files of the same name."""
+    """InstanceNumber of the files of this name in the series; other series may have files of that name."""
     tags = ["InstanceNumber", "SeriesInstanceUID"]
     files = (path for path in case.session.folder.rglob(name) if path.is_file())
     heads = (pydicom.dcmread(path, specific_tags=tags) for path in files)

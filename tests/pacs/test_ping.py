@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,16 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+import pacs2bids.pacs.ping
 from pacs2bids.__main__ import main
 from pacs2bids.pacs.identifiers import identifier_of
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from peers.instances import SERIES, STUDY, instance, write_study
+from peers.ports import free_port
 from peers.web_server import json_answer, web_server
 
 FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 @pytest.fixture
@@ -225,14 +221,16 @@ def test_our_own_pacs_rejects_another_title(folder: Path, ping: Ping) -> None:
     assert re.search(told, text, re.IGNORECASE), text
 
 
-def test_a_web_server_on_that_port(ping: Ping) -> None:
+def test_a_web_server_on_that_port(ping: Ping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacs2bids.pacs.ping, "_HTTP_TIMEOUT_S", 60.0)
+
     class Quiet(BaseHTTPRequestHandler):
         timeout = 1  # our call has no line break: it would wait for one
 
         def log_message(self, *_: Any) -> None:
             """Nothing to be seen."""
 
-    server = HTTPServer(("127.0.0.1", 0), Quiet)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         code, text = ping(at(server.server_port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import socket
@@ -30,20 +31,15 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from pacs2bids.files import read_record
 from pacs2bids.model import Identity, PullError, QueryError, Receipt
-from pacs2bids.pacs.pull import Patience, pull_from_pacs, requests_for
+from pacs2bids.pacs.pull import pull_from_pacs, requests_for
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.pacs.turns import own_slot
 from pacs2bids.peers import GET, MOVE, Courtesy, PacsPeer, Slot
+from peers.embedded import QUICK, before_each_sent, held_back, wait_for
 from peers.instances import SERIES, STUDY, data_set_bytes, instance, write_study
+from peers.ports import free_port
 from peers.requestor import parked
-
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=2, settle_s=0, turn_s=5, retry_s=0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def peer_at(port: int, *, receive_port: int = 0, **changes: Any) -> PacsPeer:
@@ -233,32 +229,32 @@ def test_killed_pull_goes_on_where_it_was(tmp_path: Path) -> None:
             "import sys, pathlib; from pacs2bids.pacs.pull import *; from pacs2bids.peers import *; "
             f"pull_from_pacs({peer!r}, {STUDY!r}, pathlib.Path({str(out)!r}))"
         )
-        killed = subprocess.Popen([sys.executable, "-c", code])
-        wait_for(lambda: len(list(out.glob("dicom/*/*.dcm"))) > 20)
-        killed.kill()
-        killed.wait()
+        with held_back(30):
+            killed = subprocess.Popen([sys.executable, "-c", code])
+            wait_for(lambda: len(list(out.glob("dicom/*/*.dcm"))) == 30)
+            killed.kill()
+            killed.wait()
         there = {path.name: path.read_bytes() for path in out.glob("dicom/*/*.dcm")}
-        assert 20 < len(there) < 300
         assert not list(out.glob("receipt*"))
         receipt = pull_from_pacs(peer, STUDY, out, patience=QUICK)
     assert receipt.complete
     assert len(receipt.received) == 300
     asked = sum(transfer.completed or 0 for transfer in receipt.transfers)
-    assert asked == 300 - len(there)
+    assert asked == 300 - len(there) == 270
     assert not list(out.rglob("*.part"))
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_ctrl_c_ends_the_move_and_not_only_the_waiting_for_it(tmp_path: Path) -> None:
     write_study(tmp_path / "pacs", instances=400)
     out = tmp_path / "work"
-    with embedded(tmp_path / "pacs") as peer:
+    numbers, ended = itertools.count(1), threading.Event()
+
+    def slowly(_: object) -> None:
+        """But for the first: to send all takes 40 s, if nobody ends it."""
+        if next(numbers) > 30:
+            ended.wait(0.05)
+
+    with embedded(tmp_path / "pacs") as peer, before_each_sent(slowly):
         code = (
             # what starts in the background may have been told to heed no Ctrl-C
             "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -269,6 +265,7 @@ def test_ctrl_c_ends_the_move_and_not_only_the_waiting_for_it(tmp_path: Path) ->
         wait_for(lambda: len(list(out.glob("dicom/*/*.dcm"))) > 20)
         pull.send_signal(signal.SIGINT)
         pull.wait()
+        ended.set()
         assert pull.returncode != 0
         assert len(list(out.glob("dicom/*/*.dcm"))) < 800
         assert pull_from_pacs(peer, STUDY, out, patience=QUICK).complete
@@ -375,7 +372,7 @@ def test_two_pulls_of_one_host_take_turns(tmp_path: Path) -> None:
         threads = [
             threading.Thread(
                 target=lambda uid=uid: done.append(
-                    pull_from_pacs(peer, uid, tmp_path / uid, patience=replace(QUICK, turn_s=30))
+                    pull_from_pacs(peer, uid, tmp_path / uid, patience=replace(QUICK, turn_s=300))
                 )
             )
             for uid in (STUDY, "1.2.3")
@@ -543,7 +540,7 @@ def test_instances_that_come_after_success(tmp_path: Path) -> None:
         return 0x0000
 
     with scripted(on_move) as (pacs, peer):
-        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=replace(QUICK, quiet_s=3))
+        receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=replace(QUICK, quiet_s=60))
     assert receipt.complete
     assert pacs.moves == 1
 
@@ -673,7 +670,7 @@ def test_frozen_pacs_is_left(tmp_path: Path) -> None:
     def on_move(pacs: ScriptedPacs, number: int, _wanted: list[str]) -> int:
         if number == 1:
             pacs.send([1])
-            released.wait(20)  # the PACS hangs in the midst of the first move
+            released.wait(300)  # the PACS hangs in the midst of the first move
         else:
             pacs.send([2, 3])
         return 0x0000
@@ -685,7 +682,7 @@ def test_frozen_pacs_is_left(tmp_path: Path) -> None:
         released.set()
     assert receipt.complete
     assert receipt.transfers[0].status == ""
-    assert seconds < 15
+    assert seconds < 60
 
 
 def test_a_pacs_that_is_pending_for_ever_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -710,7 +707,8 @@ def test_a_pacs_that_is_pending_for_ever_is_left(tmp_path: Path, caplog: pytest.
         receipt = pull_from_pacs(peer, STUDY, tmp_path, patience=replace(QUICK, silence_s=60, stall_s=1))
         released.set()
     assert receipt.complete
-    assert [one.came for one in receipt.transfers] == [0, 3]
+    first, *others = [one.came or 0 for one in receipt.transfers]
+    assert (first, sum(others)) == (0, 3)  # each is left that brings nothing for a second
     assert re.search("pending, but no progress and no data for [1-9][0-9]* s", caplog.text)
 
 

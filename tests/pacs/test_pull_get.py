@@ -16,22 +16,18 @@ from pacs2bids.files import read_record
 from pacs2bids.model import PullError, QueryError, Receipt
 from pacs2bids.pacs import server
 from pacs2bids.pacs.get import contexts_for
-from pacs2bids.pacs.pull import Patience, pull_from_pacs
+from pacs2bids.pacs.pull import pull_from_pacs
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
 from pacs2bids.peers import Courtesy, PacsPeer, Slot
 from peers import dcmqrscp
 from peers.dcmqrscp import Dcmqrscp, running_dcmqrscp
+from peers.embedded import QUICK
 from peers.instances import CSA_NON_IMAGE, STUDY, data_set_bytes, instance, write_study
 from peers.orthanc import AE_TITLE, DICOM_PORT, HTTP_PORT, Orthanc, is_dicom
+from peers.ports import free_port
 
 Corpus: TypeAlias = Callable[[str], Path]
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -59,9 +55,10 @@ def ways_of(receipt: Receipt) -> list[tuple[str, str, int | None]]:
 
 def test_whole_study_without_a_port_of_ours(tmp_path: Path) -> None:
     sources = write_study(tmp_path / "pacs")
-    with embedded(tmp_path / "pacs", "get", known=False) as peer, socket.socket() as taken:
-        taken.bind(("127.0.0.1", peer.slots[0].port))
-        taken.listen()
+    with (
+        embedded(tmp_path / "pacs", "get", known=False) as peer,
+        socket.create_server(("127.0.0.1", peer.slots[0].port)),
+    ):
         receipt = pull_from_pacs(peer, STUDY, tmp_path / "work", patience=QUICK)
     assert receipt.complete
     assert ways_of(receipt) == [("get", "STUDY", 10)]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from pacs2bids.model import Receipt
+from pacs2bids.pacs.catalogue import Instance
 from pacs2bids.pacs.sender import Destination
 from pacs2bids.pacs.server import serving
-from peers.embedded import free_port, wait_for
+from peers.embedded import before_each_sent, held_back, wait_for
 from peers.instances import write_study
+from peers.ports import free_port
 from peers.receipts import read_fitting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,17 +94,15 @@ def pull(folder: Path, study: str, stack: ExitStack) -> subprocess.Popen[str]:
 
 
 def test_two_workflows_on_one_slot(files: Path, tmp_path: Path) -> None:
-    """The first is stopped in the midst, until the second has found its slot taken."""
+    """The PACS stops in the midst of the first, until the second has found its slot taken."""
     one, two = tmp_path / "one", tmp_path / "two"
     with configured(files, one, two, slots=1), ExitStack() as stack:
-        first = pull(one, STUDIES[0], stack)
-        wait_for(lambda: len(list(one.glob("*/dicom/*/*.dcm"))) > COUNT // 10)
-        first.send_signal(signal.SIGSTOP)
-        assert len(list(one.glob("*/dicom/*/*.dcm"))) < COUNT
-        second = pull(two, STUDIES[1], stack)
-        wait_for(lambda: (two / "log").exists() and "waiting for the end" in (two / "log").read_text())
-        first.send_signal(signal.SIGCONT)
-        errors = [process.communicate(timeout=60)[1] for process in (first, second)]
+        with held_back(COUNT // 10):
+            first = pull(one, STUDIES[0], stack)
+            wait_for(lambda: len(list(one.glob("*/dicom/*/*.dcm"))) == COUNT // 10)
+            second = pull(two, STUDIES[1], stack)
+            wait_for(lambda: (two / "log").exists() and "waiting for the end" in (two / "log").read_text())
+        errors = [process.communicate(timeout=300)[1] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), errors
     assert errors[0] == ""
     assert f"another pull receives (process {first.pid} of user " in errors[1]
@@ -111,12 +112,20 @@ def test_two_workflows_on_one_slot(files: Path, tmp_path: Path) -> None:
 
 
 def test_one_workflow_with_two_slots(files: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    with configured(files, folder, slots=2):
+    """The PACS sends the first of a study when it may send both studies, and the last so, too."""
+    folder, met, sent = tmp_path / "folder", Barrier(len(STUDIES), timeout=120), Counter[str]()
+
+    def together(instance: Instance) -> None:
+        (study,) = (one for one in STUDIES if instance.sop_instance_uid.startswith(f"{one}."))
+        sent[study] += 1
+        if sent[study] in (1, COUNT):
+            met.wait()
+
+    with configured(files, folder, slots=2), before_each_sent(together):
         targets = [f"work/studies/{study}/receipt.json" for study in STUDIES]
         options = ["--snakefile", str(ROOT / "Snakefile"), "--cores", "2", *targets, "--resources", "pacs=2"]
         command = [sys.executable, "-m", "snakemake", *options]
-        done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     both = [came(folder / "work/studies" / study) for study in STUDIES]
     assert max(one.first_ns for one in both) < min(one.last_ns for one in both)

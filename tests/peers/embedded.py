@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import socket
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pacs2bids.pacs.catalogue import Instance
 from pacs2bids.pacs.pull import Patience
-from pacs2bids.pacs.sender import Destination
+from pacs2bids.pacs.sender import Destination, Sender
 from pacs2bids.pacs.server import serving
 from pacs2bids.peers import PacsPeer, Slot
+from peers.ports import free_port
 
-QUICK = Patience(quiet_s=0.6, quiet_after_failure_s=0.3, silence_s=5, settle_s=0, turn_s=5, retry_s=0.2)
-
-
-def free_port() -> int:
-    """One of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+# short only where nothing more is to come; what comes may take its time, on a machine that does other things
+QUICK = Patience(
+    quiet_s=0.6,
+    quiet_after_failure_s=0.3,
+    last_word_s=60,
+    silence_s=60,
+    settle_s=0,
+    turn_s=60,
+    retry_s=0.2,
+)
 
 
 def peer_at(port: int, **changes: Any) -> PacsPeer:
@@ -45,7 +53,35 @@ def embedded(folder: Path, **changes: Any) -> Iterator[PacsPeer]:
         yield peer_at(pacs.port, slots=peer.slots, **changes)
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+@contextmanager
+def before_each_sent(step: Callable[[Instance], object]) -> Iterator[None]:
+    """What embedded PACS of this process do before each C-STORE of a C-MOVE, while the block runs."""
+    store = Sender.store
+
+    def stepping(sender: Sender, instance: Instance, **words: Any) -> int:
+        step(instance)
+        return store(sender, instance, **words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sender, "store", stepping)
+        yield
+
+
+@contextmanager
+def held_back(count: int) -> Iterator[None]:
+    """Embedded PACS of this process send so many instances, and the others when the block ends.
+
+    So that what is to happen in the midst of a pull happens there, however fast it is or late who watches it.
+    """
+    over, numbers = threading.Event(), itertools.count(1)
+    with before_each_sent(lambda _: next(numbers) <= count or over.wait()):
+        try:
+            yield
+        finally:
+            over.set()
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120) -> None:
     """Wait until it holds; it must, in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -51,7 +51,7 @@ def test_a_pull_that_waits_ends_when_it_is_told_to(
     def retrieve(*_: object) -> Answer:
         asked.set()
         if is_silent:
-            over.wait(20)
+            over.wait(600)
             return instances([])
         return Answer(status=429, headers={"Retry-After": "60"}, length=0)
 
@@ -63,9 +63,9 @@ def test_a_pull_that_waits_ends_when_it_is_told_to(
             time.sleep(0.2)
             pull.send_signal(number)
             begun = time.monotonic()
-            _, said = pull.communicate(timeout=60)
+            _, said = pull.communicate(timeout=300)
         spent_s = time.monotonic() - begun
         over.set()
     assert pull.returncode == 128 + number
     assert said == "ERROR: interrupted; run again to go on\n"
-    assert spent_s < 20, "so long a silent server would be waited for"
+    assert spent_s < 50, "so long a silent server would be waited for"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import glob
 import hashlib
 import io
@@ -16,7 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, TypeVar
@@ -37,13 +38,14 @@ def atomic(path: Path, *, mode: int = 0o644, flushed: bool = True) -> Iterator[I
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            if flushed:
-                os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        with _claimed(handle):
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fchmod(stream.fileno(), mode)
+                if flushed:
+                    os.fsync(stream.fileno())
+            Path(temporary).replace(path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -51,10 +53,34 @@ def atomic(path: Path, *, mode: int = 0o644, flushed: bool = True) -> Iterator[I
         raise
 
 
+@contextmanager
+def _claimed(handle: int) -> Iterator[None]:
+    """Hold a lock on a file beyond its closing, for ``remove_left``; without where there are no locks."""
+    held = os.dup(handle)
+    try:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(held)
+
+
 def remove_unfinished(path: Path) -> None:
     """Remove what killed writers of ``path`` left beside it. For a job to call before it writes anything."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        part.unlink(missing_ok=True)
+        remove_left(part)
+
+
+def remove_left(part: Path) -> None:
+    """Remove a temporary file, unless who writes it is at work: a job may outlive the run that began it."""
+    try:
+        with part.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        return
+    except OSError:
+        pass  # another user's, or there are no locks: nobody can tell
+    part.unlink(missing_ok=True)
 
 
 def flush_to_disk(paths: Iterable[Path]) -> None:

@@ -28,6 +28,7 @@ from pacs2bids.files import (
     link_or_copy,
     private_folder,
     read_record,
+    remove_left,
     sha256,
     write_bytes,
     write_record,
@@ -314,7 +315,7 @@ def _clean(stale: Sequence[str], names: Collection[str], bids: Path, grounds: Co
         for part in folder.glob(".*.part"):
             match = _LEFT_BEHIND.fullmatch(part.name)
             if match and (folder / match["name"]).relative_to(bids).as_posix() in names:
-                part.unlink(missing_ok=True)
+                remove_left(part)
     for path in stale:
         (bids / path).unlink(missing_ok=True)
         log.info("%s: removed, it is no longer planned", path)

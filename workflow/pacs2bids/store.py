@@ -30,6 +30,7 @@ from pacs2bids.engine import engine_version
 from pacs2bids.files import (
     is_emptied,
     read_record,
+    remove_left,
     sha256,
     write_bytes,
     write_chunks,
@@ -271,8 +272,10 @@ def remove_stale(volumes: Path, index: StudyIndex) -> None:
     for path in volumes.iterdir():
         stem = path.name.lstrip(".").split(".")[0]
         is_known = stem in known or path.name == "manifest.json"
-        if path.is_file() and (not is_known or path.suffix == ".part"):
-            path.unlink(missing_ok=True)  # a job that outlived its run may have given it its name just now
+        if path.is_file() and path.suffix == ".part":
+            remove_left(path)
+        elif path.is_file() and not is_known:
+            path.unlink(missing_ok=True)  # a job that outlived its run may be at it, too
 
 
 class _Work(Struct, frozen=True, kw_only=True, eq=False):

@@ -25,7 +25,7 @@ from pacs2bids.pacs.find import find
 from pacs2bids.pacs.server import serving
 from pacs2bids.peers import PacsPeer
 from peers.instances import STUDY, instance
-from peers.refusing import dead_port
+from peers.ports import free_port
 
 PEOPLE = (("P01", "Visit 1", "20260103"), ("P01", "Visit 2", "20260201"), ("P02", "Visit 1", "20260102"))
 
@@ -43,10 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dead() -> Iterator[int]:
+def dead() -> int:
     """A port that refuses connections."""
-    with dead_port() as port:
-        yield port
+    return free_port()
 
 
 def peer_at(port: int, **changes: Any) -> PacsPeer:

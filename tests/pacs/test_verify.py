@@ -18,8 +18,8 @@ from pacs2bids.pacs.web_pull import pull_from_web
 from pacs2bids.peers import FolderSource, WebPeer
 from peers.embedded import QUICK, embedded
 from peers.instances import STUDY, write_study
+from peers.ports import free_port
 from peers.receipts import read_fitting
-from peers.refusing import dead_port
 from peers.web_server import web_pacs, web_server
 
 
@@ -184,8 +184,7 @@ def test_against_a_pacs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         pull_from_pacs(peer, STUDY, out, patience=QUICK)
         assert main([*words, str(tmp_path / "config.yaml")]) == 0
     capsys.readouterr()
-    with dead_port() as port:
-        assert main([*words, str(config_of(tmp_path, of_pacs(port)))]) == 1
+    assert main([*words, str(config_of(tmp_path, of_pacs(free_port())))]) == 1
     assert "no connection" in capsys.readouterr().err
 
 

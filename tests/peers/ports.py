@@ -10,7 +10,7 @@ _held: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    """One that nobody listens at, and that nobody gets who asks the system for any port.
+    """One that nobody listens at (it refuses connections), and that nobody gets who asks for any port.
 
     It stays bound here, without listening: bind() to port 0 and connect() pass it over, also those of other
     processes. Who names it may have it, if he sets SO_REUSEADDR as servers do.

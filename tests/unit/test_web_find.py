@@ -19,7 +19,7 @@ from pacs2bids.pacs.web import Client
 from pacs2bids.pacs.web_find import find, searched
 from pacs2bids.peers import Courtesy, Secret, Tls, WebPeer
 from peers.certificates import Authority
-from peers.refusing import dead_port
+from peers.ports import free_port
 from peers.web_server import Answer, Asked, json_answer, web_server
 
 STUDY_UID, SERIES_UID = "0020000D", "0020000E"
@@ -285,11 +285,9 @@ def test_answers_that_are_none(answer: Answer, what: str) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    with (
-        dead_port() as port,
-        pytest.raises(QueryError, match="no connection: Connection refused"),
-    ):
-        find(peer(f"http://127.0.0.1:{port}/dicom-web"), "STUDY", {"StudyInstanceUID": ""})
+    url = f"http://127.0.0.1:{free_port()}/dicom-web"
+    with pytest.raises(QueryError, match="no connection: Connection refused"):
+        find(peer(url), "STUDY", {"StudyInstanceUID": ""})
 
 
 @pytest.mark.parametrize("url", ["https://pacs.example:port/rs", "http:///rs", "https://[1.2.3.4/rs"])

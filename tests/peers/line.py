@@ -32,7 +32,7 @@ from pacs2bids.phantom.write import write
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
 RECEIVER = "PACS2BIDS"
-PATIENCE_S = 300
+PATIENCE_S = 900
 # without bytecode on disk a start takes 4 s instead of 1 s
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 QUERY = {
@@ -171,14 +171,19 @@ class Line:
             run.process.wait(PATIENCE_S)
         return run.ended()
 
-    def killed(self, when: Callable[[float], bool], *, alone: bool = False) -> Run:
+    def killed(
+        self,
+        when: Callable[[float], bool],
+        *,
+        alone: bool = False,
+        environment: Mapping[str, str] = ENVIRONMENT,
+    ) -> Run:
         """Call `snakemake` and kill it with all its jobs as soon as ``when(started)`` is true.
 
-        ``started``: seconds since the epoch, as files have their times. ``alone``: its jobs live on.
-        They run at low priority, so that who watches them is not late on a busy machine. A run that was over
-        before comes back with the exit code 0.
+        ``started``: seconds since the epoch, as files have their times. ``alone``: its jobs live on. A run
+        that was over before comes back with the exit code 0.
         """
-        with self._running(niceness=15) as run:
+        with self._running(environment=environment) as run:
             deadline = time.monotonic() + PATIENCE_S
             while not when(run.started_at):
                 if run.process.poll() is not None:
@@ -194,13 +199,13 @@ class Line:
         return run.ended()
 
     @contextmanager
-    def _running(self, *options: str, niceness: int = 0) -> Iterator[_Process]:
+    def _running(self, *options: str, environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[_Process]:
         with (self.folder.parent / f"{self.folder.name}.terminal").open("w+b") as screen:
             started_at = time.time()
             process = subprocess.Popen(
-                ["nice", "-n", str(niceness), *SNAKEMAKE, *options],
+                [*SNAKEMAKE, *options],
                 cwd=self.folder,
-                env=ENVIRONMENT,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
                 stderr=subprocess.STDOUT,
@@ -240,6 +245,50 @@ class _Process:
             started=opened(self.line.work / "logs", self.started_at),
             group=self.process.pid,
         )
+
+
+# Python reads this module by itself: it holds the jobs of a stage (audit hooks: PEP 578)
+HOLDING = """
+import os, sys, time
+here, stage, left = os.path.dirname(__file__), {stage!r}, [{files}]
+
+def hold(event, _):
+    if event == "os.rename":
+        left[0] -= 1
+        if left[0] == 0:
+            open(os.path.join(here, "held"), "w").close()
+            while not os.path.exists(os.path.join(here, "go")):
+                time.sleep(0.01)
+
+if sys.orig_argv[1:4] == ["-m", "pacs2bids", stage]:
+    sys.addaudithook(hold)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Whether jobs of a stage stand still, and may go on: as one is about to name its n-th file."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, stage: str, *, files: int, folder: Path) -> Hold:
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(HOLDING.format(stage=stage, files=files))
+        return cls(folder=folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a run whose jobs are held."""
+        paths = [str(self.folder), *filter(None, [ENVIRONMENT.get("PYTHONPATH")])]
+        return ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)}
+
+    @property
+    def is_reached(self) -> bool:
+        return (self.folder / "held").exists()
+
+    def end(self) -> None:
+        (self.folder / "go").touch()
 
 
 def members(group: int) -> list[psutil.Process]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from pacs2bids.verbs import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-DEMO_SECONDS = 180  # on 2 cores, after installation
+DEMO_SECONDS = 120  # of processors, after installation: on two of them within two minutes, and it took 42
 
 TABLE_AND_DRY_RUN = [r"printf 'StudyInstanceUID\tsubject\n1.2.3\t01\n' > studies.tsv", "snakemake -n"]
 
@@ -128,11 +128,17 @@ def make(clone: Path, environment: dict[str, str], *words: str) -> str:
     return result.stdout
 
 
+def processor_s() -> float:
+    """What our processes took that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_demo_in_a_fresh_clone(clone: Path, environment: dict[str, str]) -> None:
     make(clone, environment)
-    start = time.monotonic()
+    before = processor_s()
     said = make(clone, environment, "demo")
-    seconds = time.monotonic() - start
+    seconds = processor_s() - before
     assert "demo/report.html" in said
     assert (clone / "demo/report.html").stat().st_size > 0
     assert read_record(clone / "demo/work/check.json", CheckResult).ok

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from peers.available import thorough
-from peers.line import KNOWN, Line, Pacs, Run, digests, opened, session_key
+from peers.line import KNOWN, PATIENCE_S, Hold, Line, Pacs, Run, digests, opened, session_key
 
 pytestmark = thorough
 
@@ -34,17 +34,8 @@ PRODUCTS = {
 }
 TOP_LEVEL = "bids/dataset_description.json"
 
-# where a stage writes many files: the first of them is there. Elsewhere: the job has opened its log
-MIDWAY = {
-    "pull": f"work/studies/{STUDY.uid}/dicom/*/*",
-    "reconstruct": f"{VOLUMES}/*.nii.gz",
-    "place": f"{IN_BIDS}/*/*",
-    "dataset": TOP_LEVEL,
-    "report": "report_files/*.html",
-}
-
-
-TRIES = 20  # the end of a short job may be faster than the blow
+# these write many files: one has its name when the job is killed. The others: none, and one is half-written
+OF_MANY = ("pull", "reconstruct", "place", "dataset", "report")
 
 
 def undone_from(line: Line, stage: str) -> None:
@@ -55,7 +46,7 @@ def undone_from(line: Line, stage: str) -> None:
     if stage not in ("check", "report"):
         doomed.append(TOP_LEVEL)
     if stage == "report":
-        doomed.append("report_files")  # else it only has to join the pages of sessions, faster than the blow
+        doomed.append("report_files")  # else it only has to join the pages of sessions
     if stage in ("place", *stages[: stages.index("place")]):
         doomed += [f"{SESSION}/placed.json", f"{SESSION}/owned.json"]
     for path in (line.folder / product for product in doomed):
@@ -63,15 +54,6 @@ def undone_from(line: Line, stage: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def begun(line: Line, stage: str) -> Callable[[float], bool]:
-    """A job of the stage has opened its log."""
-    return lambda started: bool(opened(line.work / "logs", started, stage))
-
-
-def appeared(line: Line, pattern: str) -> Callable[[float], bool]:
-    return lambda _started: any(line.folder.glob(pattern))
 
 
 def delivers_the_same(line: Line, finished: Line, killed: Run | None = None) -> None:
@@ -86,32 +68,38 @@ def delivers_the_same(line: Line, finished: Line, killed: Run | None = None) -> 
         assert not list(place.rglob("*.part"))
 
 
-def killed_within(finished: Line, folder: Path, stage: str, *, alone: bool = False) -> tuple[Line, Run]:
-    """A copy of ``finished`` that was killed before its job of this stage was done."""
-    for attempt in range(TRIES):
-        line = finished.copied(folder / f"line{attempt}")
-        undone_from(line, stage)
-        midway = appeared(line, MIDWAY[stage]) if stage in MIDWAY else begun(line, stage)
-        run = line.killed(midway, alone=alone)
-        if run.code == 0:
-            continue  # on a busy machine the whole run may be over before the blow falls
-        assert run.code == -signal.SIGKILL
-        assert stage in run.rules
-        if not run.of(stage):  # else the job was done before the blow fell: that is another test
-            return line, run
-    pytest.fail(f"{stage} was always done before it could be killed")
+def killed_within(finished: Line, folder: Path, stage: str, *, alone: bool = False) -> tuple[Line, Run, Hold]:
+    """A copy of ``finished`` that was killed in the midst of its job of this stage."""
+    line = finished.copied(folder / "line")
+    undone_from(line, stage)
+    hold = Hold.of(stage, files=2 if stage in OF_MANY else 1, folder=folder / "hold")
+    run = line.killed(lambda _: hold.is_reached, alone=alone, environment=hold.environment)
+    assert run.code == -signal.SIGKILL
+    assert stage in run.rules
+    assert not run.of(stage)
+    return line, run, hold
 
 
 @pytest.mark.parametrize("stage", PRODUCTS)
 def test_killed_in_a_stage(finished: Line, tmp_path: Path, stage: str) -> None:
-    line, _ = killed_within(finished, tmp_path, stage)
+    line, *_ = killed_within(finished, tmp_path, stage)
     delivers_the_same(line, finished)
 
 
 def test_jobs_that_outlive_their_run_do_no_harm(finished: Line, tmp_path: Path) -> None:
     """Snakemake alone is killed: its job goes on while the next run does the same work."""
-    line, killed = killed_within(finished, tmp_path, "reconstruct", alone=True)
+    line, killed, hold = killed_within(finished, tmp_path, "reconstruct", alone=True)
+    began = time.time()
+
+    def go_on_beside_the_next() -> None:
+        while not opened(line.work / "logs", began, "reconstruct") and time.time() < began + PATIENCE_S:
+            time.sleep(0.01)
+        hold.end()
+
+    beside = threading.Thread(target=go_on_beside_the_next)
+    beside.start()
     delivers_the_same(line, finished, killed)
+    beside.join()
 
 
 def test_killed_again_and_again(finished: Line, pacs: Pacs, tmp_path: Path) -> None:

@@ -424,10 +424,9 @@ def test_what_an_editor_does_to_write_is_not_taken_for_the_file(
 ) -> None:
     """Truncated then written, as nano; moved away then written anew, as vim; replaced, as others."""
     monkeypatch.setattr(desks, "LOOK_EVERY_S", 0.5)  # longer than this machine may stop between two writes
-    desk = still
-    desk.start()
-    until(desk, "plan", names)
-    path, seen = work / "mine.py", noted(desk, monkeypatch)
+    still.start()
+    until(still, "plan", names)
+    path, seen = work / "mine.py", noted(still, monkeypatch)
     half = HEURISTIC[: len(HEURISTIC) // 2]
     for suffix in ("FLAIR", "T2w", "PDw"):
         whole = HEURISTIC.replace("+ SUFFIX", f'+ "{suffix}"')
@@ -442,7 +441,7 @@ def test_what_an_editor_does_to_write_is_not_taken_for_the_file(
         else:
             (work / ".mine.swp").write_text(whole)
             (work / ".mine.swp").replace(path)
-        until(desk, "plan", lambda plan, suffix=suffix: names(plan)[0].endswith(suffix))
+        until(still, "plan", lambda plan, suffix=suffix: names(plan)[0].endswith(suffix))
     assert not [one for one in seen if one.get("error") or one.get("trouble")]
     assert "" not in {one["text"] for one in seen if one["topic"] == "document"}
 

@@ -205,10 +205,10 @@ def _spares(study: Path, keys: Collection[str], config: Config, at_once: bool) -
 
 
 def _is_settled(session: Path) -> bool:
-    """Whether the heuristic seems to name what it shall: it did not trip, and time has passed."""
-    placed_s = (session / "placed.json").stat().st_mtime
-    tripped = any(map(is_set_aside, read_plan(session / "plan.tsv")))
-    return time.time() - placed_s > _REGRET_S and not tripped
+    """Whether the heuristic seems to name what it shall: time has passed, and it did not trip."""
+    if time.time() - (session / "placed.json").stat().st_mtime <= _REGRET_S:
+        return False
+    return not any(map(is_set_aside, read_plan(session / "plan.tsv")))
 
 
 def _placed_as(volume: str, sessions: Mapping[str, PlacedSession]) -> list[tuple[str, str, str]]:
